@@ -126,7 +126,7 @@ fn nothing_is_left_unfinished_or_silenced() {
     ];
     let mut breaches = Vec::new();
     for source in sources() {
-        for (number, line) in source.code_lines() {
+        for (number, line) in source.lines() {
             for word in words.iter().filter(|word| line.contains(**word)) {
                 breaches.push(format!("{}:{number}: {word}", source.name));
             }
@@ -273,24 +273,20 @@ impl Source {
             && self.module != "main"
     }
 
-    /// The lines of code with their numbers: without comments, and without the unit tests at the end.
-    fn code_lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        let tests = self
-            .text
-            .find("#[cfg(test)]\nmod tests {")
-            .unwrap_or(self.text.len());
-        let lines = self.text.get(..tests).unwrap_or_default().lines();
-        (1..)
-            .zip(lines)
-            .filter(|(_, line)| !line.trim_start().starts_with("//"))
+    /// The lines with their numbers, without comments.
+    fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
+        let lines = (1..).zip(self.text.lines());
+        lines.filter(|(_, line)| !line.trim_start().starts_with("//"))
     }
 
-    /// The code as one text; see [`Self::code_lines`].
+    /// The code as one text: without comments, and without the unit tests at the end.
     fn code(&self) -> String {
-        self.code_lines()
-            .map(|(_, line)| line)
-            .collect::<Vec<_>>()
-            .join("\n")
+        let lines: Vec<&str> = self.lines().map(|(_, line)| line).collect();
+        let code = lines.join("\n");
+        match code.find("#[cfg(test)]\nmod tests {") {
+            Some(tests) => code.get(..tests).unwrap_or_default().to_owned(),
+            None => code,
+        }
     }
 
     /// The names that follow `crate::`, also in groups, also when spelled with `super`.
@@ -304,7 +300,7 @@ impl Source {
     /// Whether it has the line `mod name;`, of whatever visibility.
     fn declares(&self, module: &str) -> bool {
         let line_end = format!("mod {module};");
-        self.code_lines().any(|(_, line)| {
+        self.lines().any(|(_, line)| {
             line.strip_suffix(&line_end)
                 .is_some_and(|before| before.is_empty() || before.ends_with(' '))
         })
