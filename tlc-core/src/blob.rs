@@ -1,0 +1,251 @@
+//! Immutable files named by their content: written once, verified when asked, safe to copy.
+//!
+//! Rows, cells and dropped row ids lie in such files; only the log says what they mean. A file's
+//! name is the BLAKE3 hash of its bytes, so writing it twice is writing it once, and nothing is
+//! ever overwritten.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, RecordBatchReader};
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _, PutMode};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+
+use crate::error::{Error, Result};
+
+/// Rows of a row group: the unit of parallel reading and of statistics.
+pub(crate) const GROUP_ROWS: usize = 131_072;
+
+/// Encoded bytes after which a row group is closed, whatever its rows: wide rows stay bounded.
+const GROUP_BYTES: usize = 16 << 20;
+
+/// Encoded bytes after which a file is closed and the next one begins. With [`GROUP_BYTES`] this
+/// bounds what a writer holds in memory, and a file is always put by one request.
+const FILE_BYTES: usize = 64 << 20;
+
+/// Bytes of a page: what reading one row costs. Small, since loaders read rows at random.
+const PAGE_BYTES: usize = 64 << 10;
+
+/// Rows of a page at most.
+const PAGE_ROWS: usize = 8_192;
+
+/// How every Parquet file of a root is written: zstd, row-group statistics, a page index.
+pub(crate) fn writer_properties() -> WriterPropertiesBuilder {
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(GROUP_ROWS))
+        .set_data_page_size_limit(PAGE_BYTES)
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_created_by(concat!("tlc ", env!("CARGO_PKG_VERSION")).to_owned())
+}
+
+/// One encoded Parquet file.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    pub(crate) bytes: Bytes,
+    pub(crate) rows: u64,
+}
+
+/// Encodes a small number of rows, such as the cells of one edit, with as little around them as a
+/// Parquet file allows: no Arrow schema, no page index.
+///
+/// # Errors
+/// If a type cannot be written as Parquet.
+pub(crate) fn encode_small(batch: &RecordBatch) -> Result<Bytes> {
+    let properties = writer_properties()
+        .set_offset_index_disabled(true)
+        .set_dictionary_enabled(false);
+    let properties = properties
+        .set_statistics_enabled(parquet::file::properties::EnabledStatistics::Chunk)
+        .build();
+    let options = parquet::arrow::arrow_writer::ArrowWriterOptions::new()
+        .with_properties(properties)
+        .with_skip_arrow_metadata(true);
+    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), batch.schema(), options)?;
+    writer.write(batch)?;
+    Ok(writer.into_inner()?.into())
+}
+
+/// Encodes the next file's worth of `rows`; `None` when they have ended.
+///
+/// Rows are taken until the file has about 64 MiB, so the memory needed does not grow with the
+/// table. `schema` is written in place of the reader's own: same types, with field ids and roles.
+///
+/// # Errors
+/// Those of the reader; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if a batch does not fit.
+pub(crate) fn encode_next(rows: &mut Rows, schema: &SchemaRef) -> Result<Option<Encoded>> {
+    let Some(first) = rows.next(schema)? else {
+        return Ok(None);
+    };
+    let properties = writer_properties().build();
+    let mut writer = ArrowWriter::try_new(Vec::new(), Arc::clone(schema), Some(properties))?;
+    let mut n_rows = 0;
+    let mut next = Some(first);
+    while let Some(batch) = next {
+        writer.write(&batch)?;
+        n_rows += batch.num_rows() as u64;
+        if writer.in_progress_size() >= GROUP_BYTES {
+            writer.flush()?;
+        }
+        if writer.bytes_written() + writer.in_progress_size() >= FILE_BYTES {
+            break;
+        }
+        next = rows.next(schema)?;
+    }
+    Ok(Some(Encoded {
+        bytes: writer.into_inner()?.into(),
+        rows: n_rows,
+    }))
+}
+
+/// A reader of rows, cut into slices small enough to watch the size of what is being written.
+pub(crate) struct Rows {
+    reader: Box<dyn RecordBatchReader + Send>,
+    rest: Option<RecordBatch>,
+}
+
+impl Rows {
+    const SLICE_ROWS: usize = 8_192;
+
+    pub(crate) fn new(reader: Box<dyn RecordBatchReader + Send>) -> Self {
+        Self { reader, rest: None }
+    }
+
+    pub(crate) fn schema(&self) -> SchemaRef {
+        self.reader.schema()
+    }
+
+    fn next(&mut self, schema: &SchemaRef) -> Result<Option<RecordBatch>> {
+        loop {
+            if let Some(batch) = self.rest.take_if(|batch| batch.num_rows() > 0) {
+                let n_rows = batch.num_rows().min(Self::SLICE_ROWS);
+                self.rest = Some(batch.slice(n_rows, batch.num_rows() - n_rows));
+                return Ok(Some(crate::schema::conform(
+                    &batch.slice(0, n_rows),
+                    schema,
+                )?));
+            }
+            match self.reader.next() {
+                Some(batch) => self.rest = Some(batch?),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+/// Writes `bytes` under `folder` by their hash, and gives the file's name. One request.
+///
+/// # Errors
+/// Those of the store. A file that is there already is the same file.
+pub(crate) async fn put(
+    store: &dyn ObjectStore,
+    folder: &Path,
+    extension: &str,
+    bytes: Bytes,
+) -> Result<String> {
+    let name = format!("{}.{extension}", blake3::hash(&bytes).to_hex());
+    let path = folder.clone().join(name.as_str());
+    match store
+        .put_opts(&path, bytes.into(), PutMode::Create.into())
+        .await
+    {
+        Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(name),
+        Err(err) => Err(Error::from(err).context(format!("cannot write {path}"))),
+    }
+}
+
+/// Reads the footer and the page index of a Parquet file of `bytes` bytes. One or two requests.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming the file if it is cut off or no
+/// Parquet; those of the store.
+pub(crate) async fn open(
+    store: &Arc<dyn ObjectStore>,
+    path: &Path,
+    bytes: u64,
+) -> Result<ArrowReaderMetadata> {
+    let mut reader = reader(store, path, bytes);
+    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+    ArrowReaderMetadata::load_async(&mut reader, options)
+        .await
+        .map_err(|err| Error::from(err).context(format!("cannot read {path}")))
+}
+
+/// A reader of ranges of one Parquet file.
+pub(crate) fn reader(store: &Arc<dyn ObjectStore>, path: &Path, bytes: u64) -> FileReader {
+    FileReader {
+        store: Arc::clone(store),
+        path: path.clone(),
+        bytes,
+    }
+}
+
+/// One Parquet file of a known size in a store.
+#[derive(Clone, Debug)]
+pub(crate) struct FileReader {
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    bytes: u64,
+}
+
+impl AsyncFileReader for FileReader {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
+        Box::pin(async {
+            self.store
+                .get_range(&self.path, range)
+                .await
+                .map_err(outside)
+        })
+    }
+
+    fn get_byte_ranges(
+        &mut self,
+        ranges: Vec<Range<u64>>,
+    ) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
+        Box::pin(async move {
+            self.store
+                .get_ranges(&self.path, &ranges)
+                .await
+                .map_err(outside)
+        })
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
+        let footer = ParquetMetaDataReader::new().with_arrow_reader_options(options);
+        let bytes = self.bytes;
+        Box::pin(async move { Ok(Arc::new(footer.load_and_finish(self, bytes).await?)) })
+    }
+}
+
+/// What a store says, as a failure to read Parquet; [`Error`] tells it apart again.
+fn outside(err: object_store::Error) -> ParquetError {
+    ParquetError::External(Box::new(err))
+}
+
+/// Decodes a whole small Parquet file from memory.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if the bytes are no Parquet.
+pub(crate) fn decode_small(bytes: Bytes) -> Result<RecordBatch> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
+    let schema = Arc::clone(builder.schema());
+    let batches = builder
+        .build()?
+        .collect::<std::result::Result<Vec<_>, _>>()?;
+    Ok(arrow::compute::concat_batches(&schema, &batches)?)
+}

@@ -1,0 +1,139 @@
+//! The log entry of a table: one revision.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// One revision: what changed, and who changed it when and why.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Entry {
+    pub(crate) format: u32,
+    pub(crate) revision: u64,
+    /// Written by this writer alone: tells a lost answer from a lost race.
+    pub(crate) stamp: String,
+    pub(crate) branch: String,
+    pub(crate) parents: Vec<ParentRef>,
+    pub(crate) author: String,
+    pub(crate) time: String,
+    pub(crate) message: String,
+    pub(crate) tool: String,
+    /// The id that the next appended row gets.
+    pub(crate) next_row_id: u64,
+    /// The schema from here on, if it changed: an IPC stream without batches, as base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) schema: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) columns_added: Vec<ColumnAdded>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rows_added: Vec<RowsAdded>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rows_dropped: Option<RowsDropped>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) cells_set: Vec<CellsSet>,
+}
+
+/// A revision by its number and the BLAKE3 hash of its entry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ParentRef {
+    pub(crate) revision: u64,
+    pub(crate) hash: String,
+}
+
+/// A column that older data files do not have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ColumnAdded {
+    pub(crate) column: i32,
+    /// What rows written before hold: an IPC stream of one row, as base64.
+    pub(crate) default: String,
+}
+
+/// One Parquet file of rows. Row `i` of the file has the id `first_row_id + i`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RowsAdded {
+    /// `data/<blake3>.parquet` below the table, or the URL of a file that stays where it is.
+    pub(crate) file: String,
+    pub(crate) first_row_id: u64,
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) in_place: Option<InPlace>,
+}
+
+/// What is remembered of a file that is not ours, to see when it changes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InPlace {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) etag: Option<String>,
+    /// The file's own column names by our column ids.
+    pub(crate) columns: BTreeMap<i32, String>,
+}
+
+/// Row ids as a roaring bitmap of 64 bits, in its portable form.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RowsDropped {
+    pub(crate) file: String,
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+}
+
+/// New values for some cells of one column: a Parquet file of `_rowid` and `value`, sorted by id.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CellsSet {
+    pub(crate) column: i32,
+    pub(crate) file: String,
+    pub(crate) cells: u64,
+    pub(crate) bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::format::{decode, encode};
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let entry = Entry {
+            format: 1,
+            revision: 3,
+            stamp: "s".into(),
+            branch: "main".into(),
+            ..Entry::default()
+        };
+        let bytes = encode(&entry).unwrap();
+        assert_eq!(decode::<Entry>("r3", &bytes).unwrap(), entry);
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_even_if_nothing_else_of_it_is_known() {
+        let err = decode::<Entry>("revision 3", br#"{"format": 2, "novelty": []}"#).unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::Invalid);
+        assert!(
+            err.to_string().contains("revision 3") && err.to_string().contains("version 2"),
+            "{err}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_entry_is_corrupt() {
+        let whole = encode(&Entry {
+            format: 1,
+            ..Entry::default()
+        })
+        .unwrap();
+        let unknown = br#"{"format": 1, "novelty": []}"#;
+        for bytes in [&whole[..whole.len() / 2], b"", b"[]", b"\xff", unknown] {
+            assert_eq!(
+                decode::<Entry>("r3", bytes).unwrap_err().kind(),
+                ErrorKind::Corrupt
+            );
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Tables with sparse revisions, training runs with per-sample metrics, and SQL over both, in a
+//! folder or a bucket.
+//!
+//! Five nouns make the library:
+//!
+//! - a [`Table`] is named rows with a history; you read from
+//! - a [`Snapshot`], the table at one revision, which never changes; you change it by committing
+//! - a [`Patch`]: cells set, rows appended or dropped, columns added;
+//!
+//! Tables and runs live in a [`Project`], projects under a [`Root`]: the URL of a folder on disk or
+//! in a bucket. Calls that touch storage are `async`; a synchronous program runs them with
+//! [`block_on`].
+//!
+//! The library reads no environment variable and no configuration file, and prints nothing.
+
+mod blob;
+pub mod collect;
+mod env;
+mod error;
+mod format;
+mod id;
+pub mod import;
+mod log;
+mod patch;
+mod project;
+pub mod run;
+mod runtime;
+pub mod schema;
+mod store;
+mod table;
+
+pub use arrow;
+pub use object_store;
+
+pub use env::{Env, Micros, Process};
+pub use error::{Error, ErrorKind, Result};
+pub use id::{Cell, ColumnName, ProjectName, ROWID, Revision, RunName, StreamName, TableName};
+pub use log::{Append, Log};
+pub use patch::{Patch, Value};
+pub use project::{Project, Root, RootOptions};
+pub use runtime::block_on;
+pub use schema::{Class, Role};
+pub use table::{
+    CellsDiff, CommitOptions, Committed, Diff, Parent, RevisionRecord, Scan, ScanOptions, Snapshot,
+    Table,
+};

@@ -1,0 +1,173 @@
+//! A log: numbered entries, each created once and never overwritten.
+//!
+//! This is the whole commit protocol of tables and runs. The next entry is created with
+//! [`PutMode::Create`], which every store can do; there is no pointer, no lock and no ETag. An
+//! answer that was lost is settled by reading back, which is why an entry must hold something that
+//! no other writer writes (its stamp).
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use object_store::path::Path;
+use object_store::{ObjectStore, PutMode};
+
+use crate::error::{Error, Result};
+use crate::id::Revision;
+use crate::store;
+
+/// How many entries are read at the same time.
+const READS_MAX: usize = 32;
+
+/// How many numbers after the last known one are tried before the folder is listed.
+const PROBES_MAX: u64 = 4;
+
+/// The largest entry that is read: a log entry holds references, not rows.
+const ENTRY_BYTES_MAX: usize = 64 << 20;
+
+/// What became of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Append {
+    /// The entry is now part of the log, for every reader.
+    Written,
+    /// Another writer has this number already.
+    Taken,
+}
+
+/// The entries of one table or run, in one folder of a store. Cheap to clone.
+#[derive(Clone)]
+pub struct Log {
+    store: Arc<dyn ObjectStore>,
+    folder: Path,
+}
+
+impl Log {
+    /// The log in the folder `folder` of `store`. Nothing is requested.
+    #[must_use]
+    pub fn new(store: Arc<dyn ObjectStore>, folder: Path) -> Self {
+        Self { store, folder }
+    }
+
+    /// Appends `entry` as number `revision`, unless another entry is there.
+    ///
+    /// At most one writer gets each number. `entry` must hold something that no other writer
+    /// writes: where an answer was lost after the bytes landed, the entry that is found is our own.
+    /// One request; two more after an unclear answer.
+    ///
+    /// # Errors
+    /// Those of the store, when even reading back does not tell. Calling again *with the same
+    /// bytes* is then safe.
+    pub async fn append(&self, revision: Revision, entry: Bytes) -> Result<Append> {
+        let path = self.path(revision);
+        let put = self
+            .store
+            .put_opts(&path, entry.clone().into(), PutMode::Create.into());
+        match put.await {
+            Ok(_) => Ok(Append::Written),
+            Err(err) => match store::read(&*self.store, &path).await {
+                Ok(Some(found)) if found == entry => Ok(Append::Written),
+                Ok(Some(_)) => Ok(Append::Taken),
+                Ok(None) | Err(_) => Err(Error::from(err).context(format!("cannot write {path}"))),
+            },
+        }
+    }
+
+    /// Reads entry `revision`; `None` if there is none. One request.
+    ///
+    /// # Errors
+    /// Those of the store; [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if the entry is
+    /// larger than an entry can be.
+    pub async fn read(&self, revision: Revision) -> Result<Option<Bytes>> {
+        let path = self.path(revision);
+        let entry = store::read(&*self.store, &path).await?;
+        match entry {
+            Some(entry) if entry.len() > ENTRY_BYTES_MAX => Err(Error::corrupt(format!(
+                "{path} has {} bytes, which no log entry has",
+                entry.len()
+            ))),
+            entry => Ok(entry),
+        }
+    }
+
+    /// Reads the entries from `first` to the last, in order.
+    ///
+    /// A few numbers are tried one by one, which is all that a caller who is nearly up to date
+    /// needs; after that the folder is listed once and the rest is read at the same time.
+    ///
+    /// # Errors
+    /// Those of the store; [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if a number is missing.
+    pub async fn entries(&self, first: Revision) -> Result<Vec<Bytes>> {
+        let mut entries = Vec::new();
+        if first > Revision::FIRST {
+            while (entries.len() as u64) < PROBES_MAX {
+                match self.read(Revision(first.0 + entries.len() as u64)).await? {
+                    Some(entry) => entries.push(entry),
+                    None => return Ok(entries),
+                }
+            }
+        }
+        let next = first.0 + entries.len() as u64;
+        let end = self.end().await?.max(next);
+        let rest = stream::iter((next..end).map(|number| async move {
+            let path = self.path(Revision(number));
+            let missing =
+                || Error::corrupt(format!("{path} is missing, though later entries are there"));
+            self.read(Revision(number)).await?.ok_or_else(missing)
+        }));
+        let rest: Vec<Bytes> = rest.buffered(READS_MAX).try_collect().await?;
+        entries.extend(rest);
+        Ok(entries)
+    }
+
+    /// The number after the last entry: one listing.
+    async fn end(&self) -> Result<u64> {
+        let mut listing = self.store.list(Some(&self.folder));
+        let mut end = 0;
+        while let Some(object) = listing.try_next().await? {
+            if let Some(number) = object.location.filename().and_then(number) {
+                end = end.max(number + 1);
+            }
+        }
+        Ok(end)
+    }
+
+    fn path(&self, revision: Revision) -> Path {
+        self.folder
+            .clone()
+            .join(format!("{}.json", revision.file_stem()))
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log")
+            .field("folder", &self.folder.as_ref())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The number in a name of twenty digits and `.json`; other files are not entries.
+fn number(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".json")?;
+    (digits.len() == 20).then(|| digits.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_twenty_digits_and_json_are_an_entry() {
+        assert_eq!(number("00000000000000000007.json"), Some(7));
+        for other in [
+            "7.json",
+            "00000000000000000007.json#1",
+            "checkpoint.json",
+            "0000000000000000000x.json",
+        ] {
+            assert_eq!(number(other), None, "{other}");
+        }
+    }
+}

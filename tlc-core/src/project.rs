@@ -1,0 +1,309 @@
+//! Roots and projects: what lies in a folder of a store.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::RecordBatchReader;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _};
+use url::Url;
+
+use crate::env::Env;
+use crate::error::Result;
+use crate::id::{ProjectName, Revision, TableName};
+use crate::store::{self, Place};
+use crate::table::{CommitOptions, Table};
+
+/// How many folders are looked into at the same time.
+const LOOKS_MAX: usize = 32;
+
+/// How a root is opened.
+#[derive(Clone, Default)]
+pub struct RootOptions {
+    env: Option<Env>,
+    options: Vec<(String, String)>,
+}
+
+impl RootOptions {
+    /// The real clock, an unknown author, and a store's own defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Who makes the revisions.
+    #[must_use]
+    pub fn author(self, author: &str) -> Self {
+        self.env(Env::system(author))
+    }
+
+    /// Where time and ids come from, for tests.
+    #[must_use]
+    pub fn env(mut self, env: Env) -> Self {
+        self.env = Some(env);
+        self
+    }
+
+    /// An option of the store, by [`object_store`]'s own keys, such as `aws_region`.
+    #[must_use]
+    pub fn option(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.options.push((key.into(), value.into()));
+        self
+    }
+}
+
+impl fmt::Debug for RootOptions {
+    /// Keys only: the values may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys: Vec<_> = self.options.iter().map(|(key, _)| key).collect();
+        f.debug_struct("RootOptions")
+            .field("env", &self.env)
+            .field("options", &keys)
+            .finish()
+    }
+}
+
+/// A folder in a store that holds projects. Cheap to clone.
+#[derive(Clone)]
+pub struct Root {
+    place: Place,
+    url: Arc<Url>,
+}
+
+impl Root {
+    /// Opens a root by URL: `file:///…`, a bare path, `memory:///` (a new, empty one each time), and
+    /// with their features `s3://…`, `gs://…`, `az://…`.
+    ///
+    /// Nothing is read or made: a root that does not exist yet has no projects.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if it is no URL of a known store.
+    pub async fn open(url: &str) -> Result<Self> {
+        Self::open_with(url, RootOptions::new()).await
+    }
+
+    /// Opens a root with an author, or with options of its store.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    #[expect(
+        clippy::unused_async,
+        reason = "opening may come to ask the store; callers should not have to change"
+    )]
+    pub async fn open_with(url: &str, options: RootOptions) -> Result<Self> {
+        let url = store::parse_url(url)?;
+        let (store, path) = store::open(&url, &options.options)?;
+        Ok(Self::assemble(store, path, url, options))
+    }
+
+    /// A root in a store that is open already: the folder `path` of it.
+    #[must_use]
+    pub fn in_store(
+        store: Arc<dyn ObjectStore>,
+        path: Path,
+        url: Url,
+        options: RootOptions,
+    ) -> Self {
+        Self::assemble(store, path, url, options)
+    }
+
+    fn assemble(store: Arc<dyn ObjectStore>, path: Path, url: Url, options: RootOptions) -> Self {
+        let env = options.env.unwrap_or_else(|| Env::system("unknown"));
+        Self {
+            place: Place {
+                store,
+                path,
+                env,
+                options: options.options.into(),
+            },
+            url: Arc::new(url),
+        }
+    }
+
+    /// Where the root is.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// The store that the root is in.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn ObjectStore> {
+        &self.place.store
+    }
+
+    /// The folder of the store that is the root.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.place.path
+    }
+
+    /// Where time, ids and the author come from.
+    #[must_use]
+    pub fn env(&self) -> &Env {
+        &self.place.env
+    }
+
+    /// The projects, by name. One listing.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn projects(&self) -> Result<Vec<ProjectName>> {
+        Ok(names(self.place.folders().await?))
+    }
+
+    /// The project of that name. Nothing is requested: a project is there once it holds something.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if a project cannot have that name.
+    pub fn project(&self, name: &str) -> Result<Project> {
+        let name: ProjectName = name.parse()?;
+        let place = self.place.child(name.as_str());
+        Ok(Project {
+            root: self.clone(),
+            name,
+            place,
+        })
+    }
+}
+
+impl fmt::Debug for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Root({})", store::redacted(&self.url))
+    }
+}
+
+/// A folder of a root: tables and runs. Cheap to clone.
+#[derive(Clone)]
+pub struct Project {
+    root: Root,
+    name: ProjectName,
+    place: Place,
+}
+
+impl Project {
+    /// Opens the project `name` of the root at `url`.
+    ///
+    /// # Errors
+    /// As [`Root::open`] and [`Root::project`].
+    pub async fn open(url: &str, name: &str) -> Result<Self> {
+        Root::open(url).await?.project(name)
+    }
+
+    /// The project's name.
+    #[must_use]
+    pub fn name(&self) -> &ProjectName {
+        &self.name
+    }
+
+    /// The root that it is in.
+    #[must_use]
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// The tables, by name. One listing, and one request for each.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn tables(&self) -> Result<Vec<TableName>> {
+        let names: Vec<TableName> = names(self.place.child("tables").folders().await?);
+        let looked = stream::iter(names).map(|name| async {
+            let first = format!("{}.json", Revision::FIRST.file_stem());
+            let first = self
+                .place
+                .path
+                .clone()
+                .join("tables")
+                .join(name.as_str())
+                .join("log")
+                .join(first);
+            // A creation that was cut off leaves a folder without a first revision.
+            match self.place.store.head(&first).await {
+                Ok(_) => Ok(Some(name)),
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(err) => Err(err.into()),
+            }
+        });
+        looked
+            .buffered(LOOKS_MAX)
+            .try_filter_map(|name| async { Ok(name) })
+            .try_collect()
+            .await
+    }
+
+    /// The table of that name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is none; as [`Table::head`].
+    pub async fn table(&self, name: &str) -> Result<Table> {
+        let table = self.handle(name)?;
+        table.head().await?;
+        Ok(table)
+    }
+
+    /// Makes a table of rows that stream in; they get the ids 0, 1, 2, … in their order.
+    ///
+    /// Rows are written as files of about 64 MiB, so memory does not grow with the table. The table
+    /// is there when the call returns, and not before.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if there is a table of that name;
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming a column that cannot be one; those of
+    /// `rows` and of the store.
+    pub async fn create_table(
+        &self,
+        name: &str,
+        rows: impl RecordBatchReader + Send + 'static,
+        options: impl Into<CommitOptions> + Send,
+    ) -> Result<Table> {
+        let table = self.handle(name)?;
+        table.create(Box::new(rows), options.into()).await?;
+        Ok(table)
+    }
+
+    /// Makes a table of Parquet files that stay where they are, in the order given.
+    ///
+    /// Reads their footers only. Their sizes and ETags are remembered, so that a file that changes
+    /// later is an error that names it.
+    ///
+    /// # Errors
+    /// As [`Self::create_table`]; also [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) or
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming a file.
+    pub async fn create_table_in_place(
+        &self,
+        name: &str,
+        urls: &[&str],
+        options: impl Into<CommitOptions> + Send,
+    ) -> Result<Table> {
+        let table = self.handle(name)?;
+        table.create_in_place(urls, options.into()).await?;
+        Ok(table)
+    }
+
+    /// The folder of the project.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    fn handle(&self, name: &str) -> Result<Table> {
+        let name: TableName = name.parse()?;
+        let place = self.place.child("tables").child(name.as_str());
+        Ok(Table::new(place, self.name.clone(), name))
+    }
+}
+
+impl fmt::Debug for Project {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Project({})", self.name)
+    }
+}
+
+/// The names that are good ones; other folders are not ours.
+fn names<T: std::str::FromStr>(folders: Vec<String>) -> Vec<T> {
+    folders
+        .iter()
+        .filter_map(|name| name.parse().ok())
+        .collect()
+}

@@ -1,0 +1,85 @@
+//! The library's own runtime, so that a training program needs none.
+//!
+//! Calls that touch storage are `async`. A synchronous program runs them through [`block_on`];
+//! an asynchronous one awaits them and never comes here.
+
+use std::future::Future;
+use std::sync::OnceLock;
+
+use futures::future::BoxFuture;
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::error::{Error, ErrorKind, Result};
+
+static RUNTIME: OnceLock<Option<Runtime>> = OnceLock::new();
+
+/// Runs a call of this library to its end, and waits for it.
+///
+/// The future runs on the calling thread, with timers and I/O on the library's own runtime, which
+/// starts with the first call and lives as long as the process. In asynchronous code `.await` the
+/// call instead: this one would hold up the thread it is called from.
+///
+/// ```
+/// use tlc_core::{Root, block_on};
+///
+/// let root = block_on(Root::open("memory:///"))?;
+/// assert!(block_on(root.projects())?.is_empty());
+/// # Ok::<(), tlc_core::Error>(())
+/// ```
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    let runtime = RUNTIME.get_or_init(build).as_ref();
+    let _guard = runtime.map(Runtime::enter);
+    futures::executor::block_on(future)
+}
+
+/// The runtime that this code runs on: the caller's own, else the library's.
+///
+/// # Errors
+/// [`ErrorKind::Unavailable`] if the system gives no threads for a runtime.
+pub(crate) fn handle() -> Result<Handle> {
+    if let Ok(current) = Handle::try_current() {
+        return Ok(current);
+    }
+    let own = RUNTIME.get_or_init(build).as_ref();
+    own.map(|runtime| runtime.handle().clone()).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Unavailable,
+            "the system gives no threads for a runtime",
+        )
+    })
+}
+
+/// Runs `work`, which holds the processor for more than a millisecond, off the runtime's threads.
+///
+/// # Errors
+/// Those of `work`; [`ErrorKind::Unavailable`] if its thread ended without an answer.
+pub(crate) fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> BoxFuture<'static, Result<T>> {
+    Box::pin(async move {
+        let task = handle()?.spawn_blocking(work);
+        task.await.unwrap_or_else(|err| {
+            Err(Error::new(ErrorKind::Unavailable, "a worker thread ended early").with_source(err))
+        })
+    })
+}
+
+fn build() -> Option<Runtime> {
+    Builder::new_multi_thread()
+        .thread_name("tlc")
+        .enable_all()
+        .build()
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocking_inside_another_runtime_is_slow_but_no_panic() {
+        let outer = Builder::new_current_thread().build().unwrap();
+        let answer = outer.block_on(async { block_on(run_blocking(|| Ok(7))) });
+        assert_eq!(answer.unwrap(), 7);
+    }
+}

@@ -1,0 +1,586 @@
+//! A table's schema: Arrow's, plus what a column *means*.
+//!
+//! The meaning is a [`Role`], kept in Arrow field metadata, which Parquet carries along. A tool that
+//! does not know the vocabulary sees ordinary columns. The vocabulary:
+//!
+//! | key | value | on |
+//! |---|---|---|
+//! | `tlc.role` | `label`, `prediction`, `weight`, `image`, `embedding`, `boxes`, `text` | every column with a role |
+//! | `tlc.classes` | JSON `[{"name":"cat","color":"#1f77b4"}, …]`; the position is the stored integer | label, prediction |
+//! | `tlc.media_type` | a media type such as `image/png` | image as encoded bytes |
+//! | `ARROW:extension:name` | `arrow.fixed_shape_tensor`, Arrow's canonical extension type | embedding, image as raw pixels |
+//! | `PARQUET:field_id` | the column's id, given once and never reused | every column of a table |
+//!
+//! An image column holds URLs if it is text, an encoded image a row if it is binary, and raw pixels
+//! if it is a fixed-shape tensor of bytes.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use arrow::array::{Array as _, ArrayRef, AsArray as _, Int64Array, RecordBatch};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use serde_json::{Value as Json, json};
+
+use crate::error::{Error, Result};
+use crate::id::ColumnName;
+
+/// The metadata key of a column's role.
+pub const ROLE_KEY: &str = "tlc.role";
+/// The metadata key of a column's classes.
+pub const CLASSES_KEY: &str = "tlc.classes";
+/// The metadata key of the media type of encoded images.
+pub const MEDIA_TYPE_KEY: &str = "tlc.media_type";
+/// Parquet's own key for a column's id.
+pub(crate) const FIELD_ID_KEY: &str = "PARQUET:field_id";
+/// Arrow's keys for extension types.
+const EXTENSION_NAME_KEY: &str = "ARROW:extension:name";
+const EXTENSION_METADATA_KEY: &str = "ARROW:extension:metadata";
+/// Arrow's canonical type for arrays of one shape.
+const TENSOR: &str = "arrow.fixed_shape_tensor";
+
+/// The colours that classes get when none are given: ten that colour-blind people can tell apart in
+/// pairs (Tableau 10), over and over.
+const PALETTE: [&str; 10] = [
+    "#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f", "#edc948", "#b07aa1", "#ff9da7",
+    "#9c755f", "#bab0ac",
+];
+
+/// What a column means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// A category, stored as an integer and shown as its class's name.
+    Label,
+    /// A category that a model gave; otherwise like a label.
+    Prediction,
+    /// How much a row counts in training. Zero leaves the row out without dropping it.
+    Weight,
+    /// An image: its URL, its encoded bytes, or its pixels.
+    Image,
+    /// A vector of a model's own making.
+    Embedding,
+    /// A list of boxes on an image.
+    Boxes,
+    /// Text for a person or a language model to read.
+    Text,
+}
+
+impl Role {
+    const ALL: [Self; 7] = [
+        Self::Label,
+        Self::Prediction,
+        Self::Weight,
+        Self::Image,
+        Self::Embedding,
+        Self::Boxes,
+        Self::Text,
+    ];
+
+    /// The role as the metadata spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Label => "label",
+            Self::Prediction => "prediction",
+            Self::Weight => "weight",
+            Self::Image => "image",
+            Self::Embedding => "embedding",
+            Self::Boxes => "boxes",
+            Self::Text => "text",
+        }
+    }
+
+    /// The role of a column; `None` for an ordinary one, and for a role this version does not know.
+    #[must_use]
+    pub fn of(field: &Field) -> Option<Self> {
+        let name = field.metadata().get(ROLE_KEY)?;
+        Self::ALL.into_iter().find(|role| role.as_str() == name)
+    }
+
+    /// Whether a column of this type can have the role.
+    fn fits(self, data_type: &DataType) -> bool {
+        match self {
+            Self::Label | Self::Prediction => data_type.is_integer(),
+            Self::Weight => data_type.is_numeric(),
+            Self::Image => {
+                let raw = matches!(data_type, DataType::FixedSizeList(item, _) if *item.data_type() == DataType::UInt8);
+                raw || is_text(data_type)
+                    || matches!(data_type, DataType::Binary | DataType::LargeBinary)
+            }
+            Self::Embedding => {
+                matches!(data_type, DataType::FixedSizeList(item, _) if item.data_type().is_floating())
+            }
+            Self::Boxes => matches!(data_type, DataType::List(_) | DataType::LargeList(_)),
+            Self::Text => is_text(data_type),
+        }
+    }
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8)
+}
+
+/// One class of a label: position in the list is the integer that cells hold.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Class {
+    /// What people see.
+    pub name: String,
+    /// `#rrggbb`.
+    pub color: String,
+}
+
+/// A label column: 32-bit integers, shown by the names in `classes`, in colours of a fixed palette.
+///
+/// ```
+/// use tlc_core::schema;
+///
+/// let field = schema::label("animal", ["cat", "dog"]);
+/// assert_eq!(schema::classes(&field)?[1].name, "dog");
+/// # Ok::<(), tlc_core::Error>(())
+/// ```
+#[must_use]
+pub fn label<S: Into<String>>(name: &str, classes: impl IntoIterator<Item = S>) -> Field {
+    categories(name, Role::Label, &colored(classes))
+}
+
+/// A label column whose classes have colours of their own.
+#[must_use]
+pub fn label_with(name: &str, classes: &[Class]) -> Field {
+    categories(name, Role::Label, classes)
+}
+
+/// A column of classes that a model predicted.
+#[must_use]
+pub fn prediction<S: Into<String>>(name: &str, classes: impl IntoIterator<Item = S>) -> Field {
+    categories(name, Role::Prediction, &colored(classes))
+}
+
+/// A weight column: 32-bit floats.
+#[must_use]
+pub fn weight(name: &str) -> Field {
+    with_role(Field::new(name, DataType::Float32, true), Role::Weight)
+}
+
+/// A column of encoded images, one a row, such as `image/png`.
+#[must_use]
+pub fn image(name: &str, media_type: &str) -> Field {
+    let field = Field::new(name, DataType::Binary, true);
+    with_metadata(
+        with_role(field, Role::Image),
+        [(MEDIA_TYPE_KEY, media_type.to_owned())],
+    )
+}
+
+/// A column of images that stay where they are: their URLs.
+#[must_use]
+pub fn image_url(name: &str) -> Field {
+    with_role(Field::new(name, DataType::Utf8, true), Role::Image)
+}
+
+/// A column of vectors of `n` 32-bit floats.
+#[must_use]
+pub fn embedding(name: &str, n: u16) -> Field {
+    with_role(
+        tensor(name, DataType::Float32, &[usize::from(n)]),
+        Role::Embedding,
+    )
+}
+
+/// A column of text.
+#[must_use]
+pub fn text(name: &str) -> Field {
+    with_role(Field::new(name, DataType::Utf8, true), Role::Text)
+}
+
+/// A column of boxes: a list a row of `x_min, y_min, x_max, y_max` in pixels and a class.
+#[must_use]
+pub fn boxes<S: Into<String>>(name: &str, classes: impl IntoIterator<Item = S>) -> Field {
+    let corner = |name: &str| Field::new(name, DataType::Float32, false);
+    let class = categories("label", Role::Label, &colored(classes));
+    let one = Fields::from(vec![
+        corner("x_min"),
+        corner("y_min"),
+        corner("x_max"),
+        corner("y_max"),
+        class,
+    ]);
+    let item = Field::new_list_field(DataType::Struct(one), true);
+    with_role(
+        Field::new(name, DataType::List(Arc::new(item)), true),
+        Role::Boxes,
+    )
+}
+
+/// A column of arrays of one shape, as Arrow's canonical `arrow.fixed_shape_tensor`, row-major.
+///
+/// An array of more than `i32::MAX` elements does not exist in Arrow; its length is cut to that.
+#[must_use]
+pub fn tensor(name: &str, item: DataType, shape: &[usize]) -> Field {
+    let length = i32::try_from(shape.iter().product::<usize>()).unwrap_or(i32::MAX);
+    let item = Arc::new(Field::new_list_field(item, true));
+    let field = Field::new(name, DataType::FixedSizeList(item, length), true);
+    let shape = json!({ "shape": shape }).to_string();
+    with_metadata(
+        field,
+        [
+            (EXTENSION_NAME_KEY, TENSOR.to_owned()),
+            (EXTENSION_METADATA_KEY, shape),
+        ],
+    )
+}
+
+/// The shape of one value of a tensor column; `None` if the column is not one, or not of its length.
+#[must_use]
+pub fn shape(field: &Field) -> Option<Vec<usize>> {
+    let DataType::FixedSizeList(_, length) = field.data_type() else {
+        return None;
+    };
+    let metadata = field.metadata();
+    if metadata
+        .get(EXTENSION_NAME_KEY)
+        .is_none_or(|name| name != TENSOR)
+    {
+        return None;
+    }
+    let value: Json = serde_json::from_str(metadata.get(EXTENSION_METADATA_KEY)?).ok()?;
+    let shape = value.get("shape")?.as_array()?;
+    let shape: Vec<usize> = shape
+        .iter()
+        .map(|n| usize::try_from(n.as_u64()?).ok())
+        .collect::<Option<_>>()?;
+    let elements = shape
+        .iter()
+        .try_fold(1_usize, |product, n| product.checked_mul(*n))?;
+    (i32::try_from(elements) == Ok(*length)).then_some(shape)
+}
+
+/// `field` with a role, in place of the one it had.
+#[must_use]
+pub fn with_role(field: Field, role: Role) -> Field {
+    with_metadata(field, [(ROLE_KEY, role.as_str().to_owned())])
+}
+
+/// `field` with the classes of a label, in place of those it had.
+#[must_use]
+pub fn with_classes(field: Field, classes: &[Class]) -> Field {
+    let classes: Vec<Json> = classes
+        .iter()
+        .map(|class| json!({ "name": class.name, "color": class.color }))
+        .collect();
+    with_metadata(field, [(CLASSES_KEY, Json::from(classes).to_string())])
+}
+
+/// The classes of a label or a prediction; empty if it names none.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming the column if its metadata is not the
+/// vocabulary's JSON.
+pub fn classes(field: &Field) -> Result<Vec<Class>> {
+    let Some(text) = field.metadata().get(CLASSES_KEY) else {
+        return Ok(Vec::new());
+    };
+    let wrong = || {
+        Error::invalid(format!(
+            "the classes of column {:?} are not a list of names and colours",
+            field.name()
+        ))
+    };
+    let list: Vec<Json> = serde_json::from_str(text).map_err(|err| wrong().with_source(err))?;
+    let class = |(position, class): (usize, &Json)| {
+        let name = class.get("name")?.as_str()?.to_owned();
+        let color = class
+            .get("color")
+            .and_then(Json::as_str)
+            .unwrap_or(PALETTE[position % PALETTE.len()]);
+        Some(Class {
+            name,
+            color: color.to_owned(),
+        })
+    };
+    list.iter()
+        .enumerate()
+        .map(class)
+        .collect::<Option<_>>()
+        .ok_or_else(wrong)
+}
+
+fn colored<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Vec<Class> {
+    let colors = PALETTE.iter().cycle();
+    names
+        .into_iter()
+        .zip(colors)
+        .map(|(name, color)| Class {
+            name: name.into(),
+            color: (*color).to_owned(),
+        })
+        .collect()
+}
+
+fn categories(name: &str, role: Role, classes: &[Class]) -> Field {
+    with_classes(
+        with_role(Field::new(name, DataType::Int32, true), role),
+        classes,
+    )
+}
+
+fn with_metadata<const N: usize>(field: Field, entries: [(&str, String); N]) -> Field {
+    let mut metadata = field.metadata().clone();
+    metadata.extend(entries.map(|(key, value)| (key.to_owned(), value)));
+    field.with_metadata(metadata)
+}
+
+/// The id of a table's column.
+pub(crate) fn field_id(field: &Field) -> Option<i32> {
+    field.metadata().get(FIELD_ID_KEY)?.parse().ok()
+}
+
+/// `field` under another id.
+pub(crate) fn with_field_id(field: &Field, id: i32) -> Field {
+    with_metadata(field.clone(), [(FIELD_ID_KEY, id.to_string())])
+}
+
+/// The schema that a new table gets from the one of its rows: names and roles checked, every column
+/// nullable and with an id of its own, and types that Parquet gives back as they were.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming the column that cannot be one.
+pub(crate) fn for_table(schema: &Schema) -> Result<SchemaRef> {
+    if schema.fields().is_empty() {
+        return Err(Error::invalid("a table needs at least one column"));
+    }
+    let mut names = HashSet::new();
+    let mut fields = Vec::with_capacity(schema.fields().len());
+    for (position, field) in schema.fields().iter().enumerate() {
+        if !names.insert(field.name()) {
+            return Err(Error::invalid(format!(
+                "two columns have the name {:?}",
+                field.name()
+            )));
+        }
+        let id = i32::try_from(position + 1)
+            .map_err(|err| Error::invalid("too many columns").with_source(err))?;
+        fields.push(with_field_id(&for_column(field)?, id));
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// A column as a table keeps it.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if its name or its role is impossible.
+pub(crate) fn for_column(field: &Field) -> Result<Field> {
+    let name: ColumnName = field.name().parse()?;
+    let data_type = match field.data_type() {
+        DataType::Utf8View => DataType::Utf8,
+        DataType::BinaryView => DataType::Binary,
+        DataType::Null => {
+            return Err(Error::invalid(format!(
+                "column {:?} has only nulls; give it a type",
+                name.as_str()
+            )));
+        }
+        other => other.clone(),
+    };
+    if let Some(role) = Role::of(field)
+        && !role.fits(&data_type)
+    {
+        let role = role.as_str();
+        return Err(Error::invalid(format!(
+            "column {:?} of type {data_type} cannot have the role {role:?}",
+            name.as_str()
+        )));
+    }
+    classes(field)?;
+    let kept: HashMap<_, _> = field.metadata().clone();
+    Ok(Field::new(name.as_str(), data_type, true).with_metadata(kept))
+}
+
+/// `batch` with the columns of `schema`, by name, in its order and types.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming the column that is missing, unknown, or
+/// whose values do not fit.
+pub(crate) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let own = batch.schema();
+    if let Some(unknown) = own
+        .fields()
+        .iter()
+        .find(|field| schema.field_with_name(field.name()).is_err())
+    {
+        return Err(Error::invalid(format!(
+            "the table has no column {:?}; it has {}",
+            unknown.name(),
+            names(schema)
+        )));
+    }
+    let column = |field: &FieldRef| match batch.column_by_name(field.name()) {
+        Some(values) => fit(values, field),
+        None => Err(Error::invalid(format!(
+            "the rows lack the column {:?}",
+            field.name()
+        ))),
+    };
+    let columns = schema
+        .fields()
+        .iter()
+        .map(column)
+        .collect::<Result<Vec<_>>>()?;
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+}
+
+/// `values` in the type of `field`; never rounded, wrapped or turned into null.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming the column and the first value that
+/// does not fit.
+pub(crate) fn fit(values: &ArrayRef, field: &Field) -> Result<ArrayRef> {
+    if values.data_type() == field.data_type() {
+        return Ok(Arc::clone(values));
+    }
+    if is_text(values.data_type()) && field.data_type().is_integer() {
+        return class_numbers(values, field);
+    }
+    let options = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    let wrong = || {
+        let (from, to) = (values.data_type(), field.data_type());
+        Error::invalid(format!(
+            "a value of type {from} does not fit column {:?} of type {to}",
+            field.name()
+        ))
+    };
+    let cast = cast_with_options(values, field.data_type(), &options)
+        .map_err(|err| wrong().with_source(err))?;
+    let loses = values.data_type().is_floating() && field.data_type().is_integer();
+    if loses {
+        let back = cast_with_options(&cast, values.data_type(), &options)?;
+        if back.to_data() != values.to_data() {
+            return Err(wrong());
+        }
+    }
+    Ok(cast)
+}
+
+/// The integers of classes given by name.
+fn class_numbers(names: &ArrayRef, field: &Field) -> Result<ArrayRef> {
+    let classes = classes(field)?;
+    let number = |name: Option<&str>| {
+        let Some(name) = name else { return Ok(None) };
+        let position = classes.iter().position(|class| class.name == name);
+        let known = || {
+            classes
+                .iter()
+                .map(|class| class.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        match position.map(i64::try_from) {
+            Some(Ok(position)) => Ok(Some(position)),
+            _ if classes.is_empty() => Err(Error::invalid(format!(
+                "{name:?} does not fit column {:?}, which holds integers",
+                field.name()
+            ))),
+            _ => Err(Error::invalid(format!(
+                "column {:?} has no class {name:?}; its classes are {}",
+                field.name(),
+                known()
+            ))),
+        }
+    };
+    let names = arrow::compute::cast(names, &DataType::Utf8)?;
+    let numbers = names
+        .as_string::<i32>()
+        .iter()
+        .map(number)
+        .collect::<Result<Vec<_>>>()?;
+    fit(&(Arc::new(Int64Array::from(numbers)) as ArrayRef), field)
+}
+
+/// The position of a column.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) naming it and the columns there are.
+pub(crate) fn column_index(schema: &Schema, name: &str) -> Result<usize> {
+    schema.index_of(name).map_err(|_missing| {
+        Error::not_found(format!(
+            "no column {name:?}; the columns are {}",
+            names(schema)
+        ))
+    })
+}
+
+fn names(schema: &Schema) -> String {
+    schema
+        .fields()
+        .iter()
+        .map(|field| field.name().as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Float64Array;
+
+    use super::*;
+
+    #[test]
+    fn roles_and_classes_are_read_back() {
+        let field = label("animal", ["cat", "dog"]);
+        assert_eq!(Role::of(&field), Some(Role::Label));
+        let names: Vec<_> = classes(&field)
+            .unwrap()
+            .into_iter()
+            .map(|class| class.name)
+            .collect();
+        assert_eq!(names, ["cat", "dog"]);
+        assert_eq!(shape(&embedding("e", 64)), Some(vec![64]));
+        assert_eq!(
+            shape(&tensor("t", DataType::UInt8, &[28, 28, 1])),
+            Some(vec![28, 28, 1])
+        );
+        assert_eq!(shape(&weight("w")), None);
+    }
+
+    #[test]
+    fn a_role_needs_a_type_that_fits() {
+        let wrong = with_role(Field::new("animal", DataType::Utf8, true), Role::Label);
+        let err = for_column(&wrong).unwrap_err();
+        assert!(err.to_string().contains("\"animal\""), "{err}");
+        for right in [
+            image("a", "image/png"),
+            image_url("b"),
+            embedding("c", 2),
+            boxes("d", ["x"]),
+            text("e"),
+        ] {
+            assert!(for_column(&right).is_ok(), "{right:?}");
+        }
+    }
+
+    #[test]
+    fn a_table_refuses_columns_it_could_not_tell_apart() {
+        let twice = Schema::new(vec![weight("w"), weight("w")]);
+        assert!(for_table(&twice).unwrap_err().to_string().contains("\"w\""));
+        assert!(for_table(&Schema::empty()).is_err());
+        let ids: Vec<_> = for_table(&Schema::new(vec![weight("a"), text("b")]))
+            .unwrap()
+            .fields()
+            .iter()
+            .map(|field| field_id(field))
+            .collect();
+        assert_eq!(ids, [Some(1), Some(2)]);
+    }
+
+    #[test]
+    fn values_are_cast_only_where_nothing_is_lost() {
+        let byte = Field::new("b", DataType::Int8, true);
+        let fits = |values: ArrayRef| fit(&values, &byte).is_ok();
+        assert!(fits(Arc::new(Int64Array::from(vec![Some(5), None]))));
+        assert!(!fits(Arc::new(Int64Array::from(vec![300]))));
+        assert!(fits(Arc::new(Float64Array::from(vec![3.0]))));
+        assert!(!fits(Arc::new(Float64Array::from(vec![3.5]))));
+    }
+}
