@@ -1,0 +1,311 @@
+//! From a snapshot to batches for training, without any ML framework.
+//!
+//! [`Loader`] says what is read and in which order; [`Loader::epoch`] gives the batches of one
+//! epoch, prepared on a thread of their own while the caller trains. Each [`Batch`] carries the ids
+//! of its rows, which is what lets metrics of single samples find their way back to the table.
+//!
+//! Rows whose weight is 0 take no part. Encoded images come out as pixels. An adapter turns the
+//! Arrow batch into tensors; a program without a framework uses it as it is.
+
+mod image;
+mod order;
+mod pixels;
+mod prefetch;
+mod source;
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, UInt64Array};
+
+use self::order::{Order, Samples, indices};
+use self::prefetch::Prefetch;
+use self::source::Source;
+use crate::error::{Error, Result};
+use crate::id::StreamName;
+use crate::run::{Rows, Run};
+use crate::table::Snapshot;
+
+/// What a loader keeps in memory unless told otherwise: 1 GiB.
+const CACHE_BYTES_MAX: u64 = 1 << 30;
+
+/// The samples of a snapshot, in batches, in the order that was asked for.
+///
+/// Without further calls: all columns, batches of 32, by row id, every row whose weight is not 0.
+/// The columns are read once and kept in memory if they are estimated to fit the bound of
+/// [`Self::cache_bytes_max`], and so are decoded images; otherwise each batch is read from storage.
+/// Nothing is read before the first epoch, [`Self::n_samples`] or [`Self::n_batches`].
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use tlc_core::arrow::array::{Float32Array, RecordBatch, RecordBatchIterator};
+/// # use tlc_core::{CommitOptions, Project, block_on};
+/// use tlc_core::Loader;
+///
+/// # let project = block_on(Project::open("memory:///", "demo"))?;
+/// # let x = Arc::new(Float32Array::from_iter_values((0..10).map(|n| n as f32)));
+/// # let rows = RecordBatch::try_from_iter([("x", x as _)])?;
+/// # let schema = rows.schema();
+/// # let rows = RecordBatchIterator::new([Ok(rows)], schema);
+/// # let table = block_on(project.create_table("train", rows, CommitOptions::new("import")))?;
+/// let loader = Loader::new(&block_on(table.head())?).columns(["x"])?.batch_size(4).shuffle(7);
+/// for epoch in 0..2 {
+///     for batch in loader.epoch(epoch) {
+///         let batch = batch?;
+///         assert_eq!(batch.record.num_rows(), batch.rows.row_ids.len());
+///     }
+/// }
+/// assert_eq!(loader.n_batches()?, 3);
+/// # Ok::<(), tlc_core::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Loader {
+    source: Arc<Source>,
+    order: Order,
+    batch_size: usize,
+    drop_last: bool,
+    stream: Option<StreamName>,
+}
+
+impl Loader {
+    /// A loader of all columns of a snapshot.
+    #[must_use]
+    pub fn new(snapshot: &Snapshot) -> Self {
+        let fields = snapshot.schema().fields().iter().cloned().collect();
+        Self {
+            source: Arc::new(Source::new(snapshot, fields, CACHE_BYTES_MAX)),
+            order: Order::Sequential,
+            batch_size: 32,
+            drop_last: false,
+            stream: None,
+        }
+    }
+
+    /// Reads these columns only, in this order.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) naming a column that the snapshot lacks.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if it holds URLs of images, which are not
+    /// fetched.
+    pub fn columns<S: AsRef<str>>(mut self, names: impl IntoIterator<Item = S>) -> Result<Self> {
+        self.source = Arc::new(self.source.with_columns(names)?);
+        Ok(self)
+    }
+
+    /// The number of samples in a batch. The last one of an epoch may be smaller.
+    #[must_use]
+    pub fn batch_size(mut self, n_samples: usize) -> Self {
+        self.batch_size = n_samples;
+        self
+    }
+
+    /// Visits every sample once an epoch, in an order that `seed` and the epoch decide.
+    ///
+    /// The order is the same on every machine and in every version, and a row added to the table
+    /// leaves the others in their order.
+    #[must_use]
+    pub fn shuffle(mut self, seed: u64) -> Self {
+        self.order = Order::Shuffled { seed };
+        self
+    }
+
+    /// Draws samples with replacement, in proportion to their weights; as many as there are.
+    ///
+    /// A snapshot without a weight column makes the epoch's first batch an error.
+    #[must_use]
+    pub fn weighted(mut self, seed: u64) -> Self {
+        self.order = Order::Weighted { seed };
+        self
+    }
+
+    /// Leaves out the last batch of an epoch if it is smaller than the others.
+    #[must_use]
+    pub fn drop_last(mut self) -> Self {
+        self.drop_last = true;
+        self
+    }
+
+    /// How many bytes of rows and pixels may stay in memory; 0 reads every batch from storage.
+    #[must_use]
+    pub fn cache_bytes_max(mut self, bytes: u64) -> Self {
+        self.source = Arc::new(self.source.with_cache(bytes));
+        self
+    }
+
+    /// Loads for a run: records the snapshot as an input of it, and names the batches' stream.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if `stream` is not a good name; those of
+    /// [`Run::input`].
+    pub fn run(mut self, run: &Run, stream: &str) -> Result<Self> {
+        self.stream = Some(stream.parse()?);
+        run.input(&self.source.snapshot)?;
+        Ok(self)
+    }
+
+    /// The number of samples an epoch visits: the rows whose weight is not 0.
+    ///
+    /// The first call reads the weights, if there are any.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming the row whose weight is negative or
+    /// not finite; those of reading.
+    pub fn n_samples(&self) -> Result<usize> {
+        Ok(self.source.samples()?.row_ids.len())
+    }
+
+    /// The number of batches in an epoch. Costs what [`Self::n_samples`] costs.
+    ///
+    /// # Errors
+    /// Those of [`Self::n_samples`], and [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the
+    /// size of a batch is 0.
+    pub fn n_batches(&self) -> Result<usize> {
+        let n_samples = self.n_samples()?;
+        if self.batch_size == 0 {
+            return Err(Error::invalid(
+                "a batch of 0 samples never ends an epoch; use a batch size of at least 1",
+            ));
+        }
+        let n_whole = n_samples / self.batch_size;
+        Ok(if self.drop_last {
+            n_whole
+        } else {
+            n_samples.div_ceil(self.batch_size)
+        })
+    }
+
+    /// Starts an epoch: its batches are prepared from now on, at most three ahead of the caller.
+    ///
+    /// An error is an item, and the last one. An epoch may be dropped before its end.
+    #[must_use]
+    pub fn epoch(&self, epoch: i64) -> Epoch {
+        let batches = Batches {
+            loader: self.clone(),
+            epoch,
+            plan: None,
+        };
+        Epoch {
+            batches: Prefetch::start("tlc-loader", batches),
+        }
+    }
+
+    fn rows(&self, epoch: i64, step: i64, row_ids: UInt64Array) -> Result<Rows> {
+        let snapshot = &self.source.snapshot;
+        let stream = self.stream.as_ref().map_or("train", StreamName::as_str);
+        let rows = Rows::new(stream, epoch, row_ids)?.step(step);
+        Ok(rows.source(snapshot.table().name().clone(), snapshot.revision()))
+    }
+}
+
+impl fmt::Debug for Loader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loader")
+            .field("table", self.source.snapshot.table().name())
+            .field("revision", &self.source.snapshot.revision())
+            .field("order", &self.order)
+            .field("batch_size", &self.batch_size)
+            .field("stream", &self.stream)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One batch of samples.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Which samples they are. The step counts batches from the first of epoch 0.
+    pub rows: Rows,
+    /// The columns, a row a sample. Encoded images are pixels: `arrow.fixed_shape_tensor` of bytes,
+    /// height × width × channels.
+    pub record: RecordBatch,
+}
+
+impl AsRef<Rows> for Batch {
+    fn as_ref(&self) -> &Rows {
+        &self.rows
+    }
+}
+
+/// The batches of one epoch. Made by [`Loader::epoch`].
+#[derive(Debug)]
+#[must_use = "an epoch does nothing for a program that does not iterate over it"]
+pub struct Epoch {
+    batches: Prefetch<Batch>,
+}
+
+impl Iterator for Epoch {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.batches.next()
+    }
+}
+
+impl std::iter::FusedIterator for Epoch {}
+
+/// The work of the thread: the batches one after another, the order of the epoch before the first.
+struct Batches {
+    loader: Loader,
+    epoch: i64,
+    plan: Option<Plan>,
+}
+
+struct Plan {
+    samples: Arc<Samples>,
+    order: Vec<usize>,
+    n_batches: usize,
+    n_done: usize,
+}
+
+impl Batches {
+    fn plan(&self) -> Result<Plan> {
+        let samples = self.loader.source.samples()?;
+        let n_batches = self.loader.n_batches()?;
+        let order = indices(self.loader.order, &samples, self.epoch)?;
+        Ok(Plan {
+            samples,
+            order,
+            n_batches,
+            n_done: 0,
+        })
+    }
+
+    fn batch(&mut self) -> Result<Option<Batch>> {
+        if self.plan.is_none() {
+            self.plan = Some(self.plan()?);
+        }
+        let Some(plan) = &mut self.plan else {
+            return Ok(None);
+        };
+        let Some(indices) = plan.order.chunks(self.loader.batch_size).nth(plan.n_done) else {
+            return Ok(None);
+        };
+        if plan.n_done == plan.n_batches {
+            return Ok(None);
+        }
+        let record = self.loader.source.batch(&plan.samples, indices)?;
+        let row_ids = indices
+            .iter()
+            .filter_map(|index| plan.samples.row_ids.get(*index).copied());
+        let step = self
+            .epoch
+            .saturating_mul(count(plan.n_batches))
+            .saturating_add(count(plan.n_done));
+        let rows = self
+            .loader
+            .rows(self.epoch, step, UInt64Array::from_iter_values(row_ids))?;
+        plan.n_done += 1;
+        Ok(Some(Batch { rows, record }))
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.batch().transpose()
+    }
+}
+
+fn count(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
