@@ -1,0 +1,422 @@
+//! What was logged and is not stored yet: bounded, pure, and cheap to push to.
+//!
+//! The training thread pushes, the writer takes. Scalars lie in column vectors whose memory goes
+//! to and fro between the two, names are interned, and sample metrics are the caller's own Arrow
+//! arrays, so a push copies a few words and, once warm, allocates nothing. Rows that the writer has
+//! taken still count until they are stored: the bound is on everything that a dead store can pile up.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{Array as _, RecordBatch};
+
+use super::rows::Rows;
+use crate::id::StreamName;
+
+/// Scalars after which the writer does not wait for its next flush.
+pub const SCALARS_FLUSH: usize = 64 << 10;
+
+/// Scalars kept in memory at most, stored ones not counted: about 30 MB.
+pub const SCALARS_MAX: usize = 1 << 20;
+
+/// Bytes of sample metrics of one stream after which the writer does not wait for its next flush.
+pub const SAMPLE_BYTES_FLUSH: usize = 16 << 20;
+
+/// Bytes of sample metrics kept in memory at most, stored ones not counted.
+pub const SAMPLE_BYTES_MAX: usize = 256 << 20;
+
+/// What did not fit, or could not be stored, and is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Values of scalars.
+    pub scalars: u64,
+    /// Rows of sample metrics.
+    pub sample_rows: u64,
+}
+
+impl Lost {
+    /// Whether nothing was lost.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.scalars += other.scalars;
+        self.sample_rows += other.sample_rows;
+    }
+}
+
+/// Columns of scalars. Row `i` is the value of the scalar with the interned name `names[i]`.
+#[derive(Debug, Default)]
+pub(crate) struct Scalars {
+    pub(crate) names: Vec<u32>,
+    pub(crate) steps: Vec<i64>,
+    pub(crate) times: Vec<i64>,
+    pub(crate) values: Vec<f64>,
+}
+
+impl Scalars {
+    pub(crate) fn with_capacity(n: usize) -> Self {
+        Self {
+            names: Vec::with_capacity(n),
+            steps: Vec::with_capacity(n),
+            times: Vec::with_capacity(n),
+            values: Vec::with_capacity(n),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Forgets the rows and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.names.clear();
+        self.steps.clear();
+        self.times.clear();
+        self.values.clear();
+    }
+}
+
+/// Rows of sample metrics of one epoch of one stream: what one file holds.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) stream: StreamName,
+    pub(crate) epoch: i64,
+    pub(crate) batches: Vec<(Rows, RecordBatch)>,
+    pub(crate) bytes: usize,
+    pub(crate) n_rows: usize,
+}
+
+/// What the writer takes at a time.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) scalars: Scalars,
+    /// Names interned since the last take, in the order of their numbers.
+    pub(crate) names: Vec<Arc<str>>,
+    pub(crate) groups: Vec<Group>,
+}
+
+/// Which of the open rows the writer wants; what is complete it always gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Take {
+    /// All of them.
+    All,
+    /// Those that have reached their size.
+    Full,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    names: Names,
+    names_taken: usize,
+    scalars: Scalars,
+    open: Vec<Group>,
+    complete: Vec<Group>,
+    sample_bytes: usize,
+    /// Taken and not stored yet.
+    scalars_unstored: usize,
+    sample_bytes_unstored: usize,
+    lost: Lost,
+}
+
+impl Buffer {
+    pub(crate) fn new() -> Self {
+        Self {
+            names: Names::default(),
+            names_taken: 0,
+            scalars: Scalars::with_capacity(SCALARS_FLUSH),
+            open: Vec::new(),
+            complete: Vec::new(),
+            sample_bytes: 0,
+            scalars_unstored: 0,
+            sample_bytes_unstored: 0,
+            lost: Lost::default(),
+        }
+    }
+
+    /// Whether `n` more scalars are within the bound.
+    pub(crate) fn fits_scalars(&self, n: usize) -> bool {
+        self.scalars.len() + self.scalars_unstored + n <= SCALARS_MAX
+    }
+
+    /// Whether `bytes` more of sample metrics are within the bound. A batch that is larger than
+    /// the bound fits when nothing else is there, or it never would.
+    pub(crate) fn fits_samples(&self, bytes: usize) -> bool {
+        let held = self.sample_bytes + self.sample_bytes_unstored;
+        held == 0 || held + bytes <= SAMPLE_BYTES_MAX
+    }
+
+    /// Appends values; `true` when they are now so many that the writer should come.
+    pub(crate) fn push_scalars(&mut self, step: i64, time: i64, values: &[(&str, f64)]) -> bool {
+        let before = self.scalars.len();
+        for (name, value) in values {
+            self.scalars.names.push(self.names.intern(name));
+            self.scalars.steps.push(step);
+            self.scalars.times.push(time);
+            self.scalars.values.push(*value);
+        }
+        before < SCALARS_FLUSH && self.scalars.len() >= SCALARS_FLUSH
+    }
+
+    /// Appends rows of sample metrics of `bytes` bytes; `true` when the writer should come: an
+    /// epoch is complete or the rows of one have reached their size.
+    pub(crate) fn push_samples(&mut self, rows: Rows, columns: RecordBatch, bytes: usize) -> bool {
+        let n_rows = columns.num_rows();
+        self.sample_bytes += bytes;
+        let position = self
+            .open
+            .iter()
+            .position(|group| group.stream == rows.stream);
+        let mut completed = false;
+        if let Some(position) = position {
+            if self.open[position].epoch != rows.epoch {
+                self.complete.push(self.open.swap_remove(position));
+                completed = true;
+            } else {
+                let group = &mut self.open[position];
+                let before = group.bytes;
+                group.batches.push((rows, columns));
+                group.bytes += bytes;
+                group.n_rows += n_rows;
+                return before < SAMPLE_BYTES_FLUSH && group.bytes >= SAMPLE_BYTES_FLUSH;
+            }
+        }
+        let (stream, epoch) = (rows.stream.clone(), rows.epoch);
+        self.open.push(Group {
+            stream,
+            epoch,
+            batches: vec![(rows, columns)],
+            bytes,
+            n_rows,
+        });
+        completed || bytes >= SAMPLE_BYTES_FLUSH
+    }
+
+    /// Gives the rows to the writer, and takes the memory of `spare` for the next ones.
+    pub(crate) fn take(&mut self, take: Take, spare: &mut Scalars) -> Taken {
+        let mut groups = std::mem::take(&mut self.complete);
+        let full = |group: &mut Group| take == Take::All || group.bytes >= SAMPLE_BYTES_FLUSH;
+        groups.extend(self.open.extract_if(.., full));
+        let bytes: usize = groups.iter().map(|group| group.bytes).sum();
+        self.sample_bytes -= bytes;
+        self.sample_bytes_unstored += bytes;
+        let mut scalars = Scalars::default();
+        if take == Take::All || self.scalars.len() >= SCALARS_FLUSH {
+            scalars = std::mem::replace(&mut self.scalars, std::mem::take(spare));
+            self.scalars_unstored += scalars.len();
+        }
+        let names = self.names.since(self.names_taken);
+        self.names_taken += names.len();
+        Taken {
+            scalars,
+            names,
+            groups,
+        }
+    }
+
+    /// Rows that were taken are stored, or given up: there is room again.
+    pub(crate) fn release(&mut self, scalars: usize, sample_bytes: usize) {
+        self.scalars_unstored = self.scalars_unstored.saturating_sub(scalars);
+        self.sample_bytes_unstored = self.sample_bytes_unstored.saturating_sub(sample_bytes);
+    }
+
+    /// Counts what is gone.
+    pub(crate) fn lose(&mut self, lost: Lost) {
+        self.lost.add(lost);
+    }
+
+    pub(crate) fn lost(&self) -> Lost {
+        self.lost
+    }
+}
+
+/// Bytes that the columns of `batch` hold, without what they share with other slices.
+pub(crate) fn bytes_of(batch: &RecordBatch) -> usize {
+    let column = |column: &Arc<dyn arrow::array::Array>| {
+        column
+            .to_data()
+            .get_slice_memory_size()
+            .unwrap_or_else(|_| column.get_array_memory_size())
+    };
+    batch.columns().iter().map(column).sum()
+}
+
+/// Names of scalars and their numbers, in order of first use.
+#[derive(Debug, Default)]
+struct Names {
+    numbers: HashMap<Arc<str>, u32>,
+    texts: Vec<Arc<str>>,
+    /// The likely next name: a call logs the same names in the same order as the one before.
+    next: usize,
+}
+
+impl Names {
+    fn intern(&mut self, name: &str) -> u32 {
+        let number = match self.texts.get(self.next) {
+            Some(text) if **text == *name => self.next,
+            _ => self.find(name),
+        };
+        self.next = number + 1;
+        u32::try_from(number).unwrap_or(u32::MAX)
+    }
+
+    fn find(&mut self, name: &str) -> usize {
+        if let Some(number) = self.numbers.get(name) {
+            return *number as usize;
+        }
+        let (text, number) = (Arc::<str>::from(name), self.texts.len());
+        self.numbers
+            .insert(Arc::clone(&text), u32::try_from(number).unwrap_or(u32::MAX));
+        self.texts.push(text);
+        number
+    }
+
+    fn since(&self, first: usize) -> Vec<Arc<str>> {
+        self.texts.get(first..).unwrap_or_default().to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Float32Array, UInt64Array};
+
+    use super::*;
+
+    fn samples(stream: &str, epoch: i64, n: u64) -> (Rows, RecordBatch) {
+        let rows = Rows::new(stream, epoch, UInt64Array::from_iter_values(0..n)).unwrap();
+        let loss = Float32Array::from_iter_values((0..n).map(|_| 0.5));
+        (
+            rows,
+            RecordBatch::try_from_iter([("loss", Arc::new(loss) as _)]).unwrap(),
+        )
+    }
+
+    fn push(buffer: &mut Buffer, stream: &str, epoch: i64, n: u64) -> bool {
+        let (rows, columns) = samples(stream, epoch, n);
+        let bytes = bytes_of(&columns);
+        buffer.push_samples(rows, columns, bytes)
+    }
+
+    fn groups(taken: &Taken) -> String {
+        let groups = taken
+            .groups
+            .iter()
+            .map(|g| format!("{}/{}:{}x{}", g.stream, g.epoch, g.batches.len(), g.n_rows));
+        groups.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn names_keep_their_numbers_whatever_the_order_of_calls() {
+        let mut names = Names::default();
+        let calls = ["a", "b", "a", "b", "b", "c", "a", "c"];
+        assert_eq!(
+            calls.map(|name| names.intern(name)),
+            [0, 1, 0, 1, 1, 2, 0, 2]
+        );
+        assert_eq!(
+            names
+                .since(1)
+                .iter()
+                .map(|name| &**name)
+                .collect::<Vec<_>>(),
+            ["b", "c"]
+        );
+    }
+
+    #[test]
+    fn memory_goes_to_and_fro() {
+        let mut buffer = Buffer::new();
+        let mut spare = Scalars::with_capacity(SCALARS_FLUSH);
+        let memory = spare.values.as_ptr();
+        buffer.push_scalars(1, 0, &[("a", 1.0)]);
+        let mut taken = buffer.take(Take::All, &mut spare);
+        assert_eq!(taken.scalars.values, [1.0]);
+        taken.scalars.clear();
+        buffer.push_scalars(2, 0, &[("a", 2.0), ("b", 3.0)]);
+        let taken = buffer.take(Take::All, &mut taken.scalars);
+        assert_eq!(taken.scalars.values.as_ptr(), memory);
+        assert_eq!(
+            taken.names.iter().map(|name| &**name).collect::<Vec<_>>(),
+            ["b"]
+        );
+    }
+
+    #[test]
+    fn the_writer_is_called_once_when_there_is_enough() {
+        let mut buffer = Buffer::new();
+        let calls: Vec<usize> = (0..SCALARS_FLUSH + 10)
+            .filter(|step| buffer.push_scalars(*step as i64, 0, &[("a", 0.0)]))
+            .collect();
+        assert_eq!(calls, [SCALARS_FLUSH - 1]);
+        assert_eq!(
+            buffer
+                .take(Take::Full, &mut Scalars::default())
+                .scalars
+                .len(),
+            SCALARS_FLUSH + 10
+        );
+        buffer.push_scalars(0, 0, &[("a", 0.0)]);
+        assert_eq!(
+            buffer
+                .take(Take::Full, &mut Scalars::default())
+                .scalars
+                .len(),
+            0
+        );
+    }
+
+    #[test]
+    fn a_group_never_spans_epochs_and_a_complete_one_is_taken_at_once() {
+        let mut buffer = Buffer::new();
+        assert!(!push(&mut buffer, "train", 0, 2));
+        assert!(!push(&mut buffer, "train", 0, 3));
+        assert!(!push(&mut buffer, "val", 0, 1));
+        assert_eq!(
+            groups(&buffer.take(Take::Full, &mut Scalars::default())),
+            ""
+        );
+        assert!(push(&mut buffer, "train", 1, 4));
+        assert_eq!(
+            groups(&buffer.take(Take::Full, &mut Scalars::default())),
+            "train/0:2x5"
+        );
+        assert_eq!(
+            groups(&buffer.take(Take::All, &mut Scalars::default())),
+            "val/0:1x1 train/1:1x4"
+        );
+    }
+
+    #[test]
+    fn what_is_taken_counts_until_it_is_stored() {
+        let mut buffer = Buffer::new();
+        let many: Vec<(&str, f64)> = vec![("a", 0.0); SCALARS_MAX];
+        buffer.push_scalars(0, 0, &many);
+        assert!(!buffer.fits_scalars(1));
+        let taken = buffer.take(Take::All, &mut Scalars::default());
+        assert!(!buffer.fits_scalars(1));
+        buffer.release(taken.scalars.len(), 0);
+        assert!(buffer.fits_scalars(1));
+    }
+
+    #[test]
+    fn sample_bytes_are_bounded_but_one_large_batch_gets_through() {
+        let mut buffer = Buffer::new();
+        assert!(buffer.fits_samples(2 * SAMPLE_BYTES_MAX));
+        let (rows, columns) = samples("train", 0, 1);
+        assert!(buffer.push_samples(rows, columns, SAMPLE_BYTES_MAX));
+        assert!(!buffer.fits_samples(1));
+        let taken = buffer.take(Take::Full, &mut Scalars::default());
+        assert!(!buffer.fits_samples(1));
+        buffer.release(0, taken.groups[0].bytes);
+        assert!(buffer.fits_samples(1));
+    }
+
+    #[test]
+    fn a_slice_weighs_what_it_shows() {
+        let (_, columns) = samples("train", 0, 1_000);
+        assert_eq!(bytes_of(&columns.slice(0, 10)), 40);
+    }
+}

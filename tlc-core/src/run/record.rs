@@ -1,0 +1,424 @@
+//! What a run is, folded from its log entries alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+
+use super::buffer::Lost;
+use crate::env::{Micros, Process};
+use crate::error::{Error, Result};
+use crate::format::decode_schema;
+use crate::format::run::{Entry, Event, Last, Outcome};
+use crate::id::{Revision, RunName, StreamName, TableName};
+
+/// A run that has not ended reads as interrupted when its last sign of life is older than this.
+pub const SILENCE_MAX: Duration = Duration::from_secs(45);
+
+/// What became of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RunStatus {
+    /// It has not ended, and its process gives signs of life.
+    Running,
+    /// It was finished.
+    Completed,
+    /// It was said to have failed, panicked, or left without being finished.
+    Failed,
+    /// Its process is gone without a word.
+    Interrupted,
+}
+
+impl RunStatus {
+    /// The status in one lower-case word, as SQL and scripts see it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// A stream of sample metrics, as its first batch made it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamRecord {
+    /// The stream's name.
+    pub name: StreamName,
+    /// Its own columns; files have those of [`sample_schema`](super::sample_schema).
+    pub schema: SchemaRef,
+    /// The table of its first rows, if they said so. Each row says its own.
+    pub table: Option<TableName>,
+    /// The revision of that table.
+    pub revision: Option<Revision>,
+}
+
+/// One execution of a training program.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunRecord {
+    /// The run's name.
+    pub name: RunName,
+    /// What became of it.
+    pub status: RunStatus,
+    /// Why it failed.
+    pub reason: Option<String>,
+    /// Who started it.
+    pub author: String,
+    /// When it started.
+    pub started: Micros,
+    /// When it was finished or failed; nobody knows when an interrupted one ended.
+    pub finished: Option<Micros>,
+    /// The process that started it.
+    pub process: Process,
+    /// Parameters by their dotted names.
+    pub params: BTreeMap<String, String>,
+    /// What it read, in the order it was told.
+    pub inputs: Vec<(TableName, Revision)>,
+    /// The streams of sample metrics, in the order they began.
+    pub streams: Vec<StreamRecord>,
+    /// The value of each scalar at its largest step.
+    pub last: BTreeMap<String, f64>,
+    /// What its writers had to drop.
+    pub lost: Lost,
+}
+
+impl RunRecord {
+    /// What a user has to know about the completeness of the metrics; `None` if nothing was lost.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        (!self.lost.is_none()).then(|| format!("run {}: {}", self.name, lost_text(self.lost)))
+    }
+}
+
+pub(crate) fn lost_text(lost: Lost) -> String {
+    let Lost {
+        scalars,
+        sample_rows,
+    } = lost;
+    format!(
+        "{scalars} scalars and {sample_rows} rows of sample metrics were lost, because storage did not keep up or failed"
+    )
+}
+
+/// The largest step of each scalar, and its value there. The later of equal steps counts.
+pub(crate) type Lasts = BTreeMap<String, (i64, f64)>;
+
+pub(crate) fn keep_last(lasts: &mut Lasts, name: &str, step: i64, value: f64) {
+    match lasts.get_mut(name) {
+        Some(last) if step < last.0 => {}
+        Some(last) => *last = (step, value),
+        None => {
+            lasts.insert(name.to_owned(), (step, value));
+        }
+    }
+}
+
+/// A record, and what its entries do not settle.
+#[derive(Debug)]
+pub(crate) struct Folded {
+    pub(crate) record: RunRecord,
+    /// The last values of the writers that have ended.
+    pub(crate) lasts: Lasts,
+    /// Writers that have not ended: what they logged is known from their files alone.
+    pub(crate) open_writers: BTreeSet<String>,
+}
+
+impl Folded {
+    /// Decides whether a run that has not ended is running or interrupted.
+    ///
+    /// `dead` says that its process is known to have ended, `heartbeat` when one of its writers
+    /// last said that it lives.
+    pub(crate) fn judge(&mut self, now: Micros, heartbeat: Option<Micros>, dead: bool) {
+        if self.record.status == RunStatus::Running {
+            let seen = heartbeat.unwrap_or_default().max(self.record.started);
+            if dead || now.since(seen) > SILENCE_MAX {
+                self.record.status = RunStatus::Interrupted;
+            }
+        }
+    }
+}
+
+/// Folds the entries of a run, from entry 0 on. A run has failed if one of its writers has.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming the entry that cannot be.
+pub(crate) fn fold(run: &RunName, entries: &[Entry]) -> Result<Folded> {
+    let mut entries = entries.iter().enumerate();
+    let mut folded = match entries.next() {
+        Some((_, first)) => started(run, first)?,
+        None => return Err(Error::corrupt(format!("run {run} has no entry"))),
+    };
+    for (number, entry) in entries {
+        folded
+            .apply(entry)
+            .map_err(|err| Error::corrupt(what(run, number)).with_source(err))?;
+    }
+    folded.record.last = folded
+        .lasts
+        .iter()
+        .map(|(name, (_, value))| (name.clone(), *value))
+        .collect();
+    Ok(folded)
+}
+
+/// How an entry is named in messages.
+pub(crate) fn what(run: &RunName, number: usize) -> String {
+    format!("entry {number} of run {run}")
+}
+
+fn started(run: &RunName, entry: &Entry) -> Result<Folded> {
+    let Event::Started {
+        author,
+        writer,
+        process,
+        ..
+    } = &entry.event
+    else {
+        return Err(Error::corrupt(format!(
+            "{} does not say that the run started",
+            what(run, 0)
+        )));
+    };
+    let record = RunRecord {
+        name: run.clone(),
+        status: RunStatus::Running,
+        reason: None,
+        author: author.clone(),
+        started: time(entry).map_err(|err| Error::corrupt(what(run, 0)).with_source(err))?,
+        finished: None,
+        process: Process {
+            machine: process.machine.clone(),
+            id: process.id,
+            started: process.started,
+        },
+        params: BTreeMap::new(),
+        inputs: Vec::new(),
+        streams: Vec::new(),
+        last: BTreeMap::new(),
+        lost: Lost::default(),
+    };
+    Ok(Folded {
+        record,
+        lasts: Lasts::new(),
+        open_writers: BTreeSet::from([writer.clone()]),
+    })
+}
+
+impl Folded {
+    fn apply(&mut self, entry: &Entry) -> Result<()> {
+        match &entry.event {
+            Event::Started { .. } => return Err(Error::corrupt("a run starts once")),
+            Event::Joined { writer, .. } => {
+                self.open_writers.insert(writer.clone());
+            }
+            Event::Params { values } => {
+                let values = values
+                    .iter()
+                    .map(|(name, text)| (name.clone(), text.clone()));
+                self.record.params.extend(values);
+            }
+            Event::Input { table, revision } => {
+                let input = (table.parse()?, Revision(*revision));
+                if !self.record.inputs.contains(&input) {
+                    self.record.inputs.push(input);
+                }
+            }
+            Event::Stream {
+                name,
+                schema,
+                table,
+                revision,
+            } => {
+                let name: StreamName = name.parse()?;
+                if self.record.streams.iter().all(|stream| stream.name != name) {
+                    let table = table.as_deref().map(str::parse).transpose()?;
+                    let (schema, revision) = (decode_schema(schema)?, revision.map(Revision));
+                    self.record.streams.push(StreamRecord {
+                        name,
+                        schema,
+                        table,
+                        revision,
+                    });
+                }
+            }
+            Event::Left { writer, lost, last } => self.leave(writer, *lost, last),
+            Event::Finished {
+                writer,
+                outcome,
+                reason,
+                lost,
+                last,
+            } => {
+                self.leave(writer, *lost, last);
+                self.finish(*outcome, reason.as_deref(), time(entry)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn leave(
+        &mut self,
+        writer: &str,
+        lost: crate::format::run::Lost,
+        last: &BTreeMap<String, Last>,
+    ) {
+        self.open_writers.remove(writer);
+        self.record.lost.add(Lost {
+            scalars: lost.scalars,
+            sample_rows: lost.sample_rows,
+        });
+        for (name, last) in last {
+            keep_last(&mut self.lasts, name, last.step, last.value.0);
+        }
+    }
+
+    fn finish(&mut self, outcome: Outcome, reason: Option<&str>, time: Micros) {
+        self.record.finished = Some(time);
+        match (self.record.status, outcome) {
+            (RunStatus::Failed, _) => {}
+            (_, Outcome::Completed) => self.record.status = RunStatus::Completed,
+            (_, Outcome::Failed) => {
+                self.record.status = RunStatus::Failed;
+                self.record.reason = Some(reason.unwrap_or("no reason was given").to_owned());
+            }
+        }
+    }
+}
+
+fn time(entry: &Entry) -> Result<Micros> {
+    Micros::from_rfc3339(&entry.time)
+        .ok_or_else(|| Error::corrupt(format!("{:?} is not a time", entry.time)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    /// One entry a line: its time in seconds and its event as JSON without the braces.
+    fn folded(lines: &str) -> Result<Folded> {
+        let entries = lines
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .map(|line| {
+                let (secs, event) = line.split_once(' ').unwrap();
+                let time = Micros(secs.parse::<i64>().unwrap() * 1_000_000).to_rfc3339();
+                let event = serde_json::from_str(&format!("{{{event}}}")).unwrap();
+                Entry {
+                    format: 1,
+                    stamp: "s".to_owned(),
+                    time,
+                    event,
+                }
+            });
+        fold(&"r".parse().unwrap(), &entries.collect::<Vec<_>>())
+    }
+
+    const STARTED: &str = r#"5 "kind":"started","run":"r","author":"ada","writer":"w","rank":0,"process":{"machine":"m","id":7,"started":9}"#;
+
+    #[track_caller]
+    fn check(rest: &str, expected: &str) {
+        let text = match folded(&format!("{STARTED}\n{rest}")) {
+            Ok(Folded {
+                record: r,
+                open_writers,
+                ..
+            }) => format!(
+                "{} {:?} {:?} {:?} {:?} {:?} {} open={}",
+                r.status.as_str(),
+                r.reason,
+                r.finished.map(|time| time.0 / 1_000_000),
+                r.params,
+                r.inputs
+                    .iter()
+                    .map(|(table, revision)| format!("{table}@{revision}"))
+                    .collect::<Vec<_>>(),
+                r.last,
+                r.lost.scalars + r.lost.sample_rows,
+                open_writers.len(),
+            ),
+            Err(err) => format!("{:?}", err.kind()),
+        };
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_run_is_what_its_entries_say() {
+        check("", "running None None {} [] {} 0 open=1");
+        check(
+            r#"6 "kind":"params","values":{"lr":"0.1","seed":"1"}
+               6 "kind":"params","values":{"lr":"0.2"}
+               6 "kind":"input","table":"t","revision":3
+               6 "kind":"input","table":"u","revision":0
+               7 "kind":"finished","writer":"w","outcome":"completed","last":{"loss":{"step":2,"value":"NaN"}}"#,
+            r#"completed None Some(7) {"lr": "0.2", "seed": "1"} ["t@3", "u@0"] {"loss": NaN} 0 open=0"#,
+        );
+        check(
+            r#"7 "kind":"finished","writer":"w","outcome":"failed","reason":"panicked","lost":{"scalars":2,"sample_rows":3},"last":{}"#,
+            r#"failed Some("panicked") Some(7) {} [] {} 5 open=0"#,
+        );
+    }
+
+    #[test]
+    fn the_last_value_is_that_of_the_largest_step_of_all_writers() {
+        check(
+            r#"6 "kind":"joined","writer":"x","rank":1,"process":{"machine":"m","id":8,"started":9}
+               6 "kind":"finished","writer":"w","outcome":"completed","last":{"a":{"step":5,"value":1},"b":{"step":5,"value":1}}
+               7 "kind":"left","writer":"x","last":{"a":{"step":4,"value":2},"b":{"step":6,"value":2}}"#,
+            r#"completed None Some(6) {} [] {"a": 1.0, "b": 2.0} 0 open=0"#,
+        );
+    }
+
+    #[test]
+    fn a_run_failed_if_one_of_its_writers_did() {
+        let failed =
+            r#"6 "kind":"finished","writer":"x","outcome":"failed","reason":"panicked","last":{}"#;
+        let completed = r#"7 "kind":"finished","writer":"w","outcome":"completed","last":{}"#;
+        check(
+            &format!("{failed}\n{completed}"),
+            r#"failed Some("panicked") Some(7) {} [] {} 0 open=0"#,
+        );
+        check(
+            &format!("{completed}\n{failed}"),
+            r#"failed Some("panicked") Some(6) {} [] {} 0 open=0"#,
+        );
+    }
+
+    #[test]
+    fn entries_that_cannot_be_are_corrupt() {
+        check(STARTED, "Corrupt");
+        check(r#"6 "kind":"input","table":"a/b","revision":3"#, "Corrupt");
+        check(
+            r#"6 "kind":"stream","name":"s","schema":"not base64""#,
+            "Corrupt",
+        );
+        let err = folded(r#"6 "kind":"params","values":{}"#).unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn a_silent_or_dead_run_is_interrupted_and_an_ended_one_is_not() {
+        for (now_secs, heartbeat_secs, dead, expected) in [
+            (5 + 45, None, false, RunStatus::Running),
+            (5 + 46, None, false, RunStatus::Interrupted),
+            (5 + 46, Some(40), false, RunStatus::Running),
+            (100, Some(40), false, RunStatus::Interrupted),
+            (6, Some(6), true, RunStatus::Interrupted),
+            (0, None, false, RunStatus::Running),
+        ] {
+            let mut open = folded(STARTED).unwrap();
+            let secs = |secs: i64| Micros(secs * 1_000_000);
+            open.judge(secs(now_secs), heartbeat_secs.map(secs), dead);
+            assert_eq!(
+                open.record.status, expected,
+                "{now_secs} {heartbeat_secs:?} {dead}"
+            );
+        }
+        let ended = r#"7 "kind":"finished","writer":"w","outcome":"completed","last":{}"#;
+        let mut ended = folded(&format!("{STARTED}\n{ended}")).unwrap();
+        ended.judge(Micros(i64::MAX), None, true);
+        assert_eq!(ended.record.status, RunStatus::Completed);
+    }
+}

@@ -1,0 +1,232 @@
+//! What the training threads and the writer share: the buffer behind a lock, and two bells.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use tokio::sync::Notify;
+
+use super::buffer::{self, Buffer, Lost};
+use super::record::RunRecord;
+use super::rows::Rows;
+use crate::env::Micros;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::run::{Event, Outcome};
+
+/// How long one logging call waits for room in the buffer before it drops what it was given.
+///
+/// Once a call has waited in vain, the next ones do not wait at all until something was stored.
+pub const LOG_WAIT_MAX: Duration = Duration::from_millis(100);
+
+/// What somebody waits for the writer to do.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    /// Store everything that was logged so far.
+    Flush,
+    /// Store everything, say how the run ended, and stop.
+    Finish(Outcome, Option<String>),
+}
+
+/// The answer: the record after [`Ask::Finish`], else nothing.
+pub(crate) type Answer = Result<Option<RunRecord>>;
+
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) ask: Ask,
+    pub(crate) reply: SyncSender<Answer>,
+}
+
+/// The part behind the lock. No I/O happens while it is held.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) buffer: Buffer,
+    /// Log entries to be appended, in order.
+    pub(crate) events: Vec<Event>,
+    /// Each has a caller waiting, so there are never more than there are threads.
+    pub(crate) requests: Vec<Request>,
+    /// A call has waited in vain, and nothing was stored since.
+    stalled: bool,
+    /// The writer is gone.
+    stopped: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// Rings when there is room again.
+    room: Condvar,
+    /// Rings when the writer has something to do before its next tick.
+    pub(crate) wake: Notify,
+}
+
+impl Shared {
+    pub(crate) fn new() -> Self {
+        let (buffer, events, requests) = (Buffer::new(), Vec::new(), Vec::new());
+        let state = State {
+            buffer,
+            events,
+            requests,
+            stalled: false,
+            stopped: false,
+        };
+        Self {
+            state: Mutex::new(state),
+            room: Condvar::new(),
+            wake: Notify::new(),
+        }
+    }
+
+    /// The state, also after a panic elsewhere: every change of it is complete before the next begins.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes scalars, or counts them as lost.
+    pub(crate) fn log_scalars(&self, step: i64, time: Micros, values: &[(&str, f64)]) {
+        let (mut state, fits) = self.wait_for_room(|buffer| buffer.fits_scalars(values.len()));
+        if !fits {
+            return state.buffer.lose(Lost {
+                scalars: values.len() as u64,
+                sample_rows: 0,
+            });
+        }
+        let is_enough = state.buffer.push_scalars(step, time.0, values);
+        drop(state);
+        if is_enough {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Takes sample metrics, or counts them as lost.
+    pub(crate) fn log_samples(&self, rows: Rows, columns: RecordBatch) {
+        let bytes = buffer::bytes_of(&columns);
+        let (mut state, fits) = self.wait_for_room(|buffer| buffer.fits_samples(bytes));
+        if !fits {
+            return state.buffer.lose(Lost {
+                scalars: 0,
+                sample_rows: columns.num_rows() as u64,
+            });
+        }
+        let is_enough = state.buffer.push_samples(rows, columns, bytes);
+        drop(state);
+        if is_enough {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Hands an entry to the writer, which appends it at once.
+    pub(crate) fn log_event(&self, event: Event) {
+        self.lock().events.push(event);
+        self.wake.notify_one();
+    }
+
+    fn wait_for_room(&self, fits: impl Fn(&Buffer) -> bool) -> (MutexGuard<'_, State>, bool) {
+        let mut state = self.lock();
+        if !fits(&state.buffer) && !state.stalled && !state.stopped {
+            self.wake.notify_one();
+            let full = |state: &mut State| !state.stopped && !fits(&state.buffer);
+            (state, _) = self
+                .room
+                .wait_timeout_while(state, LOG_WAIT_MAX, full)
+                .unwrap_or_else(PoisonError::into_inner);
+            state.stalled = !fits(&state.buffer);
+        }
+        let fits = !state.stopped && fits(&state.buffer);
+        (state, fits)
+    }
+
+    /// What was taken is stored: waiting calls go on.
+    pub(crate) fn stored(&self, scalars: usize, sample_bytes: usize) {
+        let mut state = self.lock();
+        state.buffer.release(scalars, sample_bytes);
+        state.stalled = false;
+        drop(state);
+        self.room.notify_all();
+    }
+
+    /// What was taken is given up.
+    pub(crate) fn given_up(&self, lost: Lost, sample_bytes: usize) {
+        let mut state = self.lock();
+        state.buffer.release(
+            usize::try_from(lost.scalars).unwrap_or(usize::MAX),
+            sample_bytes,
+        );
+        state.buffer.lose(lost);
+    }
+
+    /// Asks the writer for something; the answer comes through the receiver, or an error if the
+    /// writer is gone.
+    pub(crate) fn ask(&self, ask: Ask) -> Receiver<Answer> {
+        let (reply, answer) = sync_channel(1);
+        let mut state = self.lock();
+        if state.stopped {
+            reply.try_send(Err(stopped())).unwrap_or_default();
+        } else {
+            state.requests.push(Request { ask, reply });
+        }
+        drop(state);
+        self.wake.notify_one();
+        answer
+    }
+
+    /// The writer ends. Nobody waits for it any more.
+    pub(crate) fn stop(&self) {
+        let mut state = self.lock();
+        state.stopped = true;
+        for request in state.requests.drain(..) {
+            request.reply.try_send(Err(stopped())).unwrap_or_default();
+        }
+        drop(state);
+        self.room.notify_all();
+    }
+}
+
+pub(crate) fn stopped() -> Error {
+    Error::new(ErrorKind::Unavailable, "the writer of this run has stopped")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::run::buffer::SCALARS_MAX;
+
+    #[test]
+    fn a_full_buffer_is_waited_for_once_and_what_does_not_fit_is_counted() {
+        let shared = Shared::new();
+        let many = vec![("a", 0.0); SCALARS_MAX];
+        shared.log_scalars(0, Micros(0), &many);
+        let start = Instant::now();
+        shared.log_scalars(1, Micros(0), &[("a", 1.0), ("b", 1.0)]);
+        assert!(start.elapsed() >= LOG_WAIT_MAX);
+        let start = Instant::now();
+        shared.log_scalars(2, Micros(0), &[("a", 1.0)]);
+        assert!(start.elapsed() < LOG_WAIT_MAX);
+        assert_eq!(
+            shared.lock().buffer.lost(),
+            Lost {
+                scalars: 3,
+                sample_rows: 0
+            }
+        );
+    }
+
+    #[test]
+    fn a_stopped_writer_answers_everybody_and_takes_nothing() {
+        let shared = Shared::new();
+        let before = shared.ask(Ask::Flush);
+        shared.stop();
+        let after = shared.ask(Ask::Flush);
+        for answer in [before, after] {
+            assert_eq!(
+                answer.recv().unwrap().unwrap_err().kind(),
+                ErrorKind::Unavailable
+            );
+        }
+        shared.log_scalars(0, Micros(0), &[("a", 1.0)]);
+        assert_eq!(shared.lock().buffer.lost().scalars, 1);
+    }
+}
