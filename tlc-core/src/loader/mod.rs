@@ -177,7 +177,6 @@ impl Loader {
     /// Starts an epoch: its batches are prepared from now on, at most three ahead of the caller.
     ///
     /// An error is an item, and the last one. An epoch may be dropped before its end.
-    #[must_use]
     pub fn epoch(&self, epoch: i64) -> Epoch {
         let batches = Batches {
             loader: self.clone(),

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use image::{GrayImage, ImageFormat};
 use tempfile::TempDir;
 use tlc_core::arrow::array::{
-    Array as _, ArrayRef, AsArray as _, BinaryArray, Float32Array, Int32Array, RecordBatch,
+    ArrayRef, AsArray as _, BinaryArray, Float32Array, Int32Array, RecordBatch,
     RecordBatchIterator, StringArray,
 };
-use tlc_core::arrow::datatypes::{Field, Float32Type, Int32Type, Schema, UInt8Type};
+use tlc_core::arrow::datatypes::{DataType, Field, Float32Type, Int32Type, Schema, UInt8Type};
+use tlc_core::loader::Batch;
 use tlc_core::{
-    Batch, CommitOptions, ErrorKind, Loader, Project, Result, Snapshot, Table, block_on, schema,
+    CommitOptions, ErrorKind, Loader, Project, Result, Snapshot, Table, block_on, schema,
 };
 
 /// A grey image whose pixels all depend on the row.
@@ -53,7 +54,10 @@ fn batch(fields: Vec<Field>, columns: Vec<ArrayRef>) -> RecordBatch {
 }
 
 fn create(root: &str, rows: RecordBatch) -> Table {
-    let project = block_on(Project::open(root, "zoo")).unwrap();
+    create_in(&block_on(Project::open(root, "zoo")).unwrap(), rows)
+}
+
+fn create_in(project: &Project, rows: RecordBatch) -> Table {
     let schema = rows.schema();
     let reader = RecordBatchIterator::new([Ok(rows)], schema);
     block_on(project.create_table("train", reader, CommitOptions::new("import"))).unwrap()
@@ -266,8 +270,8 @@ fn a_batch_says_which_revision_it_is_of() {
 
 #[test]
 fn a_run_knows_what_its_loader_reads() {
-    let table = create("memory:///", rows(10));
-    let project = block_on(Project::open("memory:///", "other")).unwrap();
+    let project = block_on(Project::open("memory:///", "zoo")).unwrap();
+    let table = create_in(&project, rows(10));
     let run = project.start_run("r").unwrap();
     let loader = Loader::new(&head(&table)).run(&run, "val").unwrap();
     assert_eq!(batches(&loader, 0)[0].rows.stream.as_str(), "val");
@@ -357,7 +361,7 @@ fn what_a_loader_cannot_do_is_said_by_name() {
 
     let urls = vec![
         schema::image_url("photo"),
-        Field::new("x", tlc_core::arrow::datatypes::DataType::Float32, true),
+        Field::new("x", DataType::Float32, true),
     ];
     let columns: [ArrayRef; 2] = [
         Arc::new(StringArray::from(vec!["a.png"])),

@@ -1,0 +1,408 @@
+//! Tensors out of tables, tensors into runs, and a training loop around both.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::loss::cross_entropy;
+use candle_nn::{Module as _, Optimizer as _, SGD, VarBuilder, VarMap, linear};
+use tlc_candle::{Batch, Loader, RunExt as _, to_arrow, to_record, to_tensor};
+use tlc_core::arrow::array::{
+    Array as _, ArrayRef, AsArray as _, BooleanArray, FixedSizeListArray, Float16Array,
+    Float32Array, Float64Array, Int8Array, Int32Array, Int64Array, RecordBatch,
+    RecordBatchIterator, StringArray, UInt8Array, UInt16Array, UInt64Array,
+};
+use tlc_core::arrow::compute::cast;
+use tlc_core::arrow::datatypes::{DataType, Field, Float32Type, Schema};
+use tlc_core::collect::Classification;
+use tlc_core::schema::{self, Role};
+use tlc_core::{CommitOptions, ErrorKind, Project, Rows, RunStatus, Snapshot, block_on};
+
+const CPU: Device = Device::Cpu;
+
+fn snapshot(project: &Project, fields: Vec<Field>, columns: Vec<ArrayRef>) -> Snapshot {
+    let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
+    let schema = rows.schema();
+    let reader = RecordBatchIterator::new([Ok(rows)], schema);
+    let table =
+        block_on(project.create_table("train", reader, CommitOptions::new("import"))).unwrap();
+    block_on(table.head()).unwrap()
+}
+
+fn project() -> Project {
+    block_on(Project::open("memory:///", "demo")).unwrap()
+}
+
+/// The only batch of a table of one column.
+fn batch_of(field: Field, values: ArrayRef) -> Batch {
+    let snapshot = snapshot(&project(), vec![field], vec![values]);
+    Loader::new(&snapshot, &CPU)
+        .batch_size(100)
+        .epoch(0)
+        .next()
+        .unwrap()
+        .unwrap()
+}
+
+/// Type, shape and values of a tensor as text.
+fn text(tensor: &Tensor) -> String {
+    let values = tensor
+        .flatten_all()
+        .unwrap()
+        .to_dtype(DType::F64)
+        .unwrap()
+        .to_vec1::<f64>()
+        .unwrap();
+    format!("{} {:?} {values:?}", tensor.dtype().as_str(), tensor.dims())
+}
+
+fn lists(items: ArrayRef, length: i32) -> ArrayRef {
+    let item = Arc::new(Field::new_list_field(items.data_type().clone(), true));
+    Arc::new(FixedSizeListArray::new(item, length, items, None))
+}
+
+#[test]
+fn a_column_becomes_the_tensor_that_a_model_expects() {
+    let check = |values: ArrayRef, expected: &str| {
+        let field = Field::new("x", values.data_type().clone(), true);
+        assert_eq!(text(&to_tensor(&field, &values, &CPU).unwrap()), expected);
+    };
+    let halves = cast(&Float32Array::from(vec![0.5, 2.0]), &DataType::Float16).unwrap();
+    assert!(halves.as_any().is::<Float16Array>());
+    check(halves, "f16 [2] [0.5, 2.0]");
+    check(
+        Arc::new(Float32Array::from(vec![0.5, 2.0])),
+        "f32 [2] [0.5, 2.0]",
+    );
+    check(Arc::new(Float64Array::from(vec![0.1])), "f64 [1] [0.1]");
+    check(
+        Arc::new(BooleanArray::from(vec![true, false])),
+        "u8 [2] [1.0, 0.0]",
+    );
+    check(Arc::new(UInt8Array::from(vec![255])), "u8 [1] [255.0]");
+    check(Arc::new(UInt16Array::from(vec![7])), "u32 [1] [7.0]");
+    check(Arc::new(Int8Array::from(vec![-1])), "i64 [1] [-1.0]");
+    check(
+        Arc::new(Int32Array::from(vec![-1, 5])),
+        "i64 [2] [-1.0, 5.0]",
+    );
+    check(Arc::new(UInt64Array::from(vec![5])), "i64 [1] [5.0]");
+    check(
+        lists(Arc::new(Float32Array::from(vec![1.0, 2.0, 3.0, 4.0])), 2),
+        "f32 [2, 2] [1.0, 2.0, 3.0, 4.0]",
+    );
+    let sliced = lists(Arc::new(Float32Array::from(vec![1.0, 2.0, 3.0, 4.0])), 2).slice(1, 1);
+    check(sliced, "f32 [1, 2] [3.0, 4.0]");
+}
+
+#[test]
+fn a_fixed_shape_is_the_shape_of_the_tensor() {
+    let field = schema::tensor("x", DataType::UInt8, &[2, 1, 3]);
+    let values = lists(Arc::new(UInt8Array::from_iter_values(0..12)), 6);
+    let tensor = to_tensor(&field, &values, &CPU).unwrap();
+    assert_eq!(tensor.dims(), [2, 2, 1, 3]);
+}
+
+#[test]
+fn what_makes_no_tensor_is_named() {
+    let check = |field: Field, values: ArrayRef, expected: &str| {
+        let err = batch_of(field, values).tensor("x").unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::Invalid);
+        assert!(err.to_string().contains(expected), "{err:#}");
+    };
+    let column = |data_type| Field::new("x", data_type, true);
+    check(
+        column(DataType::Utf8),
+        Arc::new(StringArray::from(vec!["a"])),
+        "\"x\" of type Utf8",
+    );
+    check(
+        column(DataType::Int32),
+        Arc::new(Int32Array::from(vec![Some(1), None])),
+        "row 1 has no value",
+    );
+    check(
+        schema::label("x", ["a"]),
+        Arc::new(Int32Array::from(vec![0, -1])),
+        "\"x\" holds a value",
+    );
+    check(
+        column(DataType::UInt64),
+        Arc::new(UInt64Array::from(vec![u64::MAX])),
+        "\"x\" holds a value",
+    );
+    let err = batch_of(column(DataType::Int32), Arc::new(Int32Array::from(vec![1])))
+        .tensor("y")
+        .unwrap_err();
+    assert_eq!(
+        err.to_string(),
+        "the batch has no column \"y\"; its columns are x"
+    );
+    assert_eq!(err.kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn labels_are_what_cross_entropy_takes_and_null_weights_are_one() {
+    let label = batch_of(
+        schema::label("x", ["a", "b"]),
+        Arc::new(Int32Array::from(vec![1, 0])),
+    );
+    assert_eq!(text(&label.tensor("x").unwrap()), "u32 [2] [1.0, 0.0]");
+    let weight = batch_of(
+        schema::weight("x"),
+        Arc::new(Float32Array::from(vec![Some(0.5), None])),
+    );
+    assert_eq!(text(&weight.tensor("x").unwrap()), "f32 [2] [0.5, 1.0]");
+}
+
+#[test]
+fn images_are_scaled_and_their_channels_come_first() {
+    let field = schema::with_role(
+        schema::tensor("x", DataType::UInt8, &[1, 2, 3]),
+        Role::Image,
+    );
+    let batch = batch_of(
+        field,
+        lists(
+            Arc::new(UInt8Array::from(vec![0, 51, 102, 153, 204, 255])),
+            6,
+        ),
+    );
+    assert_eq!(
+        text(&batch.tensor("x").unwrap()),
+        "u8 [1, 1, 2, 3] [0.0, 51.0, 102.0, 153.0, 204.0, 255.0]"
+    );
+    let image = batch.image("x").unwrap();
+    assert_eq!(
+        (image.dtype(), image.dims()),
+        (DType::F32, &[1, 3, 1, 2][..])
+    );
+    let values = image.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    for (found, expected) in values.iter().zip([0.0, 0.6, 0.2, 0.8, 0.4, 1.0]) {
+        assert!((found - expected).abs() < 1e-6, "{values:?}");
+    }
+    let grey = batch_of(
+        schema::tensor("x", DataType::UInt8, &[2, 1, 1]),
+        lists(Arc::new(UInt8Array::from(vec![0, 255])), 2),
+    );
+    assert_eq!(
+        text(&grey.image("x").unwrap()),
+        "f32 [1, 1, 2, 1] [0.0, 1.0]"
+    );
+    let floats = batch_of(schema::weight("x"), Arc::new(Float32Array::from(vec![1.0])));
+    assert!(
+        floats
+            .image("x")
+            .unwrap_err()
+            .to_string()
+            .contains("no images")
+    );
+}
+
+#[test]
+fn tensors_come_back_from_arrow_as_they_went() {
+    let counts = Tensor::arange(0_u32, 24, &CPU).unwrap();
+    for dtype in [DType::U8, DType::U32, DType::I64, DType::F32, DType::F64] {
+        for shape in [&[24][..], &[6, 4], &[2, 3, 4], &[24, 1], &[0, 3]] {
+            let n = shape.iter().product();
+            let tensor = counts
+                .narrow(0, 0, n)
+                .unwrap()
+                .reshape(shape)
+                .unwrap()
+                .to_dtype(dtype)
+                .unwrap();
+            let record = to_record(&[("x", &tensor)]).unwrap();
+            let back = to_tensor(record.schema().field(0), record.column(0), &CPU).unwrap();
+            assert_eq!(text(&back), text(&tensor));
+        }
+    }
+}
+
+#[test]
+fn views_are_copied_as_they_look() {
+    let tensor = Tensor::new(&[[1_f32, 2.0, 3.0], [4.0, 5.0, 6.0]], &CPU)
+        .unwrap()
+        .t()
+        .unwrap();
+    let array = to_arrow(&tensor.narrow(0, 1, 2).unwrap()).unwrap();
+    let values = array
+        .as_fixed_size_list()
+        .values()
+        .as_primitive::<Float32Type>();
+    assert_eq!(values.values(), &[2.0, 5.0, 3.0, 6.0]);
+}
+
+#[test]
+fn half_floats_widen_and_small_integers_stay() {
+    let tensor = Tensor::new(&[1_f32, -2.0], &CPU).unwrap();
+    let check = |dtype, expected| {
+        let array = to_arrow(&tensor.to_dtype(dtype).unwrap()).unwrap();
+        assert_eq!(array.data_type(), &expected);
+        assert_eq!(
+            cast(&array, &DataType::Float64).unwrap().as_ref(),
+            &Float64Array::from(vec![1.0, -2.0])
+        );
+    };
+    check(DType::F16, DataType::Float32);
+    check(DType::BF16, DataType::Float32);
+    check(DType::I16, DataType::Int16);
+    check(DType::I32, DataType::Int32);
+}
+
+#[test]
+fn a_tensor_that_is_no_column_is_named() {
+    let scalar = Tensor::new(1_f32, &CPU).unwrap();
+    let err = format!("{:#}", to_record(&[("loss", &scalar)]).unwrap_err());
+    assert!(
+        err.contains("\"loss\"") && err.contains("no dimension"),
+        "{err}"
+    );
+    let run = project().start_run("r").unwrap();
+    let rows = Rows::new("train", 0, vec![1, 2]).unwrap();
+    let three = Tensor::zeros((3, 2), DType::F32, &CPU).unwrap();
+    let err = run
+        .sample_tensors(&rows, &[("logits", &three)])
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        err,
+        "tensor \"logits\" of shape [3, 2] does not belong to a batch of 2 samples"
+    );
+    run.finish().unwrap();
+}
+
+#[test]
+fn the_loader_is_built_as_in_the_core() {
+    let x: ArrayRef = Arc::new(Int64Array::from_iter_values(0..10));
+    let weight: ArrayRef = Arc::new(Float32Array::from_iter_values(
+        (0..10_u8).map(|n| f32::from(n % 2)),
+    ));
+    let project = project();
+    let fields = vec![Field::new("x", DataType::Int64, true), schema::weight("w")];
+    let snapshot = snapshot(&project, fields, vec![x, weight]);
+    let run = project.start_run("r").unwrap();
+    let loader = Loader::new(&snapshot, &CPU)
+        .columns(["x"])
+        .unwrap()
+        .batch_size(2)
+        .cache_bytes_max(0);
+    let loader = loader.shuffle(1).drop_last().run(&run, "val").unwrap();
+    assert_eq!(
+        (loader.n_samples().unwrap(), loader.n_batches().unwrap()),
+        (5, 2)
+    );
+    let batches: Vec<Batch> = loader.epoch(1).collect::<Result<_, _>>().unwrap();
+    for batch in &batches {
+        let ids: Vec<i64> = batch
+            .rows
+            .row_ids
+            .values()
+            .iter()
+            .map(|row_id| row_id.cast_signed())
+            .collect();
+        assert_eq!(batch.tensor("x").unwrap().to_vec1::<i64>().unwrap(), ids);
+        assert_eq!(batch.rows.stream.as_str(), "val");
+    }
+    assert_eq!(
+        batches
+            .iter()
+            .map(|batch| batch.rows.step)
+            .collect::<Vec<_>>(),
+        [2, 3]
+    );
+    assert!(loader.weighted(3).epoch(0).all(|batch| {
+        batch
+            .unwrap()
+            .rows
+            .row_ids
+            .values()
+            .iter()
+            .all(|row| row % 2 == 1)
+    }));
+    assert_eq!(
+        run.finish().unwrap().inputs,
+        [(snapshot.table().name().clone(), snapshot.revision())]
+    );
+}
+
+/// Points in the plane; class 1 above the line y = x, and one label that is wrong.
+fn points(n: u64, wrong: u64) -> (Vec<Field>, Vec<ArrayRef>) {
+    let coordinate = |k: u64| ((k * 2_654_435_761 % 1_000) as f32) / 500.0 - 1.0;
+    let xy: Vec<f32> = (0..n)
+        .flat_map(|row| [coordinate(2 * row + 1), coordinate(3 * row + 2)])
+        .collect();
+    let label = xy
+        .chunks(2)
+        .zip(0..)
+        .map(|(xy, row)| i32::from((xy[1] > xy[0]) != (row == wrong)));
+    let label: ArrayRef = Arc::new(Int32Array::from_iter_values(label));
+    let fields = vec![
+        schema::tensor("xy", DataType::Float32, &[2]),
+        schema::label("side", ["below", "above"]),
+    ];
+    (
+        fields,
+        vec![lists(Arc::new(Float32Array::from(xy)), 2), label],
+    )
+}
+
+#[test]
+fn a_training_loop_leaves_its_loss_and_its_samples_in_the_run() -> Result<(), Box<dyn StdError>> {
+    const EPOCHS: i64 = 5;
+    let project = project();
+    let (fields, columns) = points(400, 17);
+    let snapshot = snapshot(&project, fields, columns);
+    let weights = VarMap::new();
+    let model = linear(2, 2, VarBuilder::from_varmap(&weights, DType::F32, &CPU))?;
+    let mut optimizer = SGD::new(weights.all_vars(), 1.0)?;
+    let mut losses = Vec::new();
+
+    let run = project.start_run("line")?;
+    let loader = Loader::new(&snapshot, &CPU)
+        .batch_size(32)
+        .shuffle(7)
+        .run(&run, "train")?;
+    for epoch in 0..EPOCHS {
+        let mut sum = 0.0;
+        for batch in loader.epoch(epoch) {
+            let batch = batch?;
+            let label = batch.tensor("side")?;
+            let logits = model.forward(&batch.tensor("xy")?)?;
+            let loss = cross_entropy(&logits, &label)?;
+            optimizer.backward_step(&loss)?;
+            sum += loss.to_scalar::<f32>()? * label.dim(0)? as f32;
+            run.collect_tensors(
+                &batch,
+                &Classification,
+                &[("logits", &logits), ("label", &label)],
+            )?;
+        }
+        losses.push(f64::from(sum) / 400.0);
+    }
+    let record = run.finish()?;
+
+    assert!(losses[4] < losses[0] / 1.5, "{losses:?}");
+    assert_eq!(record.status, RunStatus::Completed);
+    // The core computes the loss of each sample by itself; their mean must be Candle's.
+    assert!(
+        (record.last["train/loss"] - losses[4]).abs() < 1e-4,
+        "{losses:?} {record:?}"
+    );
+    assert!(record.last["train/accuracy"] > 0.9);
+    assert_eq!(
+        record.inputs,
+        [(snapshot.table().name().clone(), snapshot.revision())]
+    );
+    assert_eq!(record.streams.len(), 1);
+    let epochs: Vec<i64> = block_on(project.sample_files(&"line".parse()?))?
+        .iter()
+        .map(|file| file.epoch)
+        .collect();
+    assert!(
+        (0..EPOCHS).all(|epoch| epochs.contains(&epoch)),
+        "{epochs:?}"
+    );
+    Ok(())
+}
