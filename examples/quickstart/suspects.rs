@@ -1,0 +1,64 @@
+//! Which labels are wrong, by one query over what the network thought of every digit.
+
+use std::collections::BTreeSet;
+
+use tlc_core::arrow::array::{AsArray as _, RecordBatch};
+use tlc_core::arrow::datatypes::UInt64Type;
+use tlc_core::{Patch, Root, RunName, Sql, block_on};
+
+use crate::Result;
+
+/// The digits whose label the network never believed, in no epoch: it always gave another class more
+/// than the label. Each with the class it gave most, relative to the label; the surest first.
+///
+/// This needs no threshold, and no idea of how many labels are wrong. It works because a network
+/// learns what most labels agree on long before it learns the exceptions by heart.
+pub(crate) fn query(run: &RunName) -> String {
+    format!(
+        "SELECT _rowid, avg(margin) AS margin, first_value(predicted ORDER BY margin) AS label
+FROM mnist.samples WHERE run = '{run}' AND stream = 'train'
+GROUP BY _rowid HAVING max(margin) < 0 ORDER BY avg(margin)"
+    )
+}
+
+/// The answer to [`query`]: `_rowid`, `margin`, `label`.
+pub(crate) struct Suspects(Vec<RecordBatch>);
+
+/// Asks the query.
+pub(crate) fn find(root: &Root, run: &RunName) -> Result<Suspects> {
+    let sql = query(run);
+    Ok(Suspects(block_on(async {
+        Sql::open(root).await?.collect(&sql).await
+    })?))
+}
+
+impl Suspects {
+    pub(crate) fn n_rows(&self) -> usize {
+        self.0.iter().map(RecordBatch::num_rows).sum()
+    }
+
+    /// Gives them, in `patch`, the labels that the network gave them.
+    pub(crate) fn relabel(&self, patch: &mut Patch) -> Result<()> {
+        for rows in &self.0 {
+            patch.set_batch(&rows.project(&[0, 2])?)?;
+        }
+        Ok(())
+    }
+
+    /// How many of them are among `row_ids`.
+    pub(crate) fn n_among(&self, row_ids: &BTreeSet<u64>) -> Result<usize> {
+        let mut n_among = 0;
+        for rows in &self.0 {
+            let ids = rows
+                .column(0)
+                .as_primitive_opt::<UInt64Type>()
+                .ok_or("row ids are not UInt64")?;
+            n_among += ids
+                .values()
+                .iter()
+                .filter(|id| row_ids.contains(id))
+                .count();
+        }
+        Ok(n_among)
+    }
+}
