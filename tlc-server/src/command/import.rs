@@ -1,0 +1,248 @@
+//! `tlc import`: a file becomes a table.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tlc_core::arrow::array::{RecordBatch, RecordBatchReader};
+use tlc_core::arrow::datatypes::SchemaRef;
+use tlc_core::arrow::error::ArrowError;
+use tlc_core::{CommitOptions, Error, Project, Result as CoreResult, Table, block_on, import};
+use url::Url;
+
+use super::session::Session;
+use super::spec::TableSpec;
+use super::table::{TOOL, commit_text};
+use crate::error::{Failure, Result};
+use crate::view::CommitView;
+
+/// Work that takes longer shows that it goes on.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// What a source can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum SourceFormat {
+    /// One Parquet file.
+    Parquet,
+    /// Comma-separated values; the first line names the columns.
+    Csv,
+}
+
+/// Make a table from a file
+///
+/// The file is read as a stream, so it may be larger than memory. With --in-place a Parquet file is not copied:
+/// the table refers to it, remembers its size and its ETag, and says so when it has changed.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tlc import train.csv flowers/train
+  tlc import s3://data/big.parquet flowers/big --in-place -m 'the whole lot'")]
+pub(super) struct Import {
+    /// The file; with --in-place also a URL
+    source: String,
+    /// The table to make, as PROJECT/TABLE
+    table: TableSpec,
+    /// What the source is [default: by its extension]
+    #[arg(long, value_enum)]
+    format: Option<SourceFormat>,
+    /// Refer to the Parquet file where it is instead of copying it
+    #[arg(long)]
+    in_place: bool,
+    /// Why, for the table's log
+    #[arg(short, long)]
+    message: Option<String>,
+    /// Who, for the table's log [default: `author:` of the config file, else the user]
+    #[arg(long)]
+    author: Option<String>,
+}
+
+impl Import {
+    pub(super) fn author(&self) -> Option<&str> {
+        self.author.as_deref()
+    }
+
+    pub(super) fn run(&self, session: &Session) -> Result<()> {
+        if self.table.revision.is_some() {
+            return Err(Failure::usage(format!(
+                "an import makes a table, and {} names a revision of one",
+                self.table
+            )));
+        }
+        let format = self.format()?;
+        let project = block_on(async {
+            Ok::<_, Failure>(session.root().await?.project(self.table.project.as_str())?)
+        })?;
+        let table = if self.in_place {
+            self.refer(&project, format)?
+        } else {
+            self.copy(&project, format)?
+        };
+        let view = block_on(created(&self.table, &table))?;
+        session.answer(&view, || commit_text(&view))
+    }
+
+    fn format(&self) -> Result<SourceFormat> {
+        let extension = Path::new(&self.source)
+            .extension()
+            .and_then(OsStr::to_str)
+            .map(str::to_ascii_lowercase);
+        let of_extension = || match extension.as_deref() {
+            Some("parquet" | "pq") => Some(SourceFormat::Parquet),
+            Some("csv") => Some(SourceFormat::Csv),
+            _ => None,
+        };
+        self.format.or_else(of_extension).ok_or_else(|| {
+            Failure::usage(format!(
+                "the name {:?} does not say what it is; add --format parquet or --format csv",
+                self.source
+            ))
+        })
+    }
+
+    fn copy(&self, project: &Project, format: SourceFormat) -> Result<Table> {
+        if self.source.contains("://") {
+            return Err(Failure::usage(format!(
+                "{} is a URL; copy it here first, or refer to it with --in-place",
+                self.source
+            )));
+        }
+        let path = Path::new(&self.source);
+        let reader = match format {
+            SourceFormat::Parquet => import::parquet(path)?,
+            SourceFormat::Csv => import::csv(path)?,
+        };
+        let (reader, bar) = Counted::new(reader, &self.source);
+        let made =
+            block_on(project.create_table(self.table.table.as_str(), reader, self.options()));
+        bar.finish_and_clear();
+        made.map_err(|err| self.explain(err))
+    }
+
+    fn refer(&self, project: &Project, format: SourceFormat) -> Result<Table> {
+        if format != SourceFormat::Parquet {
+            return Err(Failure::usage(
+                "only Parquet can be referred to with --in-place; without it the file is copied in",
+            ));
+        }
+        let url = source_url(&self.source)?;
+        let made = block_on(project.create_table_in_place(
+            self.table.table.as_str(),
+            &[url.as_str()],
+            self.options(),
+        ));
+        made.map_err(|err| self.explain(err))
+    }
+
+    fn options(&self) -> CommitOptions {
+        let message = self
+            .message
+            .clone()
+            .unwrap_or_else(|| format!("import {}", self.source));
+        CommitOptions::new(message).tool(TOOL)
+    }
+
+    fn explain(&self, err: Error) -> Failure {
+        let is_taken = err.kind() == tlc_core::ErrorKind::Conflict;
+        let failure = Failure::from(err);
+        if is_taken {
+            failure.hint(format!(
+                "`tlc table show {}` shows the table of that name; take another name",
+                self.table
+            ))
+        } else {
+            failure
+        }
+    }
+}
+
+/// What the first revision of a new table holds.
+async fn created(spec: &TableSpec, table: &Table) -> CoreResult<CommitView> {
+    let log = table.log().await?;
+    let first = log
+        .last()
+        .ok_or_else(|| Error::corrupt(format!("the table {spec} has no first revision")))?;
+    Ok(CommitView {
+        table: spec.to_string(),
+        revision: first.revision.0,
+        branch: first.branch.clone(),
+        rows: first.rows_added,
+        cells: first.cells,
+        bytes: first.bytes,
+    })
+}
+
+/// A source as a URL; a path is taken from the current folder.
+fn source_url(source: &str) -> CoreResult<String> {
+    if source.contains("://") {
+        return Ok(source.to_owned());
+    }
+    let wrong = || Error::invalid(format!("{source:?} is neither a path nor a URL"));
+    let path = std::path::absolute(source).map_err(|err| wrong().with_source(err))?;
+    Ok(Url::from_file_path(path).map_err(|()| wrong())?.into())
+}
+
+/// A reader that shows on a terminal how far it is, once that takes a while.
+struct Counted {
+    inner: Box<dyn RecordBatchReader + Send>,
+    bar: ProgressBar,
+}
+
+impl Counted {
+    fn new(inner: Box<dyn RecordBatchReader + Send>, source: &str) -> (Self, ProgressBar) {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden())
+            .with_message(source.to_owned());
+        if let Ok(style) =
+            ProgressStyle::with_template("{spinner} {msg}: {human_pos} rows, {per_sec}, {elapsed}")
+        {
+            bar.set_style(style);
+        }
+        (
+            Self {
+                inner,
+                bar: bar.clone(),
+            },
+            bar,
+        )
+    }
+}
+
+impl Iterator for Counted {
+    type Item = Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.bar.is_hidden() && self.bar.elapsed() > QUIET {
+            // Where standard error is no terminal this draws nothing.
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        let batch = self.inner.next()?;
+        if let Ok(batch) = &batch {
+            self.bar.inc(batch.num_rows() as u64);
+        }
+        Some(batch)
+    }
+}
+
+impl RecordBatchReader for Counted {
+    fn schema(&self) -> SchemaRef {
+        self.inner.schema()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_becomes_a_url_and_a_url_stays() {
+        assert_eq!(
+            source_url("/a b/c.parquet").unwrap(),
+            "file:///a%20b/c.parquet"
+        );
+        assert_eq!(
+            source_url("s3://bucket/c.parquet").unwrap(),
+            "s3://bucket/c.parquet"
+        );
+        assert!(source_url("c.parquet").unwrap().ends_with("/c.parquet"));
+    }
+}

@@ -1,0 +1,166 @@
+//! The verbs, one file each, and what they share: the root, the answer, the way an error leaves.
+
+mod import;
+mod ls;
+mod run;
+mod session;
+mod spec;
+mod sql;
+mod table;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, Flags};
+use crate::error::{Failure, Result, USAGE, error_json};
+use crate::output::Out;
+use session::Session;
+pub use spec::{Assignment, RunSpec, TableSpec};
+
+/// Tables with a history, training runs, and SQL over both.
+///
+/// A root is a folder or a bucket that holds projects; a project holds tables and runs. The root is taken from
+/// --root, else the variable TLC_ROOT, else `root:` in the config file (TLC_CONFIG, else
+/// ~/.config/tlc/config.yaml), else ~/.local/share/tlc.
+#[derive(Debug, Parser)]
+#[command(name = "tlc", version, after_help = EXAMPLES, arg_required_else_help = true)]
+struct Cli {
+    /// The folder or URL that holds the projects: /data, s3://bucket/folder, …
+    #[arg(long, global = true, value_name = "URL")]
+    root: Option<String>,
+    /// Answer in JSON; an error too, on standard error, as {kind, message, hint}
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXAMPLES: &str = "Examples:
+  tlc import train.parquet mnist/train
+  tlc table show mnist/train
+  tlc sql 'SELECT label, count(*) FROM mnist.train GROUP BY label'
+  tlc table edit mnist/train --set label=7 --where '_rowid = 42' -m 'a seven'
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 conflict, 4 not found";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Ls(ls::Ls),
+    Sql(sql::Sql),
+    Import(import::Import),
+    Table(table::Table),
+    Run(run::Run),
+}
+
+impl Verb {
+    /// Who makes the revision, where the arguments say it.
+    fn author(&self) -> Option<&str> {
+        match self {
+            Self::Import(import) => import.author(),
+            Self::Table(table) => table.author(),
+            Self::Ls(_) | Self::Sql(_) | Self::Run(_) => None,
+        }
+    }
+
+    fn run(&self, session: &Session) -> Result<()> {
+        match self {
+            Self::Ls(verb) => verb.run(session),
+            Self::Sql(verb) => verb.run(session),
+            Self::Import(verb) => verb.run(session),
+            Self::Table(verb) => verb.run(session),
+            Self::Run(verb) => verb.run(session),
+        }
+    }
+}
+
+/// Runs the command with the arguments of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    match Cli::try_parse_from(&args) {
+        Ok(cli) => run(&cli),
+        Err(err) if err.use_stderr() && args.iter().any(|arg| arg == "--json") => {
+            let text = err.render().to_string();
+            let text = text.strip_prefix("error: ").unwrap_or(&text);
+            let (message, help) = text.split_once("\n\n").unwrap_or((text, ""));
+            let hint = Some(help.trim()).filter(|help| !help.is_empty());
+            say(&error_json(USAGE, message.trim(), hint));
+            ExitCode::from(2)
+        }
+        Err(err) => {
+            // Help that nobody reads to the end is no failure.
+            err.print().unwrap_or_default();
+            ExitCode::from(if err.use_stderr() { 2 } else { 0 })
+        }
+    }
+}
+
+fn run(cli: &Cli) -> ExitCode {
+    let out = Out::default();
+    let flags = Flags {
+        root: cli.root.clone(),
+        author: cli.verb.author().map(str::to_owned),
+    };
+    let done = Config::from_env_with(&flags)
+        .map_err(Failure::from)
+        .and_then(|config| {
+            cli.verb.run(&Session {
+                config,
+                json: cli.json,
+                out: out.clone(),
+            })
+        });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader has seen enough.
+        Err(_) if out.is_closed() => ExitCode::SUCCESS,
+        Err(failure) => {
+            say(&if cli.json {
+                failure.to_json()
+            } else {
+                failure.to_text()
+            });
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// Writes to standard error. Where that is closed, there is nobody left to tell.
+fn say(text: &str) {
+    std::io::stderr()
+        .write_all(text.as_bytes())
+        .unwrap_or_default();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_shows_an_example() {
+        let mut pending = vec![Cli::command()];
+        while let Some(command) = pending.pop() {
+            let verbs: Vec<_> = command.get_subcommands().cloned().collect();
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(
+                !verbs.is_empty() || help.contains("Example"),
+                "{} has no example",
+                command.get_name()
+            );
+            pending.extend(verbs);
+        }
+    }
+}

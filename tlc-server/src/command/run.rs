@@ -1,0 +1,158 @@
+//! `tlc run`: look at one run.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use tlc_core::{ErrorKind, block_on};
+
+use super::session::{Session, listed};
+use super::spec::RunSpec;
+use crate::error::{Failure, Result};
+use crate::output::{Align, TextTable, count_text};
+use crate::view::RunView;
+
+/// Look at a run
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Show(Show),
+}
+
+impl Run {
+    pub(super) fn run(&self, session: &Session) -> Result<()> {
+        match &self.verb {
+            Verb::Show(verb) => verb.run(session),
+        }
+    }
+}
+
+/// Show how a run went, from what, and to what end
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tlc run show mnist/brave-otter
+  tlc run show mnist/brave-otter --json")]
+struct Show {
+    /// The run, as PROJECT/RUN
+    run: RunSpec,
+}
+
+impl Show {
+    fn run(&self, session: &Session) -> Result<()> {
+        let view = block_on(self.view(session))?;
+        session.answer(&view, || run_text(&view))
+    }
+
+    async fn view(&self, session: &Session) -> Result<RunView> {
+        let project = session.project(&self.run.project).await?;
+        match project.run(self.run.run.as_str()).await {
+            Ok(record) => Ok(RunView::new(self.run.project.as_str(), &record)),
+            Err(err) if err.kind() == ErrorKind::NotFound => {
+                let names = project.runs().await?;
+                Err(Failure::from(err).hint(listed(
+                    &format!("the runs of {} are", self.run.project),
+                    &names,
+                )))
+            }
+            Err(err) => Err(err.into()),
+        }
+    }
+}
+
+fn run_text(view: &RunView) -> String {
+    let reason = view
+        .reason
+        .as_ref()
+        .map(|reason| format!(": {reason}"))
+        .unwrap_or_default();
+    let mut text = format!(
+        "{} {}{reason}\nstarted   {}, by {}\n",
+        view.run, view.status, view.started, view.author
+    );
+    if let (Some(finished), Some(secs)) = (&view.finished, view.duration_secs) {
+        text += &format!("finished  {finished}, after {}\n", duration_text(secs));
+    }
+    if view.lost.scalars + view.lost.sample_rows > 0 {
+        let (scalars, rows) = (
+            count_text(view.lost.scalars, "scalar"),
+            count_text(view.lost.sample_rows, "row"),
+        );
+        text +=
+            &format!("lost      {scalars} and {rows} of sample metrics: storage did not keep up\n");
+    }
+    let inputs = view
+        .inputs
+        .iter()
+        .map(|input| (input.table.clone(), format!("r{}", input.revision)));
+    text += &section("input", "revision", Align::Left, inputs);
+    text += &section(
+        "parameter",
+        "value",
+        Align::Left,
+        view.params
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone())),
+    );
+    text += &section(
+        "scalar",
+        "last",
+        Align::Right,
+        view.scalars
+            .iter()
+            .map(|(name, value)| (name.clone(), value.to_string())),
+    );
+    let streams = view
+        .streams
+        .iter()
+        .map(|stream| (stream.stream.clone(), stream.columns.join(", ")));
+    text += &section("stream", "columns", Align::Left, streams);
+    text
+}
+
+/// A table of names and values; nothing where there are none.
+fn section(
+    name: &str,
+    value: &str,
+    align: Align,
+    entries: impl Iterator<Item = (String, String)>,
+) -> String {
+    let mut table = TextTable::new([(name, Align::Left), (value, align)]);
+    for (name, value) in entries {
+        table.row([name, value]);
+    }
+    if table.n_rows() == 0 {
+        String::new()
+    } else {
+        format!("\n{}", table.to_text())
+    }
+}
+
+/// `0.3 s`, `2 min 5 s`, `1 h 0 min`.
+fn duration_text(secs: f64) -> String {
+    let whole = Duration::try_from_secs_f64(secs)
+        .unwrap_or_default()
+        .as_secs();
+    match whole {
+        0..60 => format!("{secs:.1} s"),
+        60..3_600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3_600, whole % 3_600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_has_two_units_at_most() {
+        let texts = [0.04, 59.9, 125.0, 3_600.0, 90_000.0].map(duration_text);
+        assert_eq!(
+            texts.join(", "),
+            "0.0 s, 59.9 s, 2 min 5 s, 1 h 0 min, 25 h 0 min"
+        );
+    }
+}

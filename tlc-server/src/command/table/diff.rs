@@ -1,0 +1,286 @@
+//! `tlc table diff`: the cells that differ between two revisions.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use clap::Args;
+use tlc_core::arrow::array::{Array, RecordBatch, StringArray, StructArray};
+use tlc_core::arrow::datatypes::{DataType, Field, FieldRef};
+use tlc_core::{CellsDiff, Diff as CoreDiff, Error, Result as CoreResult, Snapshot, block_on};
+
+use crate::command::TableSpec;
+use crate::command::session::{Session, with_log_hint};
+use crate::error::{Failure, Result};
+use crate::output::{Align, Cells, ROWS_SHOWN_MAX, Target, TextTable, count_text, json_texts};
+
+/// How many whole rows are read together.
+const ROWS_READ_MAX: usize = 1_000;
+
+/// Show the cells that differ between two revisions of a table
+///
+/// In JSON an array of {_rowid, column, old, new}. A whole row that was added or dropped has the column null and
+/// the row as an object in new or old; a column that only one of them has is named with the _rowid null.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tlc table diff mnist/train 0 1
+  tlc table diff mnist/train 0 main --json")]
+pub(in crate::command) struct Diff {
+    /// The table, as PROJECT/TABLE
+    table: TableSpec,
+    /// The revision to start from
+    #[arg(value_name = "A")]
+    from: String,
+    /// The revision to compare with
+    #[arg(value_name = "B")]
+    to: String,
+}
+
+/// A diff and the two snapshots it lies between.
+struct Between {
+    from: Snapshot,
+    to: Snapshot,
+    diff: CoreDiff,
+}
+
+impl Diff {
+    pub(in crate::command) fn run(&self, session: &Session) -> Result<()> {
+        if self.table.revision.is_some() {
+            return Err(Failure::usage(format!(
+                "write the two revisions after the table: {} names a third",
+                self.table
+            )));
+        }
+        let between = block_on(self.between(session))?;
+        if session.json {
+            let mut target = session.out.target();
+            between.write_json(&mut target)?;
+            Ok(target.finish()?)
+        } else {
+            Ok(session.out.print(&between.to_text()?)?)
+        }
+    }
+
+    async fn between(&self, session: &Session) -> Result<Between> {
+        let table = session.table(&self.table).await?;
+        let found = async {
+            let (from, to) = (
+                table.resolve(&self.from).await?,
+                table.resolve(&self.to).await?,
+            );
+            let diff = table.diff(from, to).await?;
+            Ok::<_, Error>(Between {
+                from: table.at(from).await?,
+                to: table.at(to).await?,
+                diff,
+            })
+        };
+        found.await.map_err(|err| with_log_hint(err, &self.table))
+    }
+}
+
+impl Between {
+    /// Writes the array item by item: whole rows are read a thousand at a time.
+    fn write_json(&self, target: &mut Target) -> Result<()> {
+        let mut items = Items { target, n_items: 0 };
+        for column in self
+            .diff
+            .columns_added
+            .iter()
+            .chain(&self.diff.columns_dropped)
+        {
+            items.write("null", &json_text(column.as_str()), "null", "null")?;
+        }
+        for cells in &self.diff.cells {
+            let field = self.field(cells);
+            let column = json_text(cells.column.as_str());
+            let (old, new) = (
+                json_texts(&field, &cells.old)?,
+                json_texts(&field, &cells.new)?,
+            );
+            for (row, row_id) in cells.row_ids.iter().enumerate() {
+                items.write(
+                    &row_id.to_string(),
+                    &column,
+                    text(&old, row),
+                    text(&new, row),
+                )?;
+            }
+        }
+        items.write_rows(&self.from, &self.diff.rows_dropped, |items, row_id, row| {
+            items.write(row_id, "null", row, "null")
+        })?;
+        items.write_rows(&self.to, &self.diff.rows_added, |items, row_id, row| {
+            items.write(row_id, "null", "null", row)
+        })?;
+        let end = if items.n_items == 0 { "[]\n" } else { "]\n" };
+        Ok(target.write_all(end.as_bytes())?)
+    }
+
+    fn to_text(&self) -> CoreResult<String> {
+        let names = ["_rowid", "column", "old", "new"];
+        let mut table = TextTable::new(names.map(|name| {
+            (
+                name,
+                if name == "_rowid" {
+                    Align::Right
+                } else {
+                    Align::Left
+                },
+            )
+        }));
+        for cells in &self.diff.cells {
+            let field = self.field(cells);
+            let (old, new) = (
+                Cells::new(&field, &cells.old)?,
+                Cells::new(&field, &cells.new)?,
+            );
+            for (row, row_id) in cells
+                .row_ids
+                .iter()
+                .enumerate()
+                .take(ROWS_SHOWN_MAX - table.n_rows())
+            {
+                table.row([
+                    row_id.to_string(),
+                    cells.column.to_string(),
+                    old.text(row),
+                    new.text(row),
+                ]);
+            }
+        }
+        let n_cells: usize = self
+            .diff
+            .cells
+            .iter()
+            .map(|cells| cells.row_ids.len())
+            .sum();
+        let mut text = if n_cells > 0 {
+            table.to_text()
+        } else {
+            String::new()
+        };
+        if n_cells > table.n_rows() {
+            text += &format!(
+                "(the first {} cells; for all of them use --json)\n",
+                table.n_rows()
+            );
+        }
+        text += &self.summary(n_cells);
+        Ok(text)
+    }
+
+    fn summary(&self, n_cells: usize) -> String {
+        let ids = |ids: &[u64]| {
+            let shown: Vec<String> = ids.iter().take(10).map(ToString::to_string).collect();
+            let more = if ids.len() > shown.len() { ", …" } else { "" };
+            format!(" (_rowid {}{more})", shown.join(", "))
+        };
+        let (added, dropped) = (&self.diff.rows_added, &self.diff.rows_dropped);
+        let mut lines = vec![format!("{} set", count_text(n_cells as u64, "cell"))];
+        if !added.is_empty() {
+            lines.push(format!(
+                "{} added{}",
+                count_text(added.len() as u64, "row"),
+                ids(added)
+            ));
+        }
+        if !dropped.is_empty() {
+            lines.push(format!(
+                "{} dropped{}",
+                count_text(dropped.len() as u64, "row"),
+                ids(dropped)
+            ));
+        }
+        lines.extend(
+            self.diff
+                .columns_added
+                .iter()
+                .map(|column| format!("column {column} added")),
+        );
+        lines.extend(
+            self.diff
+                .columns_dropped
+                .iter()
+                .map(|column| format!("column {column} dropped")),
+        );
+        lines.join("\n") + "\n"
+    }
+
+    /// The column of some cells, with its classes; it is in the newer snapshot if in any.
+    fn field(&self, cells: &CellsDiff) -> FieldRef {
+        let name = cells.column.as_str();
+        let fields = [&self.to, &self.from].map(|snapshot| {
+            snapshot
+                .schema()
+                .fields()
+                .find(name)
+                .map(|(_, field)| Arc::clone(field))
+        });
+        let [to, from] = fields;
+        to.or(from)
+            .unwrap_or_else(|| Arc::new(Field::new(name, cells.new.data_type().clone(), true)))
+    }
+}
+
+/// The items of the JSON array, written as they come.
+struct Items<'a> {
+    target: &'a mut Target,
+    n_items: u64,
+}
+
+impl Items<'_> {
+    /// Writes one item, whose members are JSON.
+    fn write(&mut self, row_id: &str, column: &str, old: &str, new: &str) -> Result<()> {
+        let before = if self.n_items == 0 { '[' } else { ',' };
+        self.n_items += 1;
+        Ok(write!(
+            self.target,
+            "{before}{{\"_rowid\":{row_id},\"column\":{column},\"old\":{old},\"new\":{new}}}"
+        )?)
+    }
+
+    /// Writes an item for each of these rows of `snapshot`, given its id and itself as an object.
+    fn write_rows(
+        &mut self,
+        snapshot: &Snapshot,
+        row_ids: &[u64],
+        item: impl Fn(&mut Self, &str, &str) -> Result<()>,
+    ) -> Result<()> {
+        let columns: Vec<&str> = snapshot
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str())
+            .collect();
+        for row_ids in row_ids.chunks(ROWS_READ_MAX) {
+            let rows = objects(block_on(snapshot.take(row_ids, &columns))?)?;
+            for (row, row_id) in row_ids.iter().enumerate() {
+                item(self, &row_id.to_string(), text(&rows, row))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Each row as a JSON object.
+fn objects(batch: RecordBatch) -> CoreResult<StringArray> {
+    let row = Arc::new(Field::new(
+        "row",
+        DataType::Struct(batch.schema().fields().clone()),
+        false,
+    ));
+    json_texts(&row, &StructArray::from(batch))
+}
+
+/// The JSON of a cell.
+fn text(texts: &StringArray, row: usize) -> &str {
+    if texts.is_null(row) {
+        "null"
+    } else {
+        texts.value(row)
+    }
+}
+
+fn json_text(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}

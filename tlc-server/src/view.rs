@@ -1,0 +1,303 @@
+//! Every JSON shape that is not rows, and how it comes from the library's types.
+//!
+//! The library's types do not serialize: a field renamed there for clarity breaks no script here.
+//! Times are RFC 3339 in UTC.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tlc_core::arrow::datatypes::Field;
+use tlc_core::run::StreamRecord;
+use tlc_core::schema::{self, Role};
+use tlc_core::{Committed, Micros, RevisionRecord, RunRecord};
+
+/// What a verb that writes answers.
+#[derive(Clone, Debug, Serialize)]
+pub struct CommitView {
+    /// `PROJECT/TABLE`.
+    pub table: String,
+    /// The revision that was made; the one before, if nothing changed.
+    pub revision: u64,
+    /// The branch that now ends there.
+    pub branch: String,
+    /// Rows that changed, were added or were dropped.
+    pub rows: u64,
+    /// Cells that were set.
+    pub cells: u64,
+    /// What the revision added to the root.
+    pub bytes: u64,
+}
+
+impl CommitView {
+    /// The view of a commit to a table of `project`.
+    #[must_use]
+    pub fn new(project: &str, committed: &Committed) -> Self {
+        Self {
+            table: format!("{project}/{}", committed.snapshot.table().name()),
+            revision: committed.revision.0,
+            branch: committed.branch.clone(),
+            rows: committed.rows,
+            cells: committed.cells,
+            bytes: committed.bytes,
+        }
+    }
+}
+
+/// One revision of `tlc table log`.
+#[derive(Clone, Debug, Serialize)]
+pub struct RevisionView {
+    /// Its number.
+    pub revision: u64,
+    /// The branch it was made on.
+    pub branch: String,
+    /// The numbers of the revisions before it.
+    pub parents: Vec<u64>,
+    /// Who made it.
+    pub author: String,
+    /// When.
+    pub time: String,
+    /// Why.
+    pub message: String,
+    /// Cells that were set.
+    pub cells: u64,
+    /// Rows that were added.
+    pub rows_added: u64,
+    /// Rows that were dropped.
+    pub rows_dropped: u64,
+    /// The program that made it.
+    pub tool: String,
+    /// What it added to the root.
+    pub bytes: u64,
+}
+
+impl From<&RevisionRecord> for RevisionView {
+    fn from(record: &RevisionRecord) -> Self {
+        Self {
+            revision: record.revision.0,
+            branch: record.branch.clone(),
+            parents: record
+                .parents
+                .iter()
+                .map(|parent| parent.revision.0)
+                .collect(),
+            author: record.author.clone(),
+            time: record.time.to_rfc3339(),
+            message: record.message.clone(),
+            cells: record.cells,
+            rows_added: record.rows_added,
+            rows_dropped: record.rows_dropped,
+            tool: record.tool.clone(),
+            bytes: record.bytes,
+        }
+    }
+}
+
+/// One column of a table.
+#[derive(Clone, Debug, Serialize)]
+pub struct ColumnView {
+    /// Its name.
+    pub name: String,
+    /// Arrow's name of its type.
+    #[serde(rename = "type")]
+    pub data_type: String,
+    /// What it means.
+    pub role: Option<&'static str>,
+    /// The classes of a label; the position is the stored integer.
+    pub classes: Vec<ClassView>,
+}
+
+/// One class of a label.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClassView {
+    /// What people see.
+    pub name: String,
+    /// `#rrggbb`.
+    pub color: String,
+}
+
+impl From<&Field> for ColumnView {
+    fn from(field: &Field) -> Self {
+        let classes = schema::classes(field).unwrap_or_default();
+        Self {
+            name: field.name().clone(),
+            data_type: field.data_type().to_string(),
+            role: Role::of(field).map(Role::as_str),
+            classes: classes
+                .into_iter()
+                .map(|class| ClassView {
+                    name: class.name,
+                    color: class.color,
+                })
+                .collect(),
+        }
+    }
+}
+
+/// What `tlc table show` answers, before the first rows.
+#[derive(Clone, Debug, Serialize)]
+pub struct TableView {
+    /// `PROJECT/TABLE`.
+    pub table: String,
+    /// The revision that is shown.
+    pub revision: u64,
+    /// Rows of the revision.
+    pub rows: u64,
+    /// What the table takes in the root, all revisions up to this one.
+    pub bytes: u64,
+    /// Its columns.
+    pub columns: Vec<ColumnView>,
+}
+
+/// One project of `tlc ls`.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProjectView {
+    /// Its name.
+    pub project: String,
+    /// How many tables it holds.
+    pub tables: usize,
+    /// How many runs it holds.
+    pub runs: usize,
+}
+
+/// What `tlc ls PROJECT` answers.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProjectContentView {
+    /// Its name.
+    pub project: String,
+    /// Its tables by name.
+    pub tables: Vec<TableEntryView>,
+    /// Its runs by name.
+    pub runs: Vec<RunEntryView>,
+}
+
+/// One table of `tlc ls PROJECT`.
+#[derive(Clone, Debug, Serialize)]
+pub struct TableEntryView {
+    /// Its name.
+    pub table: String,
+    /// The head of `main`.
+    pub revision: Option<u64>,
+    /// Rows of the head.
+    pub rows: Option<u64>,
+    /// Why it cannot be read, if it cannot.
+    pub error: Option<String>,
+}
+
+/// One run of `tlc ls PROJECT`.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunEntryView {
+    /// Its name.
+    pub run: String,
+    /// `running`, `completed`, `failed` or `interrupted`.
+    pub status: Option<&'static str>,
+    /// When it started.
+    pub started: Option<String>,
+    /// Why it cannot be read, if it cannot.
+    pub error: Option<String>,
+}
+
+/// What `tlc run show` answers.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunView {
+    /// `PROJECT/RUN`.
+    pub run: String,
+    /// `running`, `completed`, `failed` or `interrupted`.
+    pub status: &'static str,
+    /// Why it failed.
+    pub reason: Option<String>,
+    /// Who started it.
+    pub author: String,
+    /// When it started.
+    pub started: String,
+    /// When it ended, if it did.
+    pub finished: Option<String>,
+    /// How long it took, if it ended.
+    pub duration_secs: Option<f64>,
+    /// The table revisions it used, as `TABLE@REV`.
+    pub inputs: Vec<InputView>,
+    /// Its parameters.
+    pub params: BTreeMap<String, String>,
+    /// The last value of each scalar; one that is no number is null.
+    pub scalars: BTreeMap<String, f64>,
+    /// Its sample metrics.
+    pub streams: Vec<StreamView>,
+    /// Metrics that were dropped because storage did not keep up.
+    pub lost: LostView,
+}
+
+/// How much a run lost of its metrics.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct LostView {
+    /// Values of scalars.
+    pub scalars: u64,
+    /// Rows of sample metrics.
+    pub sample_rows: u64,
+}
+
+/// A table revision that a run used.
+#[derive(Clone, Debug, Serialize)]
+pub struct InputView {
+    /// The table.
+    pub table: String,
+    /// The revision.
+    pub revision: u64,
+}
+
+/// One stream of sample metrics.
+#[derive(Clone, Debug, Serialize)]
+pub struct StreamView {
+    /// Its name.
+    pub stream: String,
+    /// The table whose rows it is about.
+    pub table: Option<String>,
+    /// The revision of that table.
+    pub revision: Option<u64>,
+    /// What was logged of each sample.
+    pub columns: Vec<String>,
+}
+
+impl RunView {
+    /// The view of a run of `project`.
+    #[must_use]
+    pub fn new(project: &str, record: &RunRecord) -> Self {
+        let input = |(table, revision): &(_, tlc_core::Revision)| InputView {
+            table: ToString::to_string(table),
+            revision: revision.0,
+        };
+        Self {
+            run: format!("{project}/{}", record.name),
+            status: record.status.as_str(),
+            author: record.author.clone(),
+            reason: record.reason.clone(),
+            started: record.started.to_rfc3339(),
+            finished: record.finished.map(Micros::to_rfc3339),
+            duration_secs: record
+                .finished
+                .map(|finished| finished.since(record.started).as_secs_f64()),
+            inputs: record.inputs.iter().map(input).collect(),
+            params: record.params.clone(),
+            scalars: record.last.clone(),
+            streams: record.streams.iter().map(StreamView::from).collect(),
+            lost: LostView {
+                scalars: record.lost.scalars,
+                sample_rows: record.lost.sample_rows,
+            },
+        }
+    }
+}
+
+impl From<&StreamRecord> for StreamView {
+    fn from(record: &StreamRecord) -> Self {
+        Self {
+            stream: record.name.to_string(),
+            table: record.table.as_ref().map(ToString::to_string),
+            revision: record.revision.map(|revision| revision.0),
+            columns: record
+                .schema
+                .fields()
+                .iter()
+                .map(|field| field.name().clone())
+                .collect(),
+        }
+    }
+}
