@@ -68,7 +68,7 @@ fn modules_use_only_lower_layers() {
             }
         }
     }
-    none(breaches);
+    none(&breaches);
 }
 
 #[test]
@@ -106,12 +106,12 @@ fn every_source_file_is_a_module_of_its_crate() {
             breaches.push(format!("{}: no `mod {name};` leads to it", source.name));
         }
     }
-    none(breaches);
+    none(&breaches);
 }
 
 #[test]
 fn every_source_file_says_what_it_is_for() {
-    none(files_where(|source| !source.text.starts_with("//!")));
+    none(&files_where(|source| !source.text.starts_with("//!")));
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn nothing_is_left_unfinished_or_silenced() {
             }
         }
     }
-    none(breaches);
+    none(&breaches);
 }
 
 #[test]
@@ -148,12 +148,12 @@ fn public_names_are_listed_one_by_one() {
             }
         }
     }
-    none(breaches);
+    none(&breaches);
 }
 
 #[test]
 fn serde_is_derived_only_for_what_is_stored_or_sent() {
-    none(files_where(|source| {
+    none(&files_where(|source| {
         source.name.contains("/src/")
             && !SERDE.iter().any(|place| source.name.starts_with(place))
             && statements(&source.code(), "derive(").iter().any(|derive| {
@@ -165,7 +165,7 @@ fn serde_is_derived_only_for_what_is_stored_or_sent() {
 
 #[test]
 fn only_the_sql_layer_knows_the_sql_engine() {
-    none(files_where(|source| {
+    none(&files_where(|source| {
         source.name.contains("/src/")
             && !source.name.starts_with("tlc-core/src/sql")
             && words(&source.code()).any(|word| word == "datafusion")
@@ -193,7 +193,7 @@ fn no_public_signature_asks_for_an_async_runtime() {
             }
         }
     }
-    none(breaches);
+    none(&breaches);
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn links_in_the_documents_lead_to_files() {
             }
         }
     }
-    none(breaches);
+    none(&breaches);
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn no_line_ends_in_white_space() {
             breaches.push(format!("{}: must end in one line break", name(path)));
         }
     }
-    none(breaches);
+    none(&breaches);
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn decisions_are_numbered_without_gaps_and_complete() {
             }
         }
     }
-    none(breaches);
+    none(&breaches);
 }
 
 /// One Rust file.
@@ -471,6 +471,6 @@ fn read(path: &Path) -> String {
 }
 
 #[track_caller]
-fn none(breaches: Vec<String>) {
+fn none(breaches: &[String]) {
     assert!(breaches.is_empty(), "\n{}", breaches.join("\n"));
 }
