@@ -9,7 +9,7 @@ use std::str::FromStr;
 use crate::error::{Error, Result};
 
 /// The longest name, in bytes: file systems and stores allow 255, and suffixes need room.
-pub const NAME_BYTES_MAX: usize = 128;
+pub(crate) const NAME_BYTES_MAX: usize = 128;
 
 /// The column that carries row ids wherever rows leave the library.
 pub const ROWID: &str = "_rowid";

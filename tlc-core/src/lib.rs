@@ -6,10 +6,12 @@
 //! - a [`Table`] is named rows with a history; you read from
 //! - a [`Snapshot`], the table at one revision, which never changes; you change it by committing
 //! - a [`Patch`]: cells set, rows appended or dropped, columns added;
+//! - a [`Run`] is one execution of a training program: its parameters, its inputs, its scalars, and
+//! - for every sample what the model thought of it, as a [`Collector`] worked it out.
 //!
 //! Tables and runs live in a [`Project`], projects under a [`Root`]: the URL of a folder on disk or
 //! in a bucket. Calls that touch storage are `async`; a synchronous program runs them with
-//! [`block_on`].
+//! [`block_on`]. A [`Run`] and a [`Loader`] are synchronous: they belong to the training loop.
 //!
 //! The library reads no environment variable and no configuration file, and prints nothing.
 
@@ -20,26 +22,36 @@ mod error;
 mod format;
 mod id;
 pub mod import;
+pub mod loader;
 mod log;
 mod patch;
 mod project;
 pub mod run;
 mod runtime;
 pub mod schema;
+#[cfg(feature = "sql")]
+pub mod sql;
 mod store;
 mod table;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use arrow;
 pub use object_store;
 
+pub use collect::Collector;
 pub use env::{Env, Micros, Process};
 pub use error::{Error, ErrorKind, Result};
 pub use id::{Cell, ColumnName, ProjectName, ROWID, Revision, RunName, StreamName, TableName};
+pub use loader::Loader;
 pub use log::{Append, Log};
 pub use patch::{Patch, Value};
 pub use project::{Project, Root, RootOptions};
+pub use run::{Rows, Run, RunOptions, RunRecord, RunStatus, StreamRecord};
 pub use runtime::block_on;
 pub use schema::{Class, Role};
+#[cfg(feature = "sql")]
+pub use sql::Sql;
 pub use table::{
     CellsDiff, CommitOptions, Committed, Diff, Parent, RevisionRecord, Scan, ScanOptions, Snapshot,
     Table,

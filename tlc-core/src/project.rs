@@ -11,7 +11,8 @@ use url::Url;
 
 use crate::env::Env;
 use crate::error::Result;
-use crate::id::{ProjectName, Revision, TableName};
+use crate::id::{ProjectName, Revision, RunName, TableName};
+use crate::run::{Run, RunOptions, RunRecord, Runs, SampleFile, ScalarFile};
 use crate::store::{self, Place};
 use crate::table::{CommitOptions, Table};
 
@@ -282,9 +283,53 @@ impl Project {
         Ok(table)
     }
 
-    /// The folder of the project.
-    pub(crate) fn place(&self) -> &Place {
-        &self.place
+    /// The runs, by name. One listing.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn runs(&self) -> Result<Vec<RunName>> {
+        Runs::new(self.place.clone()).names().await
+    }
+
+    /// Every run's record, by name.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn run_records(&self) -> Result<Vec<RunRecord>> {
+        Runs::new(self.place.clone()).records().await
+    }
+
+    /// What the run of that name is and became.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is none; those of the store.
+    pub async fn run(&self, name: &str) -> Result<RunRecord> {
+        Runs::new(self.place.clone()).read(&name.parse()?).await
+    }
+
+    /// Starts a run: `"lenet"`, or [`RunOptions`] for more. Synchronous: it is for training programs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if there is a run of that name; those of
+    /// the store.
+    pub fn start_run(&self, options: impl Into<RunOptions>) -> Result<Run> {
+        Run::start(&self.place, options.into())
+    }
+
+    /// The files of a run's scalars.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn scalar_files(&self, run: &RunName) -> Result<Vec<ScalarFile>> {
+        Runs::new(self.place.clone()).scalar_files(run).await
+    }
+
+    /// The files of a run's sample metrics, each of one stream and one epoch.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn sample_files(&self, run: &RunName) -> Result<Vec<SampleFile>> {
+        Runs::new(self.place.clone()).sample_files(run).await
     }
 
     fn handle(&self, name: &str) -> Result<Table> {

@@ -22,7 +22,7 @@ use roaring::RoaringTreemap;
 use super::create::write_rows;
 use super::snapshot::{Snapshot, VALUE, read_cells, read_dropped};
 use super::state::Loaded;
-use super::{MAIN, Table, file_bytes};
+use super::{MAIN, Table, record};
 use crate::blob::{self, Rows};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
@@ -141,13 +141,12 @@ impl Table {
         let written = Written::write(self.place(), patch, &changes).await?;
         let template = new_entry(&self.place().env, options);
         let mut checked = patch.base();
+        // The head may have moved on unseen: then the number is taken, and the log is read again.
+        let mut entries = self.known();
         for _ in 0..ATTEMPTS_MAX {
-            let entries = self.refresh().await?;
             let head = Revision(entries.len() as u64 - 1);
-            for newer in entries
-                .iter()
-                .skip(usize::try_from(checked.0 + 1).unwrap_or(usize::MAX))
-            {
+            let unseen = usize::try_from(checked.next().0).unwrap_or(usize::MAX);
+            for newer in entries.iter().skip(unseen) {
                 self.check_conflicts(&changes, newer, head).await?;
             }
             checked = head;
@@ -155,10 +154,15 @@ impl Table {
                 .next_entry(&template, &written, patch, &entries, head)
                 .await?;
             let bytes = format::encode(&entry)?;
-            let size = bytes.len() as u64 + file_bytes(&entry);
-            if self.inner.log.append(head.next(), bytes).await? == Append::Written {
-                return self.committed(&changes, &entry, size).await;
+            if self.inner.log.append(head.next(), bytes.clone()).await? == Append::Written {
+                entries.push(Arc::new(Loaded::read(
+                    self.name().as_str(),
+                    head.next(),
+                    &bytes,
+                )?));
+                return self.committed(&changes, &entries).await;
             }
+            entries = self.refresh().await?;
         }
         let message = format!(
             "table {} is changed by so many writers that this commit found no turn; try again",
@@ -167,27 +171,26 @@ impl Table {
         Err(Error::new(ErrorKind::Unavailable, message))
     }
 
-    async fn committed(&self, changes: &Changes, entry: &Entry, bytes: u64) -> Result<Committed> {
-        let touched: BTreeSet<u64> = changes
+    /// What the last of `entries`, our own, did.
+    async fn committed(&self, changes: &Changes, entries: &[Arc<Loaded>]) -> Result<Committed> {
+        self.keep(entries);
+        let own = entries
+            .last()
+            .ok_or_else(|| Error::corrupt("a log has no entries"))?;
+        let set: BTreeSet<u64> = changes
             .cells
             .values()
             .flat_map(Overlay::row_ids)
             .copied()
             .collect();
-        let dropped = changes
-            .dropped
-            .iter()
-            .filter(|row_id| !touched.contains(row_id))
-            .count() as u64;
-        let added: u64 = entry.rows_added.iter().map(|rows| rows.rows).sum();
-        let revision = Revision(entry.revision);
+        let record = record(own);
         Ok(Committed {
-            revision,
-            branch: entry.branch.clone(),
-            rows: touched.len() as u64 + dropped + added,
-            cells: entry.cells_set.iter().map(|set| set.cells).sum(),
-            bytes,
-            snapshot: self.at(revision).await?,
+            revision: record.revision,
+            branch: record.branch,
+            rows: set.len() as u64 + record.rows_added + record.rows_dropped,
+            cells: record.cells,
+            bytes: record.bytes,
+            snapshot: self.resolve_at(entries, record.revision).await?,
         })
     }
 
@@ -332,8 +335,19 @@ pub(super) fn new_entry(env: &Env, options: CommitOptions) -> Entry {
     }
 }
 
-/// Every row that is set or dropped must be in the snapshot that the patch was made against.
+/// Every row that is set or dropped must be in the snapshot that the patch was made against, and
+/// none may be both.
 fn check_rows(base: &Snapshot, changes: &Changes) -> Result<()> {
+    for (column, overlay) in &changes.cells {
+        if let Some(row_id) = overlay
+            .row_ids()
+            .iter()
+            .find(|id| changes.dropped.contains(**id))
+        {
+            let message = format!("cell {column}[{row_id}] is both set and dropped by one patch");
+            return Err(Error::invalid(message));
+        }
+    }
     let set = changes
         .cells
         .values()

@@ -206,11 +206,16 @@ impl Table {
                 &bytes,
             )?));
         }
+        self.keep(&entries);
+        Ok(entries)
+    }
+
+    /// Remembers entries that were read or written, unless more are known by now.
+    fn keep(&self, entries: &[Arc<Loaded>]) {
         let mut shared = lock(&self.inner.entries);
         if entries.len() > shared.len() {
-            shared.clone_from(&entries);
+            *shared = entries.to_vec();
         }
-        Ok(entries)
     }
 
     fn known(&self) -> Vec<Arc<Loaded>> {
