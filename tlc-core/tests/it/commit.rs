@@ -1,0 +1,263 @@
+//! Commits: what two writers of one table see of each other, and what a commit weighs.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tlc_core::arrow::array::{ArrayRef, AsArray as _, Int64Array, RecordBatch};
+use tlc_core::arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use tlc_core::object_store::memory::InMemory;
+use tlc_core::object_store::path::Path;
+use tlc_core::testing::log_contract;
+use tlc_core::{ErrorKind, Patch, Project, ScanOptions, Table, block_on, schema};
+
+use crate::support::{animals, head, project, project_on_disk, reader, table};
+
+/// Commits `first`, then `second` made against the same snapshot; the head, or the conflict.
+#[track_caller]
+fn check(first: fn(&mut Patch), second: fn(&mut Patch), expected: &str) {
+    let project = project();
+    let table = table(&project, "0:1 1:1 2:1");
+    let snapshot = block_on(table.head()).unwrap();
+    let (mut mine, mut theirs) = (snapshot.patch(), snapshot.patch());
+    first(&mut theirs);
+    second(&mut mine);
+    block_on(table.commit(&theirs, "theirs")).unwrap();
+    let before = head(&table);
+    // Through a handle of its own, as another process would.
+    let table = block_on(project.table("train")).unwrap();
+    match block_on(table.commit(&mine, "mine")) {
+        Ok(_) => assert_eq!(head(&table), expected),
+        Err(err) => {
+            assert_eq!(err.kind(), ErrorKind::Conflict);
+            assert!(err.to_string().contains(expected), "{err}");
+            assert_eq!(head(&table), before, "a refused commit leaves no trace");
+        }
+    }
+}
+
+#[test]
+fn edits_of_other_cells_are_both_in_the_head() {
+    check(
+        |p| p.set(0, "animal", 2).unwrap(),
+        |p| p.set(0, "weight", 0.0).unwrap(),
+        "0:2:0.0 1:1:1.0 2:2:1.0",
+    );
+    check(
+        |p| p.set(0, "animal", 2).unwrap(),
+        |p| p.set(1, "animal", 0).unwrap(),
+        "0:2:1.0 1:0:1.0 2:2:1.0",
+    );
+}
+
+#[test]
+fn the_same_edit_twice_is_no_conflict() {
+    check(
+        |p| p.set(0, "animal", 2).unwrap(),
+        |p| p.set(0, "animal", 2).unwrap(),
+        "0:2:1.0 1:1:1.0 2:2:1.0",
+    );
+    check(|p| p.drop_rows(&[0]), |p| p.drop_rows(&[0, 1]), "2:2:1.0");
+}
+
+#[test]
+fn two_values_for_one_cell_are_a_conflict_that_names_it() {
+    check(
+        |p| p.set(1, "animal", 2).unwrap(),
+        |p| p.set(1, "animal", 0).unwrap(),
+        "animal[1]",
+    );
+}
+
+#[test]
+fn an_edit_of_a_row_that_was_dropped_is_a_conflict() {
+    check(
+        |p| p.drop_rows(&[1]),
+        |p| p.set(1, "weight", 0.0).unwrap(),
+        "weight[1]",
+    );
+    check(
+        |p| p.set(1, "weight", 0.0).unwrap(),
+        |p| p.drop_rows(&[1]),
+        "weight[1]",
+    );
+}
+
+#[test]
+fn both_may_append_and_every_row_has_an_id_of_its_own() {
+    check(
+        |p| p.append(&animals("0:5")).unwrap(),
+        |p| p.append(&animals("1:6 1:7")).unwrap(),
+        "0:0:1.0 1:1:1.0 2:2:1.0 3:0:5.0 4:1:6.0 5:1:7.0",
+    );
+}
+
+#[test]
+fn both_may_add_columns_but_not_of_one_name() {
+    check(
+        |p| p.add_column(schema::text("a"), "x").unwrap(),
+        |p| {
+            p.add_column(schema::text("b"), "y").unwrap();
+            p.set(0, "b", "z").unwrap();
+        },
+        "0:0:1.0:x:z 1:1:1.0:x:y 2:2:1.0:x:y",
+    );
+    check(
+        |p| p.add_column(schema::text("a"), "x").unwrap(),
+        |p| p.add_column(schema::text("a"), "y").unwrap(),
+        "column \"a\"",
+    );
+}
+
+#[test]
+fn an_empty_patch_makes_no_revision() {
+    let project = project();
+    let table = table(&project, "0:1");
+    let patch = block_on(table.head()).unwrap().patch();
+    let committed = block_on(table.commit(&patch, "nothing")).unwrap();
+    assert_eq!(
+        (committed.revision.0, committed.cells, committed.bytes),
+        (0, 0, 0)
+    );
+    assert_eq!(block_on(table.log()).unwrap().len(), 1);
+}
+
+#[test]
+fn a_table_is_made_once() {
+    let project = project();
+    let table = table(&project, "0:1");
+    let err = block_on(project.create_table("train", reader(animals("1:1")), "again")).unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Conflict);
+    assert!(err.to_string().contains("train"), "{err}");
+    assert_eq!(head(&table), "0:0:1.0");
+}
+
+fn numbers(project: &Project, n: i64) -> Table {
+    let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
+    let values: ArrayRef = Arc::new(Int64Array::from_iter_values((0..n).map(|_| 0)));
+    let batch = RecordBatch::try_new(schema, vec![values]).unwrap();
+    block_on(project.create_table("numbers", reader(batch), "zeros")).unwrap()
+}
+
+#[test]
+fn one_cell_of_a_large_table_weighs_less_than_four_kilobytes() {
+    let (folder, project) = project_on_disk();
+    let table = numbers(&project, 60_000);
+    let before = weight(folder.path());
+    let mut patch = block_on(table.head()).unwrap().patch();
+    patch.set(31_415, "n", 7_i64).unwrap();
+    let committed = block_on(table.commit(&patch, "one cell")).unwrap();
+    let added = weight(folder.path()) - before;
+    assert_eq!(committed.bytes, added);
+    assert!(added < 4_096, "{added} bytes");
+}
+
+/// The bytes of all files below `folder`.
+fn weight(folder: &std::path::Path) -> u64 {
+    let entries = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap());
+    entries
+        .map(|entry| match entry.file_type().unwrap().is_dir() {
+            true => weight(&entry.path()),
+            false => entry.metadata().unwrap().len(),
+        })
+        .sum()
+}
+
+/// Writers from one snapshot, each with a handle of its own: half set cells nobody else sets, half
+/// all set the same cell. Every acknowledged edit must be in the head.
+fn many_writers(open: impl Fn() -> Project + Sync) {
+    const WRITERS: u64 = 16;
+    numbers(&open(), 1_000);
+    let outcomes: Vec<(u64, Result<u64, ErrorKind>)> = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let open = &open;
+                scope.spawn(move || {
+                    let table = block_on(open().table("numbers")).unwrap();
+                    let mut patch = block_on(table.at(0)).unwrap().patch();
+                    let row = if writer % 2 == 0 { 500 } else { writer };
+                    patch
+                        .set(row, "n", i64::try_from(writer).unwrap() + 1)
+                        .unwrap();
+                    let outcome = block_on(table.commit(&patch, "race"));
+                    (
+                        writer,
+                        outcome
+                            .map(|done| done.revision.0)
+                            .map_err(|err| err.kind()),
+                    )
+                })
+            })
+            .collect();
+        writers
+            .into_iter()
+            .map(|writer| writer.join().unwrap())
+            .collect()
+    });
+    let table = block_on(open().table("numbers")).unwrap();
+    let read = block_on(
+        block_on(table.head())
+            .unwrap()
+            .read(ScanOptions::new().columns(["n"])),
+    )
+    .unwrap();
+    let values = read.column(0).as_primitive::<Int64Type>().values().to_vec();
+    let mut revisions = BTreeSet::new();
+    for (writer, outcome) in &outcomes {
+        let row = if writer % 2 == 0 {
+            500
+        } else {
+            usize::try_from(*writer).unwrap()
+        };
+        match outcome {
+            Ok(revision) => {
+                assert!(
+                    revisions.insert(*revision),
+                    "revision {revision} was given twice"
+                );
+                assert_eq!(
+                    values[row],
+                    i64::try_from(*writer).unwrap() + 1,
+                    "an acknowledged edit is lost"
+                );
+            }
+            Err(kind) => assert_eq!((*kind, writer % 2), (ErrorKind::Conflict, 0)),
+        }
+    }
+    let n_won = outcomes
+        .iter()
+        .filter(|(_, outcome)| outcome.is_ok())
+        .count() as u64;
+    assert_eq!(
+        n_won,
+        WRITERS / 2 + 1,
+        "one of those who set the same cell, and all others"
+    );
+    assert_eq!(revisions, (1..=n_won).collect());
+}
+
+#[test]
+fn many_writers_lose_nothing_in_memory() {
+    let store = Arc::new(InMemory::new());
+    many_writers(|| crate::support::project_in(Arc::clone(&store) as _));
+}
+
+#[test]
+fn many_writers_lose_nothing_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = folder.path().to_str().unwrap();
+    many_writers(|| block_on(Project::open(url, "zoo")).unwrap());
+}
+
+#[test]
+fn memory_and_disk_can_hold_a_log() {
+    block_on(log_contract(Arc::new(InMemory::new()), Path::from("log"))).unwrap();
+    let (_folder, project) = project_on_disk();
+    let root = project.root();
+    block_on(log_contract(
+        Arc::clone(root.store()),
+        root.path().clone().join("log"),
+    ))
+    .unwrap();
+}
