@@ -68,7 +68,7 @@ pub(super) fn cell(column: &dyn Array, row: usize) -> Result<Option<&[u8]>> {
     }
 }
 
-/// Whether the column holds encoded images, which [`column`] decodes.
+/// Whether the column holds encoded images, which `column()` decodes.
 pub(super) fn is_encoded(field: &Field) -> bool {
     let binary = matches!(
         field.data_type(),
