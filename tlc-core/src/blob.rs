@@ -5,11 +5,13 @@
 //! ever overwritten.
 
 use std::ops::Range;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchReader};
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutMode};
@@ -20,7 +22,9 @@ use parquet::arrow::arrow_reader::{
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{
+    PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData,
+};
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 
 use crate::error::{Error, Result};
@@ -169,18 +173,60 @@ pub(crate) async fn put(
 /// Reads the footer and the page index of a Parquet file of `bytes` bytes. One or two requests.
 ///
 /// # Errors
-/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming the file if it is cut off or no
-/// Parquet; those of the store.
+/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming the file if it has another size, is cut
+/// off or no Parquet; those of the store.
 pub(crate) async fn open(
     store: &Arc<dyn ObjectStore>,
     path: &Path,
     bytes: u64,
 ) -> Result<ArrowReaderMetadata> {
-    let mut reader = reader(store, path, bytes);
     let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
-    ArrowReaderMetadata::load_async(&mut reader, options)
-        .await
-        .map_err(|err| Error::from(err).context(format!("cannot read {path}")))
+    let mut file = reader(store, path, bytes);
+    let load = AssertUnwindSafe(ArrowReaderMetadata::load_async(&mut file, options));
+    let loaded = match load.catch_unwind().await {
+        Ok(loaded) => loaded.map_err(Error::from),
+        Err(_panic) => Err(undecodable()),
+    };
+    let checked = loaded.and_then(|metadata| check_ranges(metadata, bytes));
+    match checked {
+        Ok(metadata) => Ok(metadata),
+        Err(err) => {
+            let found = store.head(path).await?.size;
+            let err = match found == bytes {
+                true => err,
+                false => Error::corrupt(format!("it has {found} bytes in place of {bytes}")),
+            };
+            Err(err.context(format!("cannot read {path}")))
+        }
+    }
+}
+
+/// Every column must lie within the file: a footer may say anything.
+fn check_ranges(metadata: ArrowReaderMetadata, bytes: u64) -> Result<ArrowReaderMetadata> {
+    let columns = metadata
+        .metadata()
+        .row_groups()
+        .iter()
+        .flat_map(RowGroupMetaData::columns);
+    for column in columns {
+        let start = column
+            .dictionary_page_offset()
+            .unwrap_or(column.data_page_offset());
+        let end = start.checked_add(column.compressed_size());
+        let inside = start >= 0
+            && column.data_page_offset() >= 0
+            && column.compressed_size() >= 0
+            && end.is_some_and(|end| u64::try_from(end).is_ok_and(|end| end <= bytes));
+        if !inside {
+            return Err(undecodable());
+        }
+    }
+    Ok(metadata)
+}
+
+/// The error for bytes that made a decoder stop in its tracks.
+pub(crate) fn undecodable() -> Error {
+    Error::corrupt("its bytes are not those of a Parquet file that can be decoded")
 }
 
 /// A reader of ranges of one Parquet file.
@@ -242,10 +288,12 @@ fn outside(err: object_store::Error) -> ParquetError {
 /// # Errors
 /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if the bytes are no Parquet.
 pub(crate) fn decode_small(bytes: Bytes) -> Result<RecordBatch> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
-    let schema = Arc::clone(builder.schema());
-    let batches = builder
-        .build()?
-        .collect::<std::result::Result<Vec<_>, _>>()?;
-    Ok(arrow::compute::concat_batches(&schema, &batches)?)
+    std::panic::catch_unwind(|| {
+        let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
+        let schema = Arc::clone(builder.schema());
+        let batches = builder.build()?.collect::<Result<Vec<_>, _>>();
+        let batches = batches.map_err(|err| undecodable().with_source(err))?;
+        Ok(arrow::compute::concat_batches(&schema, &batches)?)
+    })
+    .unwrap_or_else(|_panic| Err(undecodable()))
 }

@@ -299,10 +299,13 @@ fn create_folder(folder: &DiskPath) -> std::io::Result<()> {
     if let Some(parent) = folder.parent() {
         create_folder(parent)?;
         match fs::create_dir(folder) {
-            Err(err) if err.kind() != std::io::ErrorKind::AlreadyExists || !folder.is_dir() => {
-                return Err(err);
+            Ok(()) => File::open(parent)?.sync_all()?,
+            Err(_) if folder.is_dir() => {}
+            // Never "exists already": that would be said of the file, which does not exist.
+            Err(err) if err.kind() == std::io::ErrorKind::AlreadyExists => {
+                return Err(std::io::ErrorKind::NotADirectory.into());
             }
-            _ => File::open(parent)?.sync_all()?,
+            Err(err) => return Err(err),
         }
     }
     Ok(())

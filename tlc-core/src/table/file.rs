@@ -1,11 +1,18 @@
 //! One Parquet file of rows, ours or left in place: opened once, its footer kept.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
+use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use tokio::sync::OnceCell;
 
 use crate::blob::{self, FileReader};
@@ -68,8 +75,26 @@ impl DataFile {
         &self.rows
     }
 
+    /// Decodes row groups of the file as a stream of batches. Whatever its bytes are, a failure
+    /// arrives as an item of the stream that names the file.
+    pub(crate) fn decode(
+        self: &Arc<Self>,
+        builder: ParquetRecordBatchStreamBuilder<FileReader>,
+    ) -> Result<(SchemaRef, BoxStream<'static, Result<RecordBatch>>)> {
+        let batches = builder.build().map_err(|err| self.unreadable(err))?;
+        let schema = Arc::clone(batches.schema());
+        let file = Arc::clone(self);
+        let batches = AssertUnwindSafe(batches)
+            .catch_unwind()
+            .map(move |batch| match batch {
+                Ok(batch) => batch.map_err(|err| file.unreadable(err)),
+                Err(_panic) => Err(file.unreadable(blob::undecodable())),
+            });
+        Ok((schema, batches.boxed()))
+    }
+
     /// `err`, naming the file.
-    pub(crate) fn unreadable(&self, err: impl Into<Error>) -> Error {
+    fn unreadable(&self, err: impl Into<Error>) -> Error {
         err.into()
             .context(format!("cannot read {}", self.rows.file))
     }

@@ -382,11 +382,10 @@ impl Reading {
         if let Some(rows_max) = rows_max.filter(|_| !has_dropped) {
             builder = builder.with_limit(usize::try_from(rows_max).unwrap_or(usize::MAX));
         }
-        let file = Arc::clone(&piece.file);
-        let batches = builder.build().map_err(|err| file.unreadable(err))?;
+        let (_, batches) = piece.file.decode(builder)?;
         let mut next_id = ids.start;
         let batches = batches.map(move |batch| {
-            let batch = batch.map_err(|err| file.unreadable(err))?;
+            let batch = batch?;
             let ids: Vec<u64> = (next_id..next_id + batch.num_rows() as u64).collect();
             next_id += batch.num_rows() as u64;
             self.finish(&ids, Some(&batch), &columns, &overlays)

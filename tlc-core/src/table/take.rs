@@ -108,19 +108,15 @@ async fn decode(
 ) -> Result<RecordBatch> {
     let first_row_id = file.rows().first_row_id;
     let (groups, selection) = select(opened, row_ids.iter().map(|id| id - first_row_id));
-    let stream =
-        ParquetRecordBatchStreamBuilder::new_with_metadata(file.reader(), opened.metadata.clone())
-            .with_projection(mask)
-            .with_row_groups(groups)
-            .with_row_selection(selection)
-            .with_batch_size(row_ids.len().max(1))
-            .build()
-            .map_err(|err| file.unreadable(err))?;
-    let schema = Arc::clone(stream.schema());
-    let batches: Vec<RecordBatch> = stream
-        .try_collect()
-        .await
-        .map_err(|err| file.unreadable(err))?;
+    let builder =
+        ParquetRecordBatchStreamBuilder::new_with_metadata(file.reader(), opened.metadata.clone());
+    let builder = builder
+        .with_projection(mask)
+        .with_row_groups(groups)
+        .with_row_selection(selection)
+        .with_batch_size(row_ids.len().max(1));
+    let (schema, batches) = file.decode(builder)?;
+    let batches: Vec<RecordBatch> = batches.try_collect().await?;
     let batch = concat_batches(&schema, &batches)?;
     if batch.num_rows() != row_ids.len() {
         return Err(Error::corrupt(format!(
