@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use futures::StreamExt as _;
-use tlc_core::{Sql as Engine, block_on};
+use tlc_core::{ErrorKind, Sql as Engine, block_on};
 
 use super::session::Session;
 use crate::error::{Failure, Result};
@@ -49,7 +49,7 @@ impl Sql {
             Some(path) => Target::file(path)?,
             None => session.out.target(),
         };
-        let mut writer = format.writer(&rows.schema(), target)?;
+        let mut writer = format.writer(rows.schema(), target)?;
         let mut n_rows = 0;
         while let Some(batch) = block_on(rows.next()) {
             let batch = batch?;
@@ -100,7 +100,7 @@ impl Sql {
 
 /// A query that names what is not there deserves to be told what is.
 fn with_names_hint(err: tlc_core::Error) -> Failure {
-    let is_missing = format!("{err:#}").contains("not found");
+    let is_missing = err.kind() == ErrorKind::NotFound;
     let failure = Failure::from(err);
     if is_missing {
         failure.hint("a table is PROJECT.TABLE or PROJECT.\"TABLE@REV\"; `tlc ls` lists the projects, `tlc ls PROJECT` what each holds")

@@ -3,7 +3,7 @@
 //! Arrow's own writer, with three changes to how values look: binary is base64, times are RFC 3339
 //! in UTC, and types that JSON has no shape for are their text.
 
-use std::io::Write;
+use std::io::Write as _;
 use std::sync::Arc;
 
 use base64::Engine as _;

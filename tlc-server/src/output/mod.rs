@@ -104,17 +104,17 @@ pub trait RowWriter: Send {
 
 /// What a failed write of Arrow's or Parquet's writers means: mostly that the target is full or gone.
 fn unwritten(err: impl Into<ParquetError>) -> Error {
-    let err = err.into();
-    let is_io = match &err {
-        ParquetError::External(source) => is_io(source.as_ref()),
-        _ => false,
-    };
-    let kind = if is_io {
-        ErrorKind::Unavailable
-    } else {
-        ErrorKind::Invalid
-    };
-    Error::new(kind, "the result cannot be written").with_source(err)
+    match err.into() {
+        ParquetError::External(source) => {
+            let kind = if is_io(source.as_ref()) {
+                ErrorKind::Unavailable
+            } else {
+                ErrorKind::Invalid
+            };
+            Error::new(kind, "the result cannot be written").with_source(source)
+        }
+        err => Error::invalid("the result cannot be written").with_source(err),
+    }
 }
 
 fn is_io(err: &(dyn std::error::Error + 'static)) -> bool {

@@ -38,7 +38,12 @@ fn what_is_not_there_is_exit_code_4_and_what_is_there_is_named() {
         4
     );
     assert_eq!(site.tlc(&["import", "absent.csv", "zoo/absent"]).code, 4);
-    assert_eq!(site.tlc(&["sql", "SELECT * FROM zoo.plants"]).code, 4);
+    let answer = site.tlc(&["sql", "SELECT * FROM zoo.plants"]);
+    assert!(
+        answer.code == 4 && answer.err.contains("plants") && answer.err.contains("hint: "),
+        "{}",
+        answer.err
+    );
     assert_eq!(site.tlc(&["run", "show", "zoo/nobody"]).code, 4);
 }
 

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use clap::Args;
-use tlc_core::arrow::array::{Array, RecordBatch, StringArray, StructArray};
+use tlc_core::arrow::array::{Array as _, RecordBatch, StringArray, StructArray};
 use tlc_core::arrow::datatypes::{DataType, Field, FieldRef};
 use tlc_core::{CellsDiff, Diff as CoreDiff, Error, Result as CoreResult, Snapshot, block_on};
 
