@@ -193,7 +193,7 @@ impl Counted {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden())
             .with_message(source.to_owned());
         if let Ok(style) =
-            ProgressStyle::with_template("{spinner} {msg}: {human_pos} rows, {per_sec}, {elapsed}")
+            ProgressStyle::with_template("{spinner} {msg}: {human_pos} rows in {elapsed}")
         {
             bar.set_style(style);
         }
