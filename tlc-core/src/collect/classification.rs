@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray as _, BooleanBuilder, FixedSizeListArray, Float32Builder,
+    Array as _, ArrayRef, AsArray as _, BooleanBuilder, FixedSizeListArray, Float32Builder,
     Int32Builder, Int64Array, RecordBatch,
 };
 use arrow::compute::{CastOptions, cast_with_options};

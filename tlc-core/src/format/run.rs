@@ -221,6 +221,10 @@ mod tests {
             },
             r#"{"kind":"stream","name":"val","schema":"AA==","revision":3}"#,
         );
+    }
+
+    #[test]
+    fn the_written_form_of_an_end_is_this() {
         let last = BTreeMap::from([(
             "loss".to_owned(),
             Last {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray as _, RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow::array::{Array as _, AsArray as _, RecordBatch, RecordBatchOptions, UInt64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
 
