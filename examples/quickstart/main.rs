@@ -43,9 +43,6 @@ struct Args {
     /// A folder that has the four files of MNIST; otherwise they are fetched once, and kept.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// The share of the training labels to make wrong.
-    #[arg(long, default_value_t = 0.1, value_parser = share)]
-    noise: f64,
     #[command(flatten)]
     training: Training,
 }
@@ -64,7 +61,7 @@ fn run(args: &Args) -> Result<()> {
     let config = Config::from_env(args.root.clone())?;
     let root = block_on(Root::open_with(config.root_url(), config.root_options()))?;
     let project = root.project("mnist")?;
-    let (noise, training) = (args.noise, &args.training);
+    let training = &args.training;
 
     // The data, as tables. Revision 0 of `train` has the labels that MNIST came with.
     let mnist = fetch::mnist(args.data.as_deref())?;
@@ -73,17 +70,15 @@ fn run(args: &Args) -> Result<()> {
     report::tables(&table, &test);
 
     // Wrong labels, as a revision. Which ones stays known, to measure by: they differ from revision 0.
-    let patch = tables::plant(&table, noise, training.seed)?;
-    let message = format!(
-        "plant wrong labels in a share of {noise}, seed {}",
-        training.seed
-    );
+    let patch = tables::plant(&table, training.noise, training.seed)?;
+    let (noise, seed) = (training.noise, training.seed);
+    let message = format!("plant wrong labels in a share of {noise}, seed {seed}");
     let noisy = block_on(table.commit(&patch, message))?.snapshot;
     let planted = tables::changed(&table, Revision(0), noisy.revision())?;
     report::planted(&noisy, &planted);
 
     // Train, and ask the history of every digit which labels the network never believed.
-    let before = train(&project, "before", &noisy, &test, training, noise)?;
+    let before = train(&project, "before", &noisy, &test, training)?;
     let suspects = suspects::find(&root, &before.name)?;
     report::found(
         suspects.n_rows(),
@@ -104,7 +99,7 @@ fn run(args: &Args) -> Result<()> {
             .intersection(&planted)
             .count(),
     );
-    let after = train(&project, "after", &fixed.snapshot, &test, training, noise)?;
+    let after = train(&project, "after", &fixed.snapshot, &test, training)?;
 
     report::end(&before, &after);
     report::place(&project);
@@ -115,12 +110,4 @@ fn run(args: &Args) -> Result<()> {
         fixed.revision,
     );
     Ok(())
-}
-
-fn share(text: &str) -> std::result::Result<f64, String> {
-    let share: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    (0.0..=0.5)
-        .contains(&share)
-        .then_some(share)
-        .ok_or_else(|| "a share is from 0 to 0.5".to_owned())
 }

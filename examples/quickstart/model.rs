@@ -19,9 +19,9 @@ struct Layer {
 }
 
 impl Network {
-    pub(crate) fn new(seed: u64, device: &Device) -> Result<Self> {
+    pub(crate) fn new(seed: u64) -> Result<Self> {
         let random = &mut Random::new(seed);
-        let mut layer = |n_in, n_out| Layer::new(n_in, n_out, random, device);
+        let mut layer = |n_in, n_out| Layer::new(n_in, n_out, random);
         Ok(Self {
             layers: [
                 layer(5 * 5, 16)?,
@@ -29,7 +29,7 @@ impl Network {
                 layer(5 * 5 * 32, 128)?,
                 layer(128, 10)?,
             ],
-            windows: [windows(28, 5, device)?, windows(12, 4, device)?],
+            windows: [windows(28, 5)?, windows(12, 4)?],
         })
     }
 
@@ -65,14 +65,14 @@ impl Network {
 
 impl Layer {
     /// Weights as He and others propose for layers that end in a ReLU.
-    fn new(n_in: usize, n_out: usize, random: &mut Random, device: &Device) -> Result<Self> {
+    fn new(n_in: usize, n_out: usize, random: &mut Random) -> Result<Self> {
         let bound = (6.0 / n_in as f32).sqrt();
         let weight: Vec<_> = (0..n_in * n_out)
             .map(|_| random.symmetric() * bound)
             .collect();
         Ok(Self {
-            weight: Var::from_vec(weight, (n_in, n_out), device)?,
-            bias: Var::zeros(n_out, DType::F32, device)?,
+            weight: Var::from_vec(weight, (n_in, n_out), &Device::Cpu)?,
+            bias: Var::zeros(n_out, DType::F32, &Device::Cpu)?,
         })
     }
 
@@ -83,7 +83,7 @@ impl Layer {
 
 /// The positions of the pixels that each window of `size` × `size` covers, two pixels from window to
 /// window, in an image of `side` × `side`.
-fn windows(side: usize, size: usize, device: &Device) -> Result<Tensor> {
+fn windows(side: usize, size: usize) -> Result<Tensor> {
     let mut positions = Vec::new();
     for top in (0..=side - size).step_by(2) {
         for left in (0..=side - size).step_by(2) {
@@ -93,5 +93,5 @@ fn windows(side: usize, size: usize, device: &Device) -> Result<Tensor> {
             }
         }
     }
-    Tensor::new(positions, device)
+    Tensor::new(positions, &Device::Cpu)
 }

@@ -99,7 +99,7 @@ pub(crate) fn queries(root: Option<&str>, after: &RunRecord, noisy: Revision, fi
             .to_owned(),
         format!(
             "SELECT t._rowid, label_name(t.label) AS label, s.loss, s.predicted, t.image
-  FROM (SELECT _rowid, avg(loss) AS loss, min(predicted) AS predicted FROM mnist.samples
+  FROM (SELECT _rowid, avg(loss) AS loss, first_value(predicted ORDER BY margin) AS predicted FROM mnist.samples
         WHERE run = '{name}' AND stream = 'train' GROUP BY _rowid ORDER BY loss DESC LIMIT 20) AS s
   JOIN mnist.train AS t ON t._rowid = s._rowid ORDER BY s.loss DESC"
         ),

@@ -15,13 +15,13 @@ use crate::Result;
 /// learns what most labels agree on long before it learns the exceptions by heart.
 pub(crate) fn query(run: &RunName) -> String {
     format!(
-        "SELECT _rowid, avg(margin) AS margin, first_value(predicted ORDER BY margin) AS label
+        "SELECT _rowid, avg(margin) AS mean_margin, first_value(predicted ORDER BY margin) AS label
 FROM mnist.samples WHERE run = '{run}' AND stream = 'train'
-GROUP BY _rowid HAVING max(margin) < 0 ORDER BY avg(margin)"
+GROUP BY _rowid HAVING max(margin) < 0 ORDER BY mean_margin"
     )
 }
 
-/// The answer to [`query`]: `_rowid`, `margin`, `label`.
+/// The answer to [`query`]: `_rowid`, `mean_margin`, `label`.
 pub(crate) struct Suspects(Vec<RecordBatch>);
 
 /// Asks the query.

@@ -12,21 +12,33 @@ use tlc_core::{Project, RunRecord, Snapshot, block_on};
 use crate::model::Network;
 use crate::{Result, report};
 
-/// How to train.
+/// How to train, and on what.
 #[derive(Args, Clone, Debug, Serialize)]
 pub(crate) struct Training {
+    /// The share of the training labels to make wrong.
+    #[arg(long, default_value_t = 0.1, value_parser = share)]
+    pub(crate) noise: f64,
     /// Decides the planted errors, the network's first weights, and the order of the digits.
     #[arg(long, default_value_t = 7)]
     pub(crate) seed: u64,
     /// How often the network sees all digits.
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) epochs: u32,
     /// How many digits it sees at a time.
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) batch: u32,
-    /// The learning rate.
-    #[arg(long, default_value_t = 0.002)]
+    /// The learning rate to begin with; it falls to 0.
+    #[arg(long, default_value_t = 0.004)]
     pub(crate) lr: f64,
+}
+
+fn share(text: &str) -> std::result::Result<f64, String> {
+    let share = text.parse().map_err(|_| "not a number".to_owned())?;
+    let range = 0.0..=0.5;
+    range
+        .contains(&share)
+        .then_some(share)
+        .ok_or_else(|| "a share is from 0 to 0.5".to_owned())
 }
 
 /// Trains a network on `train`, and tries it on `test` after every epoch.
@@ -39,52 +51,32 @@ pub(crate) fn train(
     train: &Snapshot,
     test: &Snapshot,
     options: &Training,
-    noise: f64,
 ) -> Result<RunRecord> {
-    let thread = rayon::ThreadPoolBuilder::new()
-        .num_threads(1)
-        .thread_name(|_| "train".to_owned())
-        .build()?;
+    let thread = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
     thread.install(|| {
         let run = project.start_run(free_name(project, name)?)?; // 1
         run.params(options)?;
-        run.params(
-            &[("noise", noise)]
-                .into_iter()
-                .collect::<std::collections::BTreeMap<_, _>>(),
-        )?;
-        let device = Device::Cpu;
-        let columns = ["image", "label"];
-        let train = Loader::new(train, &device)
-            .columns(columns)?
-            .batch_size(options.batch as usize);
-        let train = train.shuffle(options.seed).run(&run, "train")?;
-        let test = Loader::new(test, &device)
-            .columns(columns)?
-            .batch_size(500)
-            .run(&run, "test")?;
-        let network = Network::new(options.seed, &device)?;
-        let mut optimizer = AdamW::new(
-            network.vars(),
-            ParamsAdamW {
-                lr: options.lr,
-                weight_decay: 0.0,
-                ..Default::default()
-            },
-        )?;
+        let loader = |rows, batch, stream| -> Result<Loader> {
+            let loader = Loader::new(rows, &Device::Cpu).columns(["image", "label"])?;
+            Ok(loader.batch_size(batch).run(&run, stream)?)
+        };
+        let train = loader(train, options.batch as usize, "train")?.shuffle(options.seed);
+        let test = loader(test, 500, "test")?;
+        let network = Network::new(options.seed)?;
+        let mut optimizer = AdamW::new(network.vars(), ParamsAdamW::default())?;
 
+        let n_steps = f64::from(options.epochs) * train.n_batches()? as f64;
         let progress = report::Progress::new(run.name(), options.epochs, train.n_batches()?);
         for epoch in 0..i64::from(options.epochs) {
             for batch in progress.of(train.epoch(epoch)) {
                 let batch = batch?;
                 let (image, label) = (batch.image("image")?, batch.tensor("label")?);
                 let logits = network.forward(&image)?;
+                let done = batch.rows.step as f64 / n_steps;
+                optimizer.set_learning_rate(options.lr * (1.0 - done));
                 optimizer.backward_step(&cross_entropy(&logits, &label)?)?;
-                run.collect_tensors(
-                    &batch,
-                    &Classification,
-                    &[("logits", &logits), ("label", &label)],
-                )?; // 2
+                let outputs = [("logits", &logits), ("label", &label)];
+                run.collect_tensors(&batch, &Classification, &outputs)?; // 2
             }
             let mut n_right = 0.0;
             for batch in test.epoch(epoch) {
@@ -92,11 +84,8 @@ pub(crate) fn train(
                 let (image, label) = (batch.image("image")?, batch.tensor("label")?);
                 let logits = network.forward(&image)?;
                 n_right += right(&logits, &label)?;
-                run.collect_tensors(
-                    &batch,
-                    &Classification,
-                    &[("logits", &logits), ("label", &label)],
-                )?;
+                let outputs = [("logits", &logits), ("label", &label)];
+                run.collect_tensors(&batch, &Classification, &outputs)?;
             }
             progress.epoch(epoch, n_right / test.n_samples()? as f64);
         }
