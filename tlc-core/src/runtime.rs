@@ -4,7 +4,10 @@
 //! an asynchronous one awaits them and never comes here.
 
 use std::future::Future;
-use std::sync::OnceLock;
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 
 use futures::future::BoxFuture;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -29,7 +32,26 @@ static RUNTIME: OnceLock<Option<Runtime>> = OnceLock::new();
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let runtime = RUNTIME.get_or_init(build).as_ref();
     let _guard = runtime.map(Runtime::enter);
-    futures::executor::block_on(future)
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            // A wake-up before this leaves a token, so none is missed.
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+/// Wakes a future by waking the thread that waits for it. Unlike the executors of runtimes it may be
+/// nested, which is no more than waiting inside a wait.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
 }
 
 /// The runtime that this code runs on: the caller's own, else the library's.
@@ -80,6 +102,12 @@ mod tests {
     fn blocking_inside_another_runtime_is_slow_but_no_panic() {
         let outer = Builder::new_current_thread().build().unwrap();
         let answer = outer.block_on(async { block_on(run_blocking(|| Ok(7))) });
+        assert_eq!(answer.unwrap(), 7);
+    }
+
+    #[test]
+    fn waiting_inside_a_wait_is_no_panic() {
+        let answer = block_on(async { block_on(async { block_on(run_blocking(|| Ok(7))) }) });
         assert_eq!(answer.unwrap(), 7);
     }
 }

@@ -1,6 +1,8 @@
 //! Commits: what two writers of one table see of each other, and what a commit weighs.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use tlc_core::arrow::array::{ArrayRef, AsArray as _, Int64Array, RecordBatch};
@@ -131,11 +133,14 @@ fn a_table_is_made_once() {
     assert_eq!(head(&table), "0:0:1.0");
 }
 
-fn numbers(project: &Project, n: i64) -> Table {
-    let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
-    let values: ArrayRef = Arc::new(Int64Array::from_iter_values((0..n).map(|_| 0)));
-    let batch = RecordBatch::try_new(schema, vec![values]).unwrap();
-    block_on(project.create_table("numbers", reader(batch), "zeros")).unwrap()
+fn zeros(n: usize) -> RecordBatch {
+    let schema = Schema::new(vec![Field::new("n", DataType::Int64, false)]);
+    let values: ArrayRef = Arc::new(Int64Array::from(vec![0; n]));
+    RecordBatch::try_new(Arc::new(schema), vec![values]).unwrap()
+}
+
+fn numbers(project: &Project, n: usize) -> Table {
+    block_on(project.create_table("numbers", reader(zeros(n)), "zeros")).unwrap()
 }
 
 #[test]
@@ -260,4 +265,72 @@ fn memory_and_disk_can_hold_a_log() {
         root.path().clone().join("log"),
     ))
     .unwrap();
+}
+
+/// What the child does: commits until it is killed, each revision setting two cells to one value.
+/// Started by the test below, in a folder that says so; any other run of it has nothing to do.
+#[test]
+fn child_process() {
+    if !std::path::Path::new("commits-until-killed").exists() {
+        return;
+    }
+    let project = block_on(Project::open("root", "zoo")).unwrap();
+    let table = block_on(project.table("numbers")).unwrap();
+    println!("ready");
+    for value in 1_i64.. {
+        let mut patch = block_on(table.head()).unwrap().patch();
+        patch.set(0, "n", value).unwrap();
+        patch.set(1, "n", value).unwrap();
+        patch.append(&zeros(1)).unwrap();
+        block_on(table.commit(&patch, "again")).unwrap();
+    }
+}
+
+#[test]
+fn a_process_killed_at_any_moment_leaves_the_old_head_or_the_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("commits-until-killed"), "").unwrap();
+    let url = folder.path().join("root");
+    let open = || block_on(Project::open(url.to_str().unwrap(), "zoo")).unwrap();
+    numbers(&open(), 2);
+    for round in 0..20_u64 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "commit::child_process", "--nocapture"])
+            .current_dir(folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let mut lines = output.lines().map_while(std::io::Result::ok);
+        assert!(lines.any(|line| line == "ready"));
+        // Another moment each round: commits take a few milliseconds.
+        let spin = 400 * (round * 7 % 20);
+        let read = || block_on(async { open().table("numbers").await?.head().await }).unwrap();
+        for _ in 0..spin {
+            std::hint::black_box(blake3::hash(&[0; 1024]));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let head = read();
+        let values = block_on(head.take(&[0, 1], &["n"])).unwrap();
+        let values = values
+            .column(0)
+            .as_primitive::<Int64Type>()
+            .values()
+            .to_vec();
+        assert_eq!(values[0], values[1], "half a revision is visible");
+        assert_eq!(head.n_rows(), 2 + head.revision().0);
+        let mut patch = head.patch();
+        patch.set(0, "n", 0_i64).unwrap();
+        patch.set(1, "n", 0_i64).unwrap();
+        patch.append(&zeros(1)).unwrap();
+        let committed = block_on(head.table().commit(&patch, "the next command works")).unwrap();
+        assert_eq!(committed.revision, head.revision().next());
+    }
+    assert!(
+        block_on(block_on(open().table("numbers")).unwrap().log())
+            .unwrap()
+            .len()
+            > 25
+    );
 }
