@@ -1,0 +1,172 @@
+//! Reading a table, next to DataFusion on one plain Parquet file of the same rows.
+//!
+//! Prints for each query the median of both, and the ratio that matters: ours to the plain file's.
+
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use datafusion::prelude::{ParquetReadOptions, SessionContext};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use tempfile::TempDir;
+use tlc_core::arrow::array::RecordBatchIterator;
+use tlc_core::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use tlc_core::{Root, Sql, block_on};
+
+const ROWS: i64 = 1_000_000;
+const ROUNDS: usize = 11;
+
+/// Queries on a table called `{}`.
+const QUERIES: [(&str, &str); 5] = [
+    (
+        "full",
+        "SELECT count(id), sum(a), sum(b), sum(c), max(text), sum(d) FROM {}",
+    ),
+    ("projected", "SELECT sum(b) FROM {}"),
+    ("filtered", "SELECT count(*), sum(a) FROM {} WHERE b < 0.01"),
+    ("limited", "SELECT * FROM {} LIMIT 100"),
+    (
+        "rows by id",
+        "SELECT * FROM {} WHERE {id} IN (5, 500000, 999999)",
+    ),
+];
+
+/// Numbers that compress about as badly as measurements do.
+fn scrambled(n: i64) -> u64 {
+    n.cast_unsigned()
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        .rotate_left(31)
+        .wrapping_mul(0xBF58_476D_1CE4_E5B9)
+}
+
+fn rows() -> RecordBatch {
+    let float = |shift: u32| -> ArrayRef {
+        Arc::new(Float64Array::from_iter_values((0..ROWS).map(|n| {
+            (scrambled(n + i64::from(shift)) >> 11) as f64 / (1_u64 << 53) as f64
+        })))
+    };
+    let text = StringArray::from_iter_values(
+        (0..ROWS).map(|n| format!("row number {}", scrambled(n) % 100_000)),
+    );
+    let columns: [(&str, ArrayRef); 6] = [
+        ("id", Arc::new(Int64Array::from_iter_values(0..ROWS))),
+        (
+            "a",
+            Arc::new(Int64Array::from_iter_values(
+                (0..ROWS).map(|n| (scrambled(n) % 1_000).cast_signed()),
+            )),
+        ),
+        ("b", float(1)),
+        ("c", float(2)),
+        ("d", float(3)),
+        ("text", Arc::new(text)),
+    ];
+    RecordBatch::try_from_iter(columns).unwrap()
+}
+
+/// Writes the rows as one file, with the settings that tables have too.
+fn write_plain(path: &Path, rows: &RecordBatch) {
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap()))
+        .set_max_row_group_row_count(Some(131_072))
+        .build();
+    let mut writer = ArrowWriter::try_new(
+        std::fs::File::create(path).unwrap(),
+        rows.schema(),
+        Some(properties),
+    )
+    .unwrap();
+    writer.write(rows).unwrap();
+    writer.close().unwrap();
+}
+
+struct Sides {
+    ours: Sql,
+    plain: SessionContext,
+    _folder: TempDir,
+}
+
+impl Sides {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let rows = rows();
+        let file = folder.path().join("plain.parquet");
+        write_plain(&file, &rows);
+        let (ours, plain) = block_on(async {
+            let root = Root::open(folder.path().join("root").to_str().unwrap())
+                .await
+                .unwrap();
+            let reader = RecordBatchIterator::new([Ok(rows.clone())], rows.schema());
+            root.project("bench")
+                .unwrap()
+                .create_table("rows", reader, "import")
+                .await
+                .unwrap();
+            let plain = SessionContext::new();
+            plain
+                .register_parquet(
+                    "rows",
+                    file.to_str().unwrap(),
+                    ParquetReadOptions::default(),
+                )
+                .await
+                .unwrap();
+            (Sql::open(&root).await.unwrap(), plain)
+        });
+        Self {
+            ours,
+            plain,
+            _folder: folder,
+        }
+    }
+
+    fn ours(&self, query: &str) {
+        let query = query.replace("{id}", "_rowid").replace("{}", "bench.rows");
+        black_box(block_on(self.ours.collect(&query)).unwrap());
+    }
+
+    fn plain(&self, query: &str) {
+        let query = query.replace("{id}", "id").replace("{}", "rows");
+        black_box(
+            block_on(async { self.plain.sql(&query).await.unwrap().collect().await }).unwrap(),
+        );
+    }
+}
+
+fn median(mut run: impl FnMut()) -> Duration {
+    run();
+    let mut times: Vec<Duration> = (0..ROUNDS)
+        .map(|_| {
+            let start = Instant::now();
+            run();
+            start.elapsed()
+        })
+        .collect();
+    times.sort();
+    times[ROUNDS / 2]
+}
+
+fn scan(criterion: &mut Criterion) {
+    let sides = Sides::new();
+    for (name, query) in QUERIES {
+        let (ours, plain) = (median(|| sides.ours(query)), median(|| sides.plain(query)));
+        let ratio = ours.as_secs_f64() / plain.as_secs_f64();
+        println!("{name}: {ours:.2?}, plain Parquet {plain:.2?}, ratio {ratio:.2}");
+    }
+    let mut group = criterion.benchmark_group("scan");
+    group.sample_size(10);
+    for (name, query) in QUERIES {
+        group.bench_function(name, |bench| bench.iter(|| sides.ours(query)));
+        group.bench_function(format!("{name}, plain Parquet"), |bench| {
+            bench.iter(|| sides.plain(query))
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, scan);
+criterion_main!(benches);

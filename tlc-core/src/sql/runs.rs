@@ -1,0 +1,443 @@
+//! What every project has besides its tables: the records of its runs and of its revisions.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, Float64Builder, Int64Array, Int64Builder, ListBuilder, MapBuilder, RecordBatch,
+    StringArray, StringBuilder, TimestampMicrosecondArray, UInt64Array,
+};
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::Result as EngineResult;
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
+
+use crate::env::Micros;
+use crate::error::{ErrorKind, Result};
+use crate::id::{Revision, RunName, TableName};
+use crate::project::Project;
+use crate::run::RunRecord;
+use crate::table::RevisionRecord;
+
+use super::files::{RunFiles, key_filters, matching};
+
+/// How many logs are read at the same time.
+const READS_MAX: usize = 32;
+
+/// What every project has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Records {
+    Runs,
+    Params,
+    Scalars,
+    Samples,
+    Revisions,
+    Lineage,
+}
+
+impl Records {
+    pub(super) const ALL: [Self; 6] = [
+        Self::Runs,
+        Self::Params,
+        Self::Scalars,
+        Self::Samples,
+        Self::Revisions,
+        Self::Lineage,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Runs => "runs",
+            Self::Params => "params",
+            Self::Scalars => "scalars",
+            Self::Samples => "samples",
+            Self::Revisions => "revisions",
+            Self::Lineage => "lineage",
+        }
+    }
+
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// The table that answers for `kind` in `project`.
+pub(super) async fn provider(project: Project, kind: Records) -> Result<Arc<dyn TableProvider>> {
+    Ok(match kind {
+        Records::Scalars => Arc::new(RunFiles::scalars(project).await?),
+        Records::Samples => Arc::new(RunFiles::samples(project).await?),
+        kind => Arc::new(RecordTable {
+            schema: kind.rows(&[], &[])?.schema(),
+            project,
+            kind,
+        }),
+    })
+}
+
+/// The records of all runs of `names`, read at the same time.
+pub(super) async fn records(project: &Project, names: &[RunName]) -> Result<Vec<RunRecord>> {
+    let reads: Vec<_> = names
+        .iter()
+        .map(|name| record(project.clone(), name.clone()).boxed())
+        .collect();
+    stream::iter(reads)
+        .buffered(READS_MAX)
+        .try_filter_map(|record| async { Ok(record) })
+        .try_collect()
+        .await
+}
+
+/// The record of a run; none for a folder that no run began in.
+async fn record(project: Project, name: RunName) -> Result<Option<RunRecord>> {
+    match project.run(name.as_str()).await {
+        Ok(record) => Ok(Some(record)),
+        Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(err),
+    }
+}
+
+async fn log(project: Project, name: TableName) -> Result<Log> {
+    let table = project.table(name.as_str()).await?;
+    Ok((table.name().clone(), table.log().await?))
+}
+
+/// Rows made from logs when they are asked for. A filter on the name of the run or table decides
+/// which logs are read.
+struct RecordTable {
+    project: Project,
+    kind: Records,
+    schema: SchemaRef,
+}
+
+impl fmt::Debug for RecordTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.project.name(), self.kind.name())
+    }
+}
+
+type Log = (TableName, Vec<RevisionRecord>);
+
+impl RecordTable {
+    /// The column that says which log a row is from.
+    fn key(&self) -> &'static str {
+        match self.kind {
+            Records::Runs => "name",
+            Records::Revisions => "table",
+            _ => "run",
+        }
+    }
+
+    async fn rows(&self, session: &dyn Session, filters: &[Expr]) -> EngineResult<RecordBatch> {
+        let runs = match self.kind {
+            Records::Revisions => Vec::new(),
+            _ => {
+                let names = self.wanted(session, filters, self.project.runs().await?)?;
+                records(&self.project, &names).await?
+            }
+        };
+        let logs = match self.kind {
+            Records::Runs | Records::Params => Vec::new(),
+            _ => {
+                let names = self.wanted(session, filters, self.project.tables().await?)?;
+                self.logs(&names).await?
+            }
+        };
+        Ok(self.kind.rows(&runs, &logs)?)
+    }
+
+    /// The names whose logs have to be read.
+    fn wanted<N: AsRef<str>>(
+        &self,
+        session: &dyn Session,
+        filters: &[Expr],
+        names: Vec<N>,
+    ) -> EngineResult<Vec<N>> {
+        if self.kind == Records::Lineage {
+            return Ok(names);
+        }
+        let column: ArrayRef = Arc::new(StringArray::from_iter_values(&names));
+        let keys = RecordBatch::try_from_iter_with_nullable([(self.key(), column, false)])?;
+        let keep = matching(session, filters, &keys)?;
+        Ok(names
+            .into_iter()
+            .zip(keep)
+            .filter_map(|(name, keep)| keep.then_some(name))
+            .collect())
+    }
+
+    async fn logs(&self, names: &[TableName]) -> Result<Vec<Log>> {
+        let reads: Vec<_> = names
+            .iter()
+            .map(|name| log(self.project.clone(), name.clone()).boxed())
+            .collect();
+        stream::iter(reads).buffered(READS_MAX).try_collect().await
+    }
+}
+
+#[async_trait]
+impl TableProvider for RecordTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> EngineResult<Vec<TableProviderFilterPushDown>> {
+        Ok(key_filters(
+            filters,
+            &[self.key()],
+            TableProviderFilterPushDown::Unsupported,
+        ))
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> EngineResult<Arc<dyn ExecutionPlan>> {
+        let rows = self.rows(session, filters).await?;
+        let rows = rows.slice(0, limit.unwrap_or(usize::MAX).min(rows.num_rows()));
+        Ok(MemorySourceConfig::try_new_exec(
+            &[vec![rows]],
+            self.schema(),
+            projection.cloned(),
+        )?)
+    }
+}
+
+impl Records {
+    fn rows(self, runs: &[RunRecord], logs: &[Log]) -> Result<RecordBatch> {
+        match self {
+            Self::Params => params(runs),
+            Self::Revisions => revisions(logs),
+            Self::Lineage => lineage(runs, logs),
+            _ => run_rows(runs),
+        }
+    }
+}
+
+fn run_rows(runs: &[RunRecord]) -> Result<RecordBatch> {
+    let mut parameters = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
+    let mut scalars = MapBuilder::new(None, StringBuilder::new(), Float64Builder::new());
+    let mut inputs = ListBuilder::new(StringBuilder::new());
+    for run in runs {
+        for (name, value) in &run.params {
+            parameters.keys().append_value(name);
+            parameters.values().append_value(value);
+        }
+        parameters.append(true)?;
+        for (name, value) in &run.last {
+            scalars.keys().append_value(name);
+            scalars.values().append_value(*value);
+        }
+        scalars.append(true)?;
+        for (table, revision) in &run.inputs {
+            inputs.values().append_value(format!("{table}@{revision}"));
+        }
+        inputs.append(true);
+    }
+    Ok(RecordBatch::try_from_iter_with_nullable([
+        (
+            "name",
+            text(runs.iter().map(|run| Some(run.name.as_str()))),
+            false,
+        ),
+        (
+            "status",
+            text(runs.iter().map(|run| Some(run.status.as_str()))),
+            false,
+        ),
+        (
+            "author",
+            text(runs.iter().map(|run| Some(run.author.as_str()))),
+            false,
+        ),
+        (
+            "reason",
+            text(runs.iter().map(|run| run.reason.as_deref())),
+            true,
+        ),
+        (
+            "started",
+            times(runs.iter().map(|run| Some(run.started))),
+            false,
+        ),
+        ("finished", times(runs.iter().map(|run| run.finished)), true),
+        ("parameters", Arc::new(parameters.finish()), false),
+        ("inputs", Arc::new(inputs.finish()), false),
+        ("scalars", Arc::new(scalars.finish()), false),
+    ])?)
+}
+
+fn params(runs: &[RunRecord]) -> Result<RecordBatch> {
+    let rows = || {
+        runs.iter().flat_map(|run| {
+            run.params
+                .iter()
+                .map(move |(name, value)| (run, name, value))
+        })
+    };
+    Ok(RecordBatch::try_from_iter_with_nullable([
+        (
+            "run",
+            text(rows().map(|(run, _, _)| Some(run.name.as_str()))),
+            false,
+        ),
+        (
+            "name",
+            text(rows().map(|(_, name, _)| Some(name.as_str()))),
+            false,
+        ),
+        (
+            "value",
+            text(rows().map(|(_, _, value)| Some(value.as_str()))),
+            false,
+        ),
+    ])?)
+}
+
+fn revisions(logs: &[Log]) -> Result<RecordBatch> {
+    let rows = || {
+        logs.iter()
+            .flat_map(|(table, log)| log.iter().map(move |record| (table, record)))
+    };
+    let numbers = |number: fn(&RevisionRecord) -> u64| -> ArrayRef {
+        Arc::new(UInt64Array::from_iter_values(
+            rows().map(|(_, record)| number(record)),
+        ))
+    };
+    let mut parents = ListBuilder::new(Int64Builder::new());
+    for (_, record) in rows() {
+        parents.append_value(
+            record
+                .parents
+                .iter()
+                .map(|parent| Some(parent.revision.0.cast_signed())),
+        );
+    }
+    Ok(RecordBatch::try_from_iter_with_nullable([
+        (
+            "table",
+            text(rows().map(|(table, _)| Some(table.as_str()))),
+            false,
+        ),
+        (
+            "revision",
+            signed(rows().map(|(_, record)| record.revision)),
+            false,
+        ),
+        (
+            "branch",
+            text(rows().map(|(_, record)| Some(record.branch.as_str()))),
+            false,
+        ),
+        ("parents", Arc::new(parents.finish()), false),
+        (
+            "author",
+            text(rows().map(|(_, record)| Some(record.author.as_str()))),
+            false,
+        ),
+        (
+            "time",
+            times(rows().map(|(_, record)| Some(record.time))),
+            false,
+        ),
+        (
+            "message",
+            text(rows().map(|(_, record)| Some(record.message.as_str()))),
+            false,
+        ),
+        (
+            "tool",
+            text(rows().map(|(_, record)| Some(record.tool.as_str()))),
+            false,
+        ),
+        ("cells", numbers(|record| record.cells), false),
+        ("rows_added", numbers(|record| record.rows_added), false),
+        ("rows_dropped", numbers(|record| record.rows_dropped), false),
+        ("bytes", numbers(|record| record.bytes), false),
+    ])?)
+}
+
+/// Edges from what was there to what was made of it: a revision to the next, a revision to a run.
+fn lineage(runs: &[RunRecord], logs: &[Log]) -> Result<RecordBatch> {
+    let parents = logs.iter().flat_map(|(table, log)| {
+        let spell = move |revision| format!("{table}@{revision}");
+        let edges = move |record: &RevisionRecord| {
+            let (target, revision) = (spell(record.revision), record.revision);
+            let edge = move |parent| {
+                (
+                    spell(parent),
+                    target.clone(),
+                    "revision",
+                    revision,
+                    "parent",
+                )
+            };
+            record
+                .parents
+                .iter()
+                .map(|parent| parent.revision)
+                .map(edge)
+                .collect::<Vec<_>>()
+        };
+        log.iter().flat_map(edges)
+    });
+    let inputs = runs.iter().flat_map(|run| {
+        let target = run.name.to_string();
+        run.inputs.iter().map(move |(table, revision)| {
+            (
+                format!("{table}@{revision}"),
+                target.clone(),
+                "run",
+                *revision,
+                "input",
+            )
+        })
+    });
+    let edges: Vec<_> = parents.chain(inputs).collect();
+    Ok(RecordBatch::try_from_iter_with_nullable([
+        (
+            "source",
+            text(edges.iter().map(|edge| Some(edge.0.as_str()))),
+            false,
+        ),
+        (
+            "target",
+            text(edges.iter().map(|edge| Some(edge.1.as_str()))),
+            false,
+        ),
+        ("kind", text(edges.iter().map(|edge| Some(edge.2))), false),
+        ("revision", signed(edges.iter().map(|edge| edge.3)), false),
+        ("role", text(edges.iter().map(|edge| Some(edge.4))), false),
+    ])?)
+}
+
+fn text<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
+    Arc::new(values.collect::<StringArray>())
+}
+
+/// Revisions as SQL counts: signed, as in the files of samples, so that the two can be joined.
+fn signed(revisions: impl Iterator<Item = Revision>) -> ArrayRef {
+    Arc::new(Int64Array::from_iter_values(
+        revisions.map(|revision| revision.0.cast_signed()),
+    ))
+}
+
+fn times(values: impl Iterator<Item = Option<Micros>>) -> ArrayRef {
+    let micros: TimestampMicrosecondArray = values
+        .map(|time| time.map(|Micros(micros)| micros))
+        .collect();
+    Arc::new(micros.with_timezone("UTC"))
+}
