@@ -42,9 +42,9 @@ def main(root: Path, tlc: str) -> int:
         asked += sql(
             root,
             tlc,
-            f"""SELECT sum(rows_dropped) AS n FROM "{project}".revisions WHERE "table" = '{what}'""",
+            f"""SELECT coalesce(sum(rows_dropped), 0) AS n FROM "{project}".revisions WHERE "table" = '{what}'""",
         )
-        in_sql = sum(row["n"] or 0 for row in asked)
+        in_sql = sum(row["n"] for row in asked)
         print(f"{project}.{what}: {counted} rows in files, {in_sql} in SQL with those dropped")
         if counted != in_sql:
             problems.append(f"{project}.{what}: {counted} rows in files, {in_sql} in SQL")

@@ -60,3 +60,8 @@ pub use candle_core;
 
 pub use self::collect::{RunExt, to_arrow, to_record};
 pub use self::loader::{Batch, Epoch, Loader, to_tensor};
+
+/// The code in the README, which compiles with the tests of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
