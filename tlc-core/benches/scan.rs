@@ -1,14 +1,17 @@
 //! Reading a table, next to DataFusion on one plain Parquet file of the same rows.
 //!
-//! Prints for each query the median of both, and the ratio that matters: ours to the plain file's.
+//! Our side pays for revisions, row ids and a look for a newer head in each query.
+
+#![expect(clippy::unwrap_used, reason = "a benchmark")]
+
+mod measure;
 
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use criterion::{Criterion, criterion_group, criterion_main};
 use datafusion::prelude::{ParquetReadOptions, SessionContext};
+use measure::compare;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -137,36 +140,9 @@ impl Sides {
     }
 }
 
-fn median(mut run: impl FnMut()) -> Duration {
-    run();
-    let mut times: Vec<Duration> = (0..ROUNDS)
-        .map(|_| {
-            let start = Instant::now();
-            run();
-            start.elapsed()
-        })
-        .collect();
-    times.sort();
-    times[ROUNDS / 2]
-}
-
-fn scan(criterion: &mut Criterion) {
+fn main() {
     let sides = Sides::new();
     for (name, query) in QUERIES {
-        let (ours, plain) = (median(|| sides.ours(query)), median(|| sides.plain(query)));
-        let ratio = ours.as_secs_f64() / plain.as_secs_f64();
-        println!("{name}: {ours:.2?}, plain Parquet {plain:.2?}, ratio {ratio:.2}");
+        compare(name, ROUNDS, || sides.ours(query), || sides.plain(query));
     }
-    let mut group = criterion.benchmark_group("scan");
-    group.sample_size(10);
-    for (name, query) in QUERIES {
-        group.bench_function(name, |bench| bench.iter(|| sides.ours(query)));
-        group.bench_function(format!("{name}, plain Parquet"), |bench| {
-            bench.iter(|| sides.plain(query))
-        });
-    }
-    group.finish();
 }
-
-criterion_group!(benches, scan);
-criterion_main!(benches);

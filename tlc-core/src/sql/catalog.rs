@@ -136,7 +136,7 @@ impl Catalog {
         }
         let projects = self.projects().await?;
         if !projects.iter().any(|known| known == project) {
-            let hint = nearest(project, &projects, |name| quoted(name));
+            let hint = nearest(project, &projects, quoted);
             return Ok(Error::not_found(format!("no project {project:?}; {hint}")));
         }
         let names = names_in(&self.root.project(project)?).await?;

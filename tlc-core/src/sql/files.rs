@@ -4,12 +4,10 @@
 //! without opening it. Filters on these decide which files are opened at all;
 //! the engine takes the other filters, the projection and the limit into the files.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray as _, RecordBatch};
-use arrow::compute::can_cast_types;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -27,12 +25,13 @@ use datafusion::physical_plan::empty::EmptyExec;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use object_store::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::id::{ROWID, RunName};
 use crate::project::Project;
 use crate::run::{SampleFile, ScalarFile, scalar_schema};
 
 use super::runs;
+use super::superset::{Superset, field};
 
 /// How many folders are listed at the same time.
 const LISTS_MAX: usize = 32;
@@ -167,7 +166,8 @@ impl RunFiles {
             .runs
             .iter()
             .zip(keep)
-            .filter_map(|(run, keep): (&RunName, bool)| keep.then(|| run.clone()));
+            .filter(|(_, keep): &(&RunName, bool)| *keep)
+            .map(|(run, _)| run.clone());
         let lists = runs.map(|run| self.files(run).boxed()).collect::<Vec<_>>();
         let listed: Vec<Vec<Candidate>> = stream::iter(lists)
             .buffered(LISTS_MAX)
@@ -249,10 +249,6 @@ impl RunFiles {
     }
 }
 
-fn field(name: &str, data_type: DataType, nullable: bool) -> FieldRef {
-    Arc::new(Field::new(name, data_type, nullable))
-}
-
 impl fmt::Debug for RunFiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunFiles")
@@ -279,7 +275,7 @@ impl TableProvider for RunFiles {
         Ok(key_filters(
             filters,
             &self.shared(),
-            TableProviderFilterPushDown::Inexact,
+            &TableProviderFilterPushDown::Inexact,
         ))
     }
 
@@ -337,7 +333,7 @@ impl RunFiles {
 pub(super) fn key_filters(
     filters: &[&Expr],
     keys: &[&str],
-    other: TableProviderFilterPushDown,
+    other: &TableProviderFilterPushDown,
 ) -> Vec<TableProviderFilterPushDown> {
     let settled = |filter: &&Expr| match reads_only(filter, keys) {
         true => TableProviderFilterPushDown::Exact,
@@ -386,81 +382,4 @@ fn reads_only(filter: &Expr, names: &[&str]) -> bool {
         })
     };
     !filter.is_volatile() && !filter.exists(foreign).unwrap_or(true)
-}
-
-/// The columns of all streams, each under its name once.
-struct Superset {
-    system: Vec<FieldRef>,
-    /// By name: where the column was first seen, and the type that holds all its values.
-    columns: BTreeMap<String, (String, DataType)>,
-}
-
-impl Superset {
-    fn new(system: &[FieldRef]) -> Self {
-        Self {
-            system: system.to_vec(),
-            columns: BTreeMap::new(),
-        }
-    }
-
-    fn add(&mut self, place: &str, schema: &Schema) -> Result<()> {
-        for field in schema.fields() {
-            let name = field.name();
-            if self.system.iter().any(|system| system.name() == name) {
-                return Err(Error::invalid(format!(
-                    "the metric {name:?} of {place} has the name of the column {name:?} that samples have themselves"
-                )));
-            }
-            match self.columns.get_mut(name) {
-                None => {
-                    self.columns
-                        .insert(name.clone(), (place.to_owned(), field.data_type().clone()));
-                }
-                Some((first, data_type)) => {
-                    let both = common(data_type, field.data_type());
-                    *data_type = both.ok_or_else(|| {
-                        let (a, b) = (&*data_type, field.data_type());
-                        Error::invalid(format!("the metric {name:?} is {a} in {first} and {b} in {place}; no type holds both"))
-                    })?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn fields(self) -> Vec<FieldRef> {
-        self.columns
-            .into_iter()
-            .map(|(name, (_, data_type))| field(&name, data_type, true))
-            .collect()
-    }
-}
-
-/// A type that both can be read as: the same, else a 64-bit float for numbers, a list without a
-/// fixed length for vectors, else text.
-fn common(a: &DataType, b: &DataType) -> Option<DataType> {
-    if a == b {
-        return Some(a.clone());
-    }
-    if a.is_numeric() && b.is_numeric() {
-        return Some(DataType::Float64);
-    }
-    if let (Some(a), Some(b)) = (item(a), item(b))
-        && a.data_type() == b.data_type()
-    {
-        return Some(DataType::new_list(a.data_type().clone(), true));
-    }
-    let text = [a, b]
-        .into_iter()
-        .all(|from| can_cast_types(from, &DataType::Utf8));
-    text.then_some(DataType::Utf8)
-}
-
-fn item(data_type: &DataType) -> Option<&FieldRef> {
-    match data_type {
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            Some(item)
-        }
-        _ => None,
-    }
 }

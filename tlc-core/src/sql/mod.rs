@@ -28,6 +28,7 @@ mod functions;
 mod provider;
 mod rowids;
 mod runs;
+mod superset;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,7 +1,7 @@
 //! A snapshot as a table of the engine: projection, limit and conditions on `_rowid` reach the files.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
@@ -16,6 +16,7 @@ use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_expr_common::physical_expr::is_dynamic_physical_expr;
 use datafusion::physical_plan::coop::cooperative;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
 use datafusion::physical_plan::filter_pushdown::{
@@ -132,6 +133,8 @@ struct SnapshotExec {
     limit: Option<usize>,
     /// What stands above this scan; it says which rows need not be read.
     filters: Vec<Arc<dyn PhysicalExpr>>,
+    /// What is read, decided once for all partitions, as their parts must fit together.
+    wanted: Arc<OnceLock<RowIds>>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -162,8 +165,20 @@ impl SnapshotExec {
             schema,
             limit,
             filters: Vec::new(),
+            wanted: Arc::default(),
             properties: Arc::new(properties),
             metrics,
+        }
+    }
+
+    /// The same scan under other filters, not yet begun.
+    fn with_filters(&self, filters: Vec<Arc<dyn PhysicalExpr>>) -> Self {
+        let (wanted, metrics) = (Arc::default(), ExecutionPlanMetricsSet::new());
+        Self {
+            filters,
+            wanted,
+            metrics,
+            ..self.clone()
         }
     }
 
@@ -179,30 +194,32 @@ impl SnapshotExec {
             .collect()
     }
 
-    /// The rows of one partition. What to read is decided here, when the first row is asked for:
-    /// by then a join may know which rows it wants.
+    /// The rows of one partition. What to read is decided when the first row is asked for: by then
+    /// a join may know which rows it wants.
     fn rows(&self, partition: usize) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-        let wanted = RowIds::passing(&self.filters);
+        let wanted = self.wanted.get_or_init(|| RowIds::passing(&self.filters));
         // Rows without columns are still counted, by their ids.
         let names = if self.schema.fields().is_empty() {
             vec![ROWID]
         } else {
             self.names()
         };
-        let listed = wanted.list.map(|list| {
-            list.into_iter()
-                .filter(|id| self.snapshot.contains(*id))
-                .collect::<Vec<_>>()
+        let listed = wanted.list.as_ref().map(|list| {
+            let held = list
+                .iter()
+                .copied()
+                .filter(|id| self.snapshot.contains(*id));
+            held.collect::<Vec<u64>>()
         });
         if let Some(ids) = listed
             .filter(|ids| (ids.len() as u64).saturating_mul(TAKE_COST) <= self.snapshot.n_rows())
         {
             let mine = if partition == 0 { ids } else { Vec::new() };
-            return Ok(taken(self.snapshot.clone(), mine, &names));
+            return Ok(taken(self.snapshot.clone(), &mine, &names));
         }
         let options = ScanOptions::new()
             .columns(names)
-            .row_ids(wanted.range)
+            .row_ids(wanted.range.clone())
             .partition(partition, self.n_partitions());
         let options = match self.limit {
             Some(limit) => options.rows_max(limit as u64),
@@ -215,7 +232,7 @@ impl SnapshotExec {
 /// Rows by id, some at a time.
 fn taken(
     snapshot: Snapshot,
-    ids: Vec<u64>,
+    ids: &[u64],
     names: &[&str],
 ) -> BoxStream<'static, Result<RecordBatch>> {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -329,6 +346,15 @@ impl ExecutionPlan for SnapshotExec {
         ))))
     }
 
+    /// For another round of a recursive query. What a join found out in this one is of no use there.
+    fn reset_state(self: Arc<Self>) -> EngineResult<Arc<dyn ExecutionPlan>> {
+        let lasting = self
+            .filters
+            .iter()
+            .filter(|filter| !is_dynamic_physical_expr(filter));
+        Ok(Arc::new(self.with_filters(lasting.cloned().collect())))
+    }
+
     /// Notes the filters above, and leaves them where they are: they decide what is read, and what
     /// is read still has to pass them.
     fn handle_child_pushdown_result(
@@ -351,12 +377,7 @@ impl ExecutionPlan for SnapshotExec {
             return Ok(kept);
         }
         let filters = [self.filters.clone(), filters].concat();
-        let noted = Self {
-            filters,
-            metrics: ExecutionPlanMetricsSet::new(),
-            ..self.clone()
-        };
-        Ok(kept.with_updated_node(Arc::new(noted)))
+        Ok(kept.with_updated_node(Arc::new(self.with_filters(filters))))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
@@ -387,8 +408,7 @@ impl ExecutionPlan for SnapshotExec {
     fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
         Some(Arc::new(Self {
             limit,
-            metrics: ExecutionPlanMetricsSet::new(),
-            ..self.clone()
+            ..self.with_filters(Vec::new())
         }))
     }
 }

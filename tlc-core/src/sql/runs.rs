@@ -195,7 +195,7 @@ impl TableProvider for RecordTable {
         Ok(key_filters(
             filters,
             &[self.key()],
-            TableProviderFilterPushDown::Unsupported,
+            &TableProviderFilterPushDown::Unsupported,
         ))
     }
 

@@ -1,5 +1,7 @@
 //! SQL through the public API: the `.slt` files beside this folder, and what text cannot say.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -407,7 +409,22 @@ fn a_join_on_row_ids_reads_only_the_rows_it_needs() {
     let query = "SELECT r._rowid, r.b FROM (VALUES (CAST(5 AS BIGINT UNSIGNED)), (CAST(77 AS BIGINT UNSIGNED))) AS v(id) JOIN big.rows r ON r._rowid = v.id";
     let plan = ask(&sql, &format!("EXPLAIN ANALYZE {query}"));
     assert!(read(&plan) <= 2, "{plan}");
-    assert_eq!(ask(&sql, query).lines().count(), 2);
+    for n in [1, 4] {
+        let sql = block_on(Sql::open_with(&root, SqlOptions::new().partitions(n))).unwrap();
+        for _ in 0..10 {
+            assert_eq!(ask(&sql, query).lines().count(), 2);
+        }
+        let walk = "WITH RECURSIVE walk(id) AS (
+            SELECT CAST(0 AS BIGINT UNSIGNED)
+            UNION ALL
+            SELECT r._rowid FROM walk JOIN big.rows r ON r._rowid = walk.id + CAST(60000 AS BIGINT UNSIGNED)
+        ) SELECT count(*) FROM walk";
+        assert_eq!(
+            ask(&sql, walk),
+            "5",
+            "each round of a recursive query joins other rows"
+        );
+    }
 }
 
 #[test]
