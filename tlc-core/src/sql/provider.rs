@@ -9,14 +9,13 @@ use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::stats::Precision;
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{Result as EngineResult, Statistics, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::expressions::{Column, DynamicFilterPhysicalExpr};
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
-use datafusion::physical_expr_common::physical_expr::is_dynamic_physical_expr;
 use datafusion::physical_plan::coop::cooperative;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
 use datafusion::physical_plan::filter_pushdown::{
@@ -348,10 +347,7 @@ impl ExecutionPlan for SnapshotExec {
 
     /// For another round of a recursive query. What a join found out in this one is of no use there.
     fn reset_state(self: Arc<Self>) -> EngineResult<Arc<dyn ExecutionPlan>> {
-        let lasting = self
-            .filters
-            .iter()
-            .filter(|filter| !is_dynamic_physical_expr(filter));
+        let lasting = self.filters.iter().filter(|filter| !changes(filter));
         Ok(Arc::new(self.with_filters(lasting.cloned().collect())))
     }
 
@@ -411,6 +407,12 @@ impl ExecutionPlan for SnapshotExec {
             ..self.with_filters(Vec::new())
         }))
     }
+}
+
+/// Whether the engine narrows the filter while the query runs.
+fn changes(filter: &Arc<dyn PhysicalExpr>) -> bool {
+    let changes = |part: &Arc<dyn PhysicalExpr>| Ok(part.is::<DynamicFilterPhysicalExpr>());
+    filter.exists(changes).unwrap_or(true)
 }
 
 /// Whether a filter says anything about row ids.
