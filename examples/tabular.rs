@@ -93,7 +93,7 @@ fn main() -> Result<()> {
         root.url()
     );
     let sql = format!(
-        "SELECT w._rowid, label_name(w.good) AS good, s.chance, alcohol, volatile_acidity, sulphates
+        "SELECT w._rowid, label_name(w.good) AS label, s.chance, alcohol, volatile_acidity, sulphates
          FROM (SELECT _rowid, round(avg(chance), 3) AS chance FROM wine.samples
                WHERE run = '{}' AND epoch >= 10 GROUP BY _rowid) AS s
          JOIN wine.red AS w ON w._rowid = s._rowid

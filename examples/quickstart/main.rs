@@ -77,7 +77,7 @@ fn run(args: &Args) -> Result<()> {
     let planted = tables::changed(&table, Revision(0), noisy.revision())?;
     report::planted(&noisy, &planted);
 
-    // Train, and ask the history of every digit which labels the network never believed.
+    // Train, and ask the history of every digit which labels the network hardly believed.
     let before = train(&project, "before", &noisy, &test, training)?;
     let suspects = suspects::find(&root, &before.name)?;
     report::found(
@@ -91,7 +91,7 @@ fn run(args: &Args) -> Result<()> {
     suspects.relabel(&mut patch)?;
     let fixed = block_on(table.commit(
         &patch,
-        format!("relabel what {} never believed", before.name),
+        format!("relabel what {} hardly believed", before.name),
     ))?;
     report::fixed(
         &fixed,

@@ -47,7 +47,7 @@ pub(crate) fn planted(noisy: &Snapshot, planted: &BTreeSet<u64>) {
 
 pub(crate) fn found(n_suspects: usize, n_right: usize, n_planted: usize) {
     println!(
-        "found      {n_suspects} labels that the network never believed, {n_right} of them planted"
+        "found      {n_suspects} labels that the network hardly believed, {n_right} of them planted"
     );
     println!(
         "           precision {}, recall {}",
