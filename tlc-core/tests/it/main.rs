@@ -1,5 +1,13 @@
 //! What the library promises, through its public door: on memory, and again on disk.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests; clippy takes their helpers for something else"
+)]
+
 mod bad_input;
 mod commit;
 mod faults;
