@@ -19,9 +19,8 @@ const SQL_BYTES_MAX: usize = 1 << 20;
 /// walks and frees expressions recursively: a few times as many end a thread with a stack of 2 MiB.
 const OPERATORS_MAX: usize = 500;
 
-/// The most tables in one query, and the most names in one path `a.b.c`, for the same reason.
+/// The most tables in one query, for the same reason.
 const TABLES_MAX: usize = 100;
-const PATH_NAMES_MAX: usize = 100;
 
 const HOW_TO_EDIT: &str =
     "queries only read; change cells with `tlc table edit` or `Sql::edit`, which commit a revision";
@@ -73,11 +72,6 @@ fn check_tokens(sql: &str) -> Result<()> {
     if tokens().filter(|token| nests(token)).count() > OPERATORS_MAX {
         return Err(Error::invalid(format!(
             "the query has more than {OPERATORS_MAX} operators; use IN (…) or a join with VALUES for long lists"
-        )));
-    }
-    if longest_path(tokens()) > PATH_NAMES_MAX {
-        return Err(Error::invalid(format!(
-            "the query has a path of more than {PATH_NAMES_MAX} names"
         )));
     }
     let after = tokens().skip_while(|token| **token != Token::SemiColon);
@@ -139,20 +133,6 @@ fn nests(token: &Token) -> bool {
         | Token::EOF => false,
         _ => true,
     }
-}
-
-/// The most periods with only names between them.
-fn longest_path<'a>(tokens: impl Iterator<Item = &'a Token>) -> usize {
-    let (mut longest, mut periods) = (0, 0);
-    for token in tokens {
-        match token {
-            Token::Period => periods += 1,
-            Token::Word(_) | Token::Number(..) => {}
-            _ => periods = 0,
-        }
-        longest = longest.max(periods);
-    }
-    longest
 }
 
 /// Bounds how many tables a query names, in all its parts.

@@ -1,7 +1,5 @@
 //! SQL through the public API: the `.slt` files beside this folder, and what text cannot say.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
-
 use std::path::Path;
 use std::sync::Arc;
 
@@ -340,6 +338,9 @@ fn counting_and_limits_do_not_read_the_rows() {
     let count = requests(&store, "SELECT count(*) FROM big.rows");
     let one_column = requests(&store, "SELECT sum(a) FROM big.rows");
     let ten = requests(&store, "SELECT * FROM big.rows LIMIT 10");
+    let first = open(&counted(&store).0);
+    let plan = ask(&first, "EXPLAIN ANALYZE SELECT a FROM big.rows LIMIT 10");
+    assert!(read(&plan) <= 20, "{plan}");
     assert!(
         count < one_column && one_column <= full && ten < full,
         "{count} {one_column} {ten} {full}"
@@ -471,6 +472,14 @@ fn an_edit_sets_the_cells_that_change_and_no_others() {
     );
 }
 
+#[test]
+fn an_edit_reads_the_table_it_is_given_whatever_the_session_is_over() {
+    let (here, elsewhere) = (root("memory:///"), root("memory:///"));
+    let train = block_on(zoo(&elsewhere).table("train")).unwrap();
+    let done = block_on(open(&here).edit(&train, &[("animal", "1")], "true", "all dogs")).unwrap();
+    assert_eq!(done.cells, 4);
+}
+
 #[track_caller]
 fn check_edit(sets: &[(&str, &str)], predicate: &str, kind: ErrorKind, words: &[&str]) {
     let root = root("memory:///");
@@ -541,6 +550,8 @@ fn hostile_text_is_an_error_and_nothing_worse() {
         format!("SELECT 1{}", " IS NULL".repeat(100_000)),
         format!("SELECT 1{}", " IN (1)".repeat(100_000)),
         format!("SELECT (SELECT 1){}", ".a".repeat(100_000)),
+        format!("SELECT name{} FROM zoo.train", ".a".repeat(100_000)),
+        format!("SELECT parameters{} FROM zoo.runs", ".a".repeat(100_000)),
         format!("{}SELECT 1", "EXPLAIN ".repeat(100_000)),
         nested("NOT ", "", 100_000),
         nested("CASE WHEN true THEN ", " END", 10_000),
@@ -667,11 +678,19 @@ fn a_session_works_in_any_executor_and_from_many_threads() {
     let root = root("memory:///");
     zoo(&root);
     let sql = open(&root);
-    let rows = futures::executor::block_on(
-        sql.collect("SELECT animal, count(*) FROM zoo.train GROUP BY 1"),
-    )
-    .unwrap();
-    assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 3);
+    create(&root.project("big").unwrap(), "rows", wide(300_000));
+    let query = "SELECT count(*) FROM (SELECT b FROM big.rows GROUP BY b)";
+    let rows = std::thread::scope(|scope| {
+        let bare = scope.spawn(|| futures::executor::block_on(sql.collect(query)));
+        bare.join().unwrap()
+    });
+    assert_eq!(
+        rows.unwrap()[0]
+            .column(0)
+            .as_primitive::<Int64Type>()
+            .value(0),
+        300_000
+    );
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
