@@ -25,12 +25,13 @@ const CRATES: &[&str] = &[
     "examples",
 ];
 
-/// The only places that derive serde's traits: what lies in storage, what goes over the wire, and
-/// what is read from a configuration file.
+/// The only places that derive serde's traits: what lies in storage, what scripts are answered (an
+/// error too), and what is read from a configuration file.
 const SERDE: &[&str] = &[
     "tlc-core/src/format/",
     "tlc-server/src/view.rs",
     "tlc-server/src/view/",
+    "tlc-server/src/error.rs",
     "tlc-server/src/config.rs",
     "tlc-server/src/config/",
 ];
