@@ -1,7 +1,7 @@
 //! The two ways between the engine's errors and ours.
 //!
 //! An error of this library that passes through the engine comes out as itself. What the engine
-//! says of a wrong query becomes [`ErrorKind::Invalid`](crate::ErrorKind::Invalid); what storage
+//! says of a wrong query becomes [`ErrorKind::Invalid`]; what storage
 //! did to it keeps the kind that the rest of the library gives it.
 
 use std::error::Error as StdError;
