@@ -62,6 +62,7 @@ fn run(args: &Args) -> Result<()> {
     let root = block_on(Root::open_with(config.root_url(), config.root_options()))?;
     let project = root.project("mnist")?;
     let training = &args.training;
+    let number = train::free_number(&project)?;
 
     // The data, as tables. Revision 0 of `train` has the labels that MNIST came with.
     let mnist = fetch::mnist(args.data.as_deref())?;
@@ -78,7 +79,13 @@ fn run(args: &Args) -> Result<()> {
     report::planted(&noisy, &planted);
 
     // Train, and ask the history of every digit which labels the network hardly believed.
-    let before = train(&project, "before", &noisy, &test, training)?;
+    let before = train(
+        &project,
+        &format!("before-{number}"),
+        &noisy,
+        &test,
+        training,
+    )?;
     let suspects = suspects::find(&root, &before.name)?;
     report::found(
         suspects.n_rows(),
@@ -99,7 +106,13 @@ fn run(args: &Args) -> Result<()> {
             .intersection(&planted)
             .count(),
     );
-    let after = train(&project, "after", &fixed.snapshot, &test, training)?;
+    let after = train(
+        &project,
+        &format!("after-{number}"),
+        &fixed.snapshot,
+        &test,
+        training,
+    )?;
 
     report::end(&before, &after);
     report::place(&project);

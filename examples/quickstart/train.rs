@@ -1,5 +1,7 @@
 //! A plain training loop in Candle, with the three lines that record it.
 
+use std::num::ParseFloatError;
+
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::loss::cross_entropy;
 use candle_nn::{AdamW, Optimizer as _, ParamsAdamW};
@@ -33,7 +35,9 @@ pub(crate) struct Training {
 }
 
 fn share(text: &str) -> std::result::Result<f64, String> {
-    let share = text.parse().map_err(|_| "not a number".to_owned())?;
+    let share = text
+        .parse()
+        .map_err(|err: ParseFloatError| err.to_string())?;
     let range = 0.0..=0.5;
     range
         .contains(&share)
@@ -54,7 +58,7 @@ pub(crate) fn train(
 ) -> Result<RunRecord> {
     let thread = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
     thread.install(|| {
-        let run = project.start_run(free_name(project, name)?)?; // 1
+        let run = project.start_run(name)?; // 1
         run.params(options)?;
         let loader = |rows, batch, stream| -> Result<Loader> {
             let loader = Loader::new(rows, &Device::Cpu).columns(["image", "label"])?;
@@ -103,15 +107,14 @@ fn right(logits: &Tensor, label: &Tensor) -> candle_core::Result<f64> {
         .to_scalar()
 }
 
-/// `name-1`, or the next number that no run has.
-fn free_name(project: &Project, name: &str) -> Result<String> {
+/// A number that no run `before-…` or `after-…` has: one more than the highest.
+pub(crate) fn free_number(project: &Project) -> Result<u32> {
     let runs = block_on(project.runs())?;
     let numbers = runs.iter().filter_map(|run| {
-        run.as_str()
-            .strip_prefix(name)?
-            .strip_prefix('-')?
-            .parse::<u32>()
-            .ok()
+        let (name, number) = run.as_str().split_once('-')?;
+        ["before", "after"]
+            .contains(&name)
+            .then(|| number.parse::<u32>().ok())?
     });
-    Ok(format!("{name}-{}", numbers.max().unwrap_or(0) + 1))
+    Ok(numbers.max().unwrap_or(0) + 1)
 }
