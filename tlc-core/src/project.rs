@@ -151,7 +151,7 @@ impl Root {
     /// # Errors
     /// Those of the store.
     pub async fn projects(&self) -> Result<Vec<ProjectName>> {
-        Ok(names(self.place.folders().await?))
+        Ok(names(&self.place.folders().await?))
     }
 
     /// The project of that name. Nothing is requested: a project is there once it holds something.
@@ -209,7 +209,7 @@ impl Project {
     /// # Errors
     /// Those of the store.
     pub async fn tables(&self) -> Result<Vec<TableName>> {
-        let names: Vec<TableName> = names(self.place.child("tables").folders().await?);
+        let names: Vec<TableName> = names(&self.place.child("tables").folders().await?);
         let looked = stream::iter(names).map(|name| async {
             let first = format!("{}.json", Revision::FIRST.file_stem());
             let first = self
@@ -346,7 +346,7 @@ impl fmt::Debug for Project {
 }
 
 /// The names that are good ones; other folders are not ours.
-fn names<T: std::str::FromStr>(folders: Vec<String>) -> Vec<T> {
+fn names<T: std::str::FromStr>(folders: &[String]) -> Vec<T> {
     folders
         .iter()
         .filter_map(|name| name.parse().ok())

@@ -193,8 +193,12 @@ impl Patch {
     /// # Errors
     /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if there is a column of that name;
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the name, role or default is impossible.
-    pub fn add_column(&mut self, field: Field, default: impl Into<Value>) -> Result<()> {
-        let field = schema::for_column(&field)?;
+    pub fn add_column(
+        &mut self,
+        field: impl Into<FieldRef>,
+        default: impl Into<Value>,
+    ) -> Result<()> {
+        let field = schema::for_column(&field.into())?;
         if self.field(field.name()).is_ok() {
             let message = format!("the table has a column {:?} already", field.name());
             return Err(Error::new(crate::error::ErrorKind::Conflict, message));

@@ -367,19 +367,18 @@ fn check_rows(base: &Snapshot, changes: &Changes) -> Result<()> {
 fn add_columns(schema: &SchemaRef, patch: &Patch) -> Result<(SchemaRef, Vec<ColumnAdded>)> {
     let mut fields: Vec<Arc<Field>> = schema.fields().iter().cloned().collect();
     let mut columns = Vec::new();
-    let mut next = fields
+    let next = fields
         .iter()
         .filter_map(|field| field_id(field))
         .max()
         .unwrap_or(0)
         + 1;
-    for (field, default) in patch.added() {
+    for (next, (field, default)) in (next..).zip(patch.added()) {
         fields.push(Arc::new(with_field_id(field, next)));
         columns.push(ColumnAdded {
             column: next,
             default: format::encode_value(default)?,
         });
-        next += 1;
     }
     Ok((Arc::new(Schema::new(fields)), columns))
 }

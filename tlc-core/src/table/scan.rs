@@ -83,13 +83,13 @@ pub struct Scan {
 }
 
 impl Scan {
-    pub(crate) fn new(snapshot: &Snapshot, options: ScanOptions) -> Result<Self> {
+    pub(crate) fn new(snapshot: &Snapshot, options: &ScanOptions) -> Result<Self> {
         let projection = Arc::new(Projection::new(
             snapshot.schema(),
             options.columns.as_deref(),
         )?);
         let schema = Arc::clone(&projection.schema);
-        let pieces = pieces(snapshot.resolved(), &options);
+        let pieces = pieces(snapshot.resolved(), options);
         let (resolved, place) = (Arc::clone(snapshot.resolved()), snapshot.place().clone());
         let rows_max = options.rows_max;
         let read = move |piece: Piece| {

@@ -126,7 +126,7 @@ impl Snapshot {
     /// # }).unwrap();
     /// ```
     pub fn scan(&self, options: impl Into<ScanOptions>) -> Result<Scan> {
-        Scan::new(self, options.into())
+        Scan::new(self, &options.into())
     }
 
     /// Reads a whole scan into one batch. For results that fit in memory.

@@ -20,7 +20,7 @@ use tlc_core::run::{SCALARS_MAX, SILENCE_MAX};
 use tlc_core::testing::{Faults, FaultyStore, When};
 use tlc_core::{
     Append, Env, Error, ErrorKind, Log, Project, Result, Revision, Root, Rows, Run, RunOptions,
-    RunRecord, RunStatus, block_on,
+    RunRecord, RunStatus, Table, block_on,
 };
 
 use crate::support::{project, project_in, project_on_disk, table, text};
@@ -112,11 +112,13 @@ fn a_whole_run(project: &Project) {
         .unwrap();
     }
     let record = run.finish().unwrap();
+    check_record(&record, &table);
+    assert_eq!(read(project, "lenet"), record);
+    check_files(project);
+}
 
-    assert_eq!(
-        summary(&record),
-        r#"completed - {"acc": 0.25, "loss": inf}"#
-    );
+fn check_record(record: &RunRecord, table: &Table) {
+    assert_eq!(summary(record), r#"completed - {"acc": 0.25, "loss": inf}"#);
     let params: Vec<String> = record
         .params
         .iter()
@@ -145,8 +147,9 @@ fn a_whole_run(project: &Project) {
         stream.schema.field(0),
         &Field::new("loss", DataType::Float32, true)
     );
+}
 
-    assert_eq!(read(project, "lenet"), record);
+fn check_files(project: &Project) {
     assert_eq!(
         block_on(project.runs())
             .unwrap()
