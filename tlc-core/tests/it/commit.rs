@@ -276,12 +276,12 @@ fn child_process() {
     }
     let project = block_on(Project::open("root", "zoo")).unwrap();
     let table = block_on(project.table("numbers")).unwrap();
-    println!("ready");
     for value in 1_i64.. {
         let mut patch = block_on(table.head()).unwrap().patch();
         patch.set(0, "n", value).unwrap();
         patch.set(1, "n", value).unwrap();
         patch.append(&zeros(1)).unwrap();
+        println!("committing");
         block_on(table.commit(&patch, "again")).unwrap();
     }
 }
@@ -302,16 +302,16 @@ fn a_process_killed_at_any_moment_leaves_the_old_head_or_the_new_one() {
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let mut lines = output.lines().map_while(std::io::Result::ok);
-        assert!(lines.any(|line| line == "ready"));
-        // Another moment each round: commits take a few milliseconds.
-        let spin = 400 * (round * 7 % 20);
-        let read = || block_on(async { open().table("numbers").await?.head().await }).unwrap();
-        for _ in 0..spin {
+        // At the second such line one commit is done and the next begins.
+        let begun = lines.by_ref().filter(|line| line.ends_with("committing"));
+        assert_eq!(begun.take(2).count(), 2);
+        // Another moment of it each round: it takes a few milliseconds.
+        for _ in 0..400 * (round * 7 % 20) {
             std::hint::black_box(blake3::hash(&[0; 1024]));
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        let head = read();
+        let head = block_on(async { open().table("numbers").await?.head().await }).unwrap();
         let values = block_on(head.take(&[0, 1], &["n"])).unwrap();
         let values = values
             .column(0)
