@@ -71,7 +71,7 @@ impl Format {
     /// Begins a result of `schema` in `target`.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](tlc_core::ErrorKind::Invalid) if the format cannot hold the schema.
+    /// [`ErrorKind::Invalid`] if the format cannot hold the schema.
     pub fn writer(self, schema: &SchemaRef, target: Target) -> Result<Box<dyn RowWriter>> {
         if matches!(self, Self::Json | Self::Jsonl | Self::Parquet) {
             names_differ(schema)?;
