@@ -23,11 +23,12 @@ use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{
-    PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData,
+    KeyValue, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData,
 };
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 
 use crate::error::{Error, Result};
+use crate::format::VERSION;
 
 /// Rows of a row group: the unit of parallel reading and of statistics.
 pub(crate) const GROUP_ROWS: usize = 131_072;
@@ -45,6 +46,9 @@ const PAGE_BYTES: usize = 64 << 10;
 /// Rows of a page at most.
 const PAGE_ROWS: usize = 8_192;
 
+/// The key in a Parquet file's footer under which it says its format version.
+const FORMAT_KEY: &str = "tlc.format";
+
 /// How every Parquet file of a root is written: zstd, row-group statistics, a page index.
 pub(crate) fn writer_properties() -> WriterPropertiesBuilder {
     WriterProperties::builder()
@@ -52,6 +56,10 @@ pub(crate) fn writer_properties() -> WriterPropertiesBuilder {
         .set_max_row_group_row_count(Some(GROUP_ROWS))
         .set_data_page_size_limit(PAGE_BYTES)
         .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_key_value_metadata(Some(vec![KeyValue::new(
+            FORMAT_KEY.to_owned(),
+            VERSION.to_string(),
+        )]))
         .set_created_by(concat!("tlc ", env!("CARGO_PKG_VERSION")).to_owned())
 }
 
