@@ -126,13 +126,20 @@ pub(crate) fn encode_next(rows: &mut Rows, schema: &SchemaRef) -> Result<Option<
 pub(crate) struct Rows {
     reader: Box<dyn RecordBatchReader + Send>,
     rest: Option<RecordBatch>,
+    /// Few enough to be about [`Self::SLICE_BYTES`], for rows may be wide.
+    slice_rows: usize,
 }
 
 impl Rows {
     const SLICE_ROWS: usize = 8_192;
+    const SLICE_BYTES: usize = 8 << 20;
 
     pub(crate) fn new(reader: Box<dyn RecordBatchReader + Send>) -> Self {
-        Self { reader, rest: None }
+        Self {
+            reader,
+            rest: None,
+            slice_rows: Self::SLICE_ROWS,
+        }
     }
 
     pub(crate) fn schema(&self) -> SchemaRef {
@@ -142,7 +149,7 @@ impl Rows {
     fn next(&mut self, schema: &SchemaRef) -> Result<Option<RecordBatch>> {
         loop {
             if let Some(batch) = self.rest.take_if(|batch| batch.num_rows() > 0) {
-                let n_rows = batch.num_rows().min(Self::SLICE_ROWS);
+                let n_rows = batch.num_rows().min(self.slice_rows);
                 self.rest = Some(batch.slice(n_rows, batch.num_rows() - n_rows));
                 return Ok(Some(crate::schema::conform(
                     &batch.slice(0, n_rows),
@@ -150,7 +157,13 @@ impl Rows {
                 )?));
             }
             match self.reader.next() {
-                Some(batch) => self.rest = Some(batch?),
+                Some(batch) => {
+                    let batch = batch?;
+                    let row_bytes = batch.get_array_memory_size() / batch.num_rows().max(1);
+                    self.slice_rows =
+                        (Self::SLICE_BYTES / row_bytes.max(1)).clamp(1, Self::SLICE_ROWS);
+                    self.rest = Some(batch);
+                }
                 None => return Ok(None),
             }
         }
@@ -211,6 +224,15 @@ pub(crate) async fn open(
 
 /// Every column must lie within the file: a footer may say anything.
 fn check_ranges(metadata: ArrowReaderMetadata, bytes: u64) -> Result<ArrowReaderMetadata> {
+    let groups = metadata.metadata().row_groups().iter();
+    let rows = groups
+        .map(RowGroupMetaData::num_rows)
+        .try_fold(0_i64, |sum, rows| {
+            sum.checked_add(rows).filter(|_| rows >= 0)
+        });
+    if rows != Some(metadata.metadata().file_metadata().num_rows()) {
+        return Err(undecodable());
+    }
     let columns = metadata
         .metadata()
         .row_groups()

@@ -61,6 +61,12 @@ impl Log {
     /// bytes* is then safe.
     pub async fn append(&self, revision: Revision, entry: Bytes) -> Result<Append> {
         let path = self.path(revision);
+        if entry.len() > ENTRY_BYTES_MAX {
+            let bytes = entry.len();
+            return Err(Error::invalid(format!(
+                "a log entry of {bytes} bytes is too large; change less at one time"
+            )));
+        }
         let put = self
             .store
             .put_opts(&path, entry.clone().into(), PutMode::Create.into());
@@ -69,7 +75,11 @@ impl Log {
             Err(err) => match store::read(&*self.store, &path).await {
                 Ok(Some(found)) if found == entry => Ok(Append::Written),
                 Ok(Some(_)) => Ok(Append::Taken),
-                Ok(None) | Err(_) => Err(Error::from(err).context(format!("cannot write {path}"))),
+                Ok(None) => Err(Error::from(err).context(format!("cannot write {path}"))),
+                // The read tells why the store cannot say; the put may only have said "exists".
+                Err(unclear) => {
+                    Err(unclear.context(format!("cannot tell whether {path} was written")))
+                }
             },
         }
     }

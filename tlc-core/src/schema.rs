@@ -373,6 +373,8 @@ pub(crate) fn for_column(field: &Field) -> Result<Field> {
     let data_type = match field.data_type() {
         DataType::Utf8View => DataType::Utf8,
         DataType::BinaryView => DataType::Binary,
+        // Two dictionaries of one column need not fit into one; Parquet makes its own in any case.
+        DataType::Dictionary(_, value) => (**value).clone(),
         DataType::Null => {
             return Err(Error::invalid(format!(
                 "column {:?} has only nulls; give it a type",
@@ -381,6 +383,12 @@ pub(crate) fn for_column(field: &Field) -> Result<Field> {
         }
         other => other.clone(),
     };
+    if !is_storable(&data_type) {
+        let name = name.as_str();
+        return Err(Error::invalid(format!(
+            "column {name:?} of type {data_type} cannot be stored; cast it to another type"
+        )));
+    }
     if let Some(role) = Role::of(field)
         && !role.fits(&data_type)
     {
@@ -393,6 +401,19 @@ pub(crate) fn for_column(field: &Field) -> Result<Field> {
     classes(field)?;
     let kept: HashMap<_, _> = field.metadata().clone();
     Ok(Field::new(name.as_str(), data_type, true).with_metadata(kept))
+}
+
+/// Whether Parquet gives values of the type back as they were.
+fn is_storable(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Union(..) | DataType::Interval(_) | DataType::RunEndEncoded(..) => false,
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::Map(item, _) => is_storable(item.data_type()),
+        DataType::Struct(fields) => fields.iter().all(|field| is_storable(field.data_type())),
+        _ => true,
+    }
 }
 
 /// `batch` with the columns of `schema`, by name, in its order and types.
@@ -437,7 +458,7 @@ pub(crate) fn fit(values: &ArrayRef, field: &Field) -> Result<ArrayRef> {
     if values.data_type() == field.data_type() {
         return Ok(Arc::clone(values));
     }
-    if is_text(values.data_type()) && field.data_type().is_integer() {
+    if field.data_type().is_integer() && is_any_text(values.data_type()) {
         return class_numbers(values, field);
     }
     let options = CastOptions {
@@ -453,14 +474,29 @@ pub(crate) fn fit(values: &ArrayRef, field: &Field) -> Result<ArrayRef> {
     };
     let cast = cast_with_options(values, field.data_type(), &options)
         .map_err(|err| wrong().with_source(err))?;
-    let loses = values.data_type().is_floating() && field.data_type().is_integer();
-    if loses {
+    if may_lose(values.data_type(), field.data_type()) {
         let back = cast_with_options(&cast, values.data_type(), &options)?;
         if back.to_data() != values.to_data() {
             return Err(wrong());
         }
     }
     Ok(cast)
+}
+
+/// Whether a cast between the types may change a value without an error. Floats may be rounded to
+/// narrower floats: a weight of 0.1 is as good in 32 bits as in 64.
+fn may_lose(from: &DataType, to: &DataType) -> bool {
+    let exact = |data_type: &DataType| data_type.is_primitive();
+    exact(from) && exact(to) && !(from.is_floating() && to.is_floating())
+}
+
+/// Text in any of Arrow's forms, dictionaries of text among them.
+fn is_any_text(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Dictionary(_, value) => is_any_text(value),
+        DataType::Utf8View => true,
+        other => is_text(other),
+    }
 }
 
 /// The integers of classes given by name.
@@ -522,7 +558,8 @@ fn names(schema: &Schema) -> String {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::Float64Array;
+    use arrow::array::{DictionaryArray, Float64Array};
+    use arrow::datatypes::{Int8Type, Int32Type, IntervalUnit};
 
     use super::*;
 
@@ -582,5 +619,32 @@ mod tests {
         assert!(!fits(Arc::new(Int64Array::from(vec![300]))));
         assert!(fits(Arc::new(Float64Array::from(vec![3.0]))));
         assert!(!fits(Arc::new(Float64Array::from(vec![3.5]))));
+        let single = Field::new("f", DataType::Float32, true);
+        let large: ArrayRef = Arc::new(Int64Array::from(vec![16_777_217]));
+        assert!(fit(&large, &single).is_err(), "an integer is not rounded");
+    }
+
+    #[test]
+    fn class_names_in_a_dictionary_are_names_and_not_numbers() {
+        let names: DictionaryArray<Int8Type> = ["7", "9"].into_iter().collect();
+        let names: ArrayRef = Arc::new(names);
+        let numbers = fit(&names, &label("digit", ["9", "8", "7"])).unwrap();
+        assert_eq!(
+            numbers.as_primitive::<Int32Type>().values().to_vec(),
+            [2, 0]
+        );
+    }
+
+    #[test]
+    fn types_that_parquet_would_change_are_refused() {
+        let interval = DataType::Interval(IntervalUnit::YearMonth);
+        let nested = DataType::List(Arc::new(Field::new_list_field(interval.clone(), true)));
+        for data_type in [interval, nested] {
+            let err = for_column(&Field::new("i", data_type, true)).unwrap_err();
+            assert!(err.to_string().contains("\"i\""), "{err}");
+        }
+        let text = DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Utf8));
+        let kept = for_column(&Field::new("t", text, true)).unwrap();
+        assert_eq!(*kept.data_type(), DataType::Utf8);
     }
 }

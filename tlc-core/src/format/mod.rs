@@ -8,6 +8,7 @@ pub(crate) mod run;
 pub(crate) mod table;
 
 use std::io::Cursor;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
@@ -74,7 +75,9 @@ pub(crate) fn encode_schema(schema: &Schema) -> Result<String> {
 /// # Errors
 /// [`ErrorKind::Corrupt`] if it is not that.
 pub(crate) fn decode_schema(text: &str) -> Result<SchemaRef> {
-    Ok(ipc_reader(text)?.schema())
+    let wrong = || Error::corrupt("a schema is not an Arrow stream");
+    let decode = || ipc_reader(text).map(|stream| stream.schema());
+    catch_unwind(decode).unwrap_or_else(|_panic| Err(wrong()))
 }
 
 /// One value of any type: the base64 of an IPC stream of one row.
@@ -96,8 +99,10 @@ pub(crate) fn encode_value(value: &ArrayRef) -> Result<String> {
 /// [`ErrorKind::Corrupt`] if it is not that.
 pub(crate) fn decode_value(text: &str) -> Result<ArrayRef> {
     let wrong = || Error::corrupt("a default value is not one row of an Arrow stream");
-    let batch = ipc_reader(text)?
-        .next()
+    // Damaged lengths make Arrow's decoder panic where an error would do.
+    let decode = || ipc_reader(text).map(|mut stream| stream.next());
+    let batch = catch_unwind(decode).unwrap_or_else(|_panic| Err(wrong()))?;
+    let batch = batch
         .ok_or_else(wrong)?
         .map_err(|err| wrong().with_source(err))?;
     match batch.columns() {

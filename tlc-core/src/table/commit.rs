@@ -20,9 +20,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use roaring::RoaringTreemap;
 
 use super::create::write_rows;
-use super::snapshot::{Snapshot, VALUE, read_cells, read_dropped};
-use super::state::Loaded;
-use super::{MAIN, Table, record};
+use super::snapshot::{Resolved, Snapshot, VALUE, read_cells, read_dropped};
+use super::state::{Loaded, State, history};
+use super::{MAIN, Table, lock, record};
 use crate::blob::{self, Rows};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
@@ -150,9 +150,8 @@ impl Table {
                 self.check_conflicts(&changes, newer, head).await?;
             }
             checked = head;
-            let entry = self
-                .next_entry(&template, &written, patch, &entries, head)
-                .await?;
+            let before = self.resolve_at(&entries, head).await?;
+            let entry = next_entry(&template, &written, patch, &entries, &before)?;
             let bytes = format::encode(&entry)?;
             if self.inner.log.append(head.next(), bytes.clone()).await? == Append::Written {
                 entries.push(Arc::new(Loaded::read(
@@ -160,7 +159,7 @@ impl Table {
                     head.next(),
                     &bytes,
                 )?));
-                return self.committed(&changes, &entries).await;
+                return self.committed(&changes, &entries, &before);
             }
             entries = self.refresh().await?;
         }
@@ -171,8 +170,14 @@ impl Table {
         Err(Error::new(ErrorKind::Unavailable, message))
     }
 
-    /// What the last of `entries`, our own, did.
-    async fn committed(&self, changes: &Changes, entries: &[Arc<Loaded>]) -> Result<Committed> {
+    /// What the last of `entries`, our own, did to the table as it was `before`. Asks the store for
+    /// nothing: a revision that is there is never answered with an error of a later request.
+    fn committed(
+        &self,
+        changes: &Changes,
+        entries: &[Arc<Loaded>],
+        before: &Snapshot,
+    ) -> Result<Committed> {
         self.keep(entries);
         let own = entries
             .last()
@@ -184,65 +189,18 @@ impl Table {
             .copied()
             .collect();
         let record = record(own);
+        let history = history(self.name().as_str(), entries, record.revision)?;
+        let state = State::fold(self.name().as_str(), &history)?;
+        let dropped = &before.resolved().dropped | &changes.dropped;
+        let resolved = Arc::new(Resolved::assemble(self, record.revision, state, dropped)?);
+        *lock(&self.inner.latest) = Some(Arc::clone(&resolved));
         Ok(Committed {
             revision: record.revision,
             branch: record.branch,
             rows: set.len() as u64 + record.rows_added + record.rows_dropped,
             cells: record.cells,
             bytes: record.bytes,
-            snapshot: self.resolve_at(entries, record.revision).await?,
-        })
-    }
-
-    /// The patch as the entry after `head`: row ids and column ids are given here.
-    async fn next_entry(
-        &self,
-        template: &Entry,
-        written: &Written,
-        patch: &Patch,
-        entries: &[Arc<Loaded>],
-        head: Revision,
-    ) -> Result<Entry> {
-        let snapshot = self.resolve_at(entries, head).await?;
-        let state = &snapshot.resolved().state;
-        let parent = entries.last().map(|last| ParentRef {
-            revision: head.0,
-            hash: last.hash.clone(),
-        });
-        let (schema, columns_added) = add_columns(&state.schema, patch)?;
-        let mut rows_added = written.rows.clone();
-        for rows in &mut rows_added {
-            rows.first_row_id += state.next_row_id;
-        }
-        let cells_set = written.cells.iter().map(|(column, set)| {
-            let field = schema.field_with_name(column).ok();
-            let id = field.and_then(field_id);
-            let gone = || {
-                Error::new(
-                    ErrorKind::Conflict,
-                    format!("column {column:?}, in which cells are set, is no longer there"),
-                )
-            };
-            Ok(CellsSet {
-                column: id.ok_or_else(gone)?,
-                ..set.clone()
-            })
-        });
-        Ok(Entry {
-            revision: head.next().0,
-            branch: MAIN.to_owned(),
-            parents: parent.into_iter().collect(),
-            next_row_id: rows_added
-                .last()
-                .map_or(state.next_row_id, |last| last.first_row_id + last.rows),
-            schema: (!columns_added.is_empty())
-                .then(|| format::encode_schema(&schema))
-                .transpose()?,
-            columns_added,
-            rows_added,
-            rows_dropped: written.dropped.clone(),
-            cells_set: cells_set.collect::<Result<_>>()?,
-            ..template.clone()
+            snapshot: Snapshot::new(self.clone(), resolved),
         })
     }
 
@@ -320,6 +278,56 @@ impl Table {
         );
         Error::new(ErrorKind::Conflict, message)
     }
+}
+
+/// The patch as the entry after `before`: row ids and column ids are given here.
+fn next_entry(
+    template: &Entry,
+    written: &Written,
+    patch: &Patch,
+    entries: &[Arc<Loaded>],
+    before: &Snapshot,
+) -> Result<Entry> {
+    let (head, state) = (before.revision(), &before.resolved().state);
+    let parent = entries.last().map(|last| ParentRef {
+        revision: head.0,
+        hash: last.hash.clone(),
+    });
+    let (schema, columns_added) = add_columns(&state.schema, patch)?;
+    let mut rows_added = written.rows.clone();
+    for rows in &mut rows_added {
+        rows.first_row_id += state.next_row_id;
+    }
+    let cells_set = written.cells.iter().map(|(column, set)| {
+        let field = schema.field_with_name(column).ok();
+        let id = field.and_then(field_id);
+        let gone = || {
+            Error::new(
+                ErrorKind::Conflict,
+                format!("column {column:?}, in which cells are set, is no longer there"),
+            )
+        };
+        Ok(CellsSet {
+            column: id.ok_or_else(gone)?,
+            ..set.clone()
+        })
+    });
+    Ok(Entry {
+        revision: head.next().0,
+        branch: MAIN.to_owned(),
+        parents: parent.into_iter().collect(),
+        next_row_id: rows_added
+            .last()
+            .map_or(state.next_row_id, |last| last.first_row_id + last.rows),
+        schema: (!columns_added.is_empty())
+            .then(|| format::encode_schema(&schema))
+            .transpose()?,
+        columns_added,
+        rows_added,
+        rows_dropped: written.dropped.clone(),
+        cells_set: cells_set.collect::<Result<_>>()?,
+        ..template.clone()
+    })
 }
 
 /// An entry that says who makes it, when and why, and nothing yet of what changes.

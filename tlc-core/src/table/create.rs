@@ -141,6 +141,11 @@ async fn register(
 ) -> Result<(SchemaRef, RowsAdded)> {
     let url = store::parse_url(url)?;
     let shown = store::redacted(&url);
+    if url.query().is_some() || !url.username().is_empty() || url.password().is_some() {
+        return Err(Error::invalid(format!(
+            "{shown} is given with credentials or a query, which would be kept in the table's log; give them as options of the root"
+        )));
+    }
     let (source, path) = store::open(&url, &place.options)?;
     let found = match source.head(&path).await {
         Ok(found) => found,

@@ -16,7 +16,7 @@ use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use tokio::sync::OnceCell;
 
 use crate::blob::{self, FileReader};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::table::RowsAdded;
 use crate::schema;
 use crate::store::{self, Place};
@@ -103,7 +103,14 @@ impl DataFile {
         if let Some(in_place) = &self.rows.in_place {
             self.check_unchanged(in_place.etag.as_deref()).await?;
         }
-        let metadata = blob::open(&self.store, &self.path, self.rows.bytes).await?;
+        let opened = blob::open(&self.store, &self.path, self.rows.bytes).await;
+        let metadata = opened.map_err(|err| match (err.kind(), &self.rows.in_place) {
+            (ErrorKind::NotFound, None) => {
+                let file = &self.rows.file;
+                Error::corrupt(format!("{file}, which the log names, is missing")).with_source(err)
+            }
+            _ => err,
+        })?;
         let n_rows = metadata.metadata().file_metadata().num_rows();
         if u64::try_from(n_rows) != Ok(self.rows.rows) {
             let (file, rows) = (&self.rows.file, self.rows.rows);
@@ -145,7 +152,7 @@ impl DataFile {
             }
             Err(err) => return Err(self.unreadable(err)),
         };
-        if found.size != self.rows.bytes || found.e_tag.as_deref() != etag {
+        if found.size != self.rows.bytes || (etag.is_some() && found.e_tag.as_deref() != etag) {
             return Err(Error::corrupt(format!(
                 "{file}, which a table reads in place, has changed since; put it back, or import it anew"
             )));

@@ -203,15 +203,25 @@ impl Resolved {
         history: &[Arc<Loaded>],
     ) -> Result<Self> {
         let state = State::fold(table.name().as_str(), history)?;
+        let mut dropped = RoaringTreemap::new();
+        for rows in &state.dropped {
+            dropped |= read_dropped(table.place(), rows).await?;
+        }
+        Self::assemble(table, revision, state, dropped)
+    }
+
+    /// Puts together what is known of `revision`. Reads nothing.
+    pub(crate) fn assemble(
+        table: &Table,
+        revision: Revision,
+        state: State,
+        dropped: RoaringTreemap,
+    ) -> Result<Self> {
         let files = state
             .files
             .iter()
             .map(|rows| data_file(table, rows))
             .collect::<Result<Vec<_>>>()?;
-        let mut dropped = RoaringTreemap::new();
-        for rows in &state.dropped {
-            dropped |= read_dropped(table.place(), rows).await?;
-        }
         let overlays = state
             .edits
             .keys()

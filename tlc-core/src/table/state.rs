@@ -11,6 +11,9 @@ use crate::format::table::{CellsSet, Entry, RowsAdded, RowsDropped};
 use crate::format::{decode, decode_schema, decode_value};
 use crate::id::Revision;
 
+/// More row ids than a table ever gives: sums of them do not overflow.
+const ROW_IDS_MAX: u64 = 1 << 62;
+
 /// A log entry as it was read, with the hash that its children name it by.
 #[derive(Debug)]
 pub(crate) struct Loaded {
@@ -91,6 +94,10 @@ impl State {
             self.defaults
                 .insert(added.column, decode_value(&added.default)?);
         }
+        if entry.next_row_id < self.next_row_id || entry.next_row_id > ROW_IDS_MAX {
+            let next = entry.next_row_id;
+            return Err(Error::corrupt(format!("{next} cannot be the next row id")));
+        }
         for rows in &entry.rows_added {
             let end = rows.first_row_id.checked_add(rows.rows);
             if rows.first_row_id < self.next_row_id || end.is_none_or(|end| end > entry.next_row_id)
@@ -103,7 +110,7 @@ impl State {
             self.next_row_id = rows.first_row_id + rows.rows;
             self.files.push(rows.clone());
         }
-        self.next_row_id = self.next_row_id.max(entry.next_row_id);
+        self.next_row_id = entry.next_row_id;
         self.dropped.extend(entry.rows_dropped.clone());
         for cells in &entry.cells_set {
             self.edits
@@ -150,6 +157,12 @@ pub(crate) fn history(
             at(parent.revision).filter(|found| parent.revision < own && found.hash == parent.hash);
         last = found.ok_or_else(wrong)?;
         chain.push(Arc::clone(last));
+    }
+    if last.entry.revision != Revision::FIRST.0 {
+        let own = last.entry.revision;
+        return Err(Error::corrupt(format!(
+            "revision {own} of table {table} names no parent"
+        )));
     }
     chain.reverse();
     Ok(chain)
@@ -210,6 +223,32 @@ mod tests {
         let err = history("t", &entries, Revision(2)).unwrap_err();
         assert_eq!(err.kind(), ErrorKind::Corrupt);
         assert!(err.to_string().contains("revision 2 of table t"), "{err}");
+    }
+
+    #[test]
+    fn a_history_that_begins_in_the_middle_is_corrupt() {
+        let mut entries = log(3);
+        let orphan = Entry {
+            parents: Vec::new(),
+            ..entries[2].entry.clone()
+        };
+        let bytes = encode(&orphan).unwrap();
+        entries[2] = Arc::new(Loaded::read("t", Revision(2), &bytes).unwrap());
+        let err = history("t", &entries, Revision(2)).unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn row_ids_that_go_back_or_run_out_are_corrupt() {
+        for (next_row_id, ok) in [(5, true), (9, true), (4, false), (u64::MAX, false)] {
+            let mut state = State::fold("t", &[]).unwrap();
+            state.next_row_id = 5;
+            let entry = Entry {
+                next_row_id,
+                ..Entry::default()
+            };
+            assert_eq!(state.apply(&entry).is_ok(), ok, "{next_row_id}");
+        }
     }
 
     #[test]
