@@ -42,8 +42,8 @@ impl DataFile {
     /// The file that `rows` names, below the table in `place` or wherever its URL says.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if the name leads out of the table;
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the URL's store cannot be opened.
+    /// [`ErrorKind::Corrupt`] if the name leads out of the table;
+    /// [`ErrorKind::Invalid`] if the URL's store cannot be opened.
     pub(crate) fn new(place: &Place, rows: &RowsAdded) -> Result<Self> {
         let (store, path) = match &rows.in_place {
             None => (Arc::clone(&place.store), below(place, &rows.file)?),
@@ -60,9 +60,9 @@ impl DataFile {
     /// The footer, read by the first caller.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming the file if it is no Parquet, has
+    /// [`ErrorKind::Corrupt`] naming the file if it is no Parquet, has
     /// another number of rows, or was left in place and has changed since;
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it is gone.
+    /// [`ErrorKind::NotFound`] if it is gone.
     pub(crate) async fn open(&self) -> Result<&Opened> {
         self.opened.get_or_try_init(|| self.read_footer()).await
     }
@@ -164,7 +164,7 @@ impl DataFile {
 /// `name` below the folder of a table: `folder/file`, nothing that climbs.
 ///
 /// # Errors
-/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if it is something else.
+/// [`ErrorKind::Corrupt`] if it is something else.
 pub(crate) fn below(place: &Place, name: &str) -> Result<Path> {
     let wrong = || {
         Error::corrupt(format!(
