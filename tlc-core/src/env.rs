@@ -32,6 +32,20 @@ impl Micros {
             .map(|time| Self(time.timestamp_micros()))
     }
 
+    /// Reads a time as people write it: RFC 3339, also without seconds, or a day, which is its
+    /// beginning in UTC. `None` if it is neither.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        let full = Self::from_rfc3339(text);
+        // `12:00Z` and `12:00+01:00`: the zone begins after the minutes.
+        let minutes = || {
+            let (before, zone) = (text.get(..16)?, text.get(16..)?);
+            Self::from_rfc3339(&format!("{before}:00{zone}"))
+        };
+        let day = || Self::from_rfc3339(&format!("{text}T00:00:00Z"));
+        full.or_else(minutes).or_else(day)
+    }
+
     /// The time from `earlier` to this one; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

@@ -5,7 +5,7 @@
 //!
 //! - a [`Table`] is named rows with a history; you read from
 //! - a [`Snapshot`], the table at one revision, which never changes; you change it by committing
-//! - a [`Patch`]: cells set, rows appended or dropped, columns added;
+//! - a [`Patch`]: cells and elements set, rows appended or dropped, columns added or changed;
 //! - a [`Run`] is one execution of a training program: its parameters, its inputs, its scalars, and
 //! - for every sample what the model thought of it, as a [`Collector`] worked it out.
 //!
@@ -53,6 +53,7 @@ pub use schema::{Class, Role};
 #[cfg(feature = "sql")]
 pub use sql::Sql;
 pub use table::{
-    CellsDiff, CommitOptions, Committed, Diff, Parent, RevisionRecord, Scan, ScanOptions, Snapshot,
-    Table,
+    Blame, BlameOptions, Branch, CellConflicts, CellsDiff, ColumnDiff, CommitOptions, Committed,
+    Conflicts, Diff, Merged, Parent, Resolution, RevisionRecord, Scan, ScanOptions, Snapshot,
+    Table, Tag, Take,
 };

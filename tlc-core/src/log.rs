@@ -104,7 +104,7 @@ impl Log {
     /// Reads the entries from `first` to the last, in order.
     ///
     /// A few numbers are tried one by one, which is all that a caller who is nearly up to date
-    /// needs; after that the folder is listed once and the rest is read at the same time.
+    /// needs; after that the folder is listed from there on, and the rest is read at the same time.
     ///
     /// # Errors
     /// Those of the store; [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if a number is missing.
@@ -118,29 +118,50 @@ impl Log {
                 }
             }
         }
-        let next = first.0 + entries.len() as u64;
-        let end = self.end().await?.max(next);
-        let rest = stream::iter((next..end).map(|number| async move {
+        let next = Revision(first.0 + entries.len() as u64);
+        entries.extend(self.listed(next).await?);
+        Ok(entries)
+    }
+
+    /// The same for a caller who may be far behind: the folder is listed at once.
+    ///
+    /// # Errors
+    /// As [`Self::entries`].
+    pub async fn listed(&self, first: Revision) -> Result<Vec<Bytes>> {
+        let end = self.end(first).await?;
+        self.range(first, end).await
+    }
+
+    /// Reads the entries from `first` up to `end`, which must all be there, in order.
+    ///
+    /// # Errors
+    /// As [`Self::entries`].
+    pub async fn range(&self, first: Revision, end: Revision) -> Result<Vec<Bytes>> {
+        let reads = (first.0..end.0).map(|number| async move {
             let path = self.path(Revision(number));
             let missing =
                 || Error::corrupt(format!("{path} is missing, though later entries are there"));
             self.read(Revision(number)).await?.ok_or_else(missing)
-        }));
-        let rest: Vec<Bytes> = rest.buffered(READS_MAX).try_collect().await?;
-        entries.extend(rest);
-        Ok(entries)
+        });
+        stream::iter(reads).buffered(READS_MAX).try_collect().await
     }
 
-    /// The number after the last entry: one listing.
-    async fn end(&self) -> Result<u64> {
-        let mut listing = self.store.list(Some(&self.folder));
-        let mut end = 0;
+    /// The number after the last entry, which is `first` if there is none from there on: one listing.
+    async fn end(&self, first: Revision) -> Result<Revision> {
+        let mut listing = match first.0.checked_sub(1) {
+            Some(before) => {
+                let offset = self.path(Revision(before));
+                self.store.list_with_offset(Some(&self.folder), &offset)
+            }
+            None => self.store.list(Some(&self.folder)),
+        };
+        let mut end = first.0;
         while let Some(object) = listing.try_next().await? {
             if let Some(number) = object.location.filename().and_then(number) {
                 end = end.max(number + 1);
             }
         }
-        Ok(end)
+        Ok(Revision(end))
     }
 
     fn path(&self, revision: Revision) -> Path {

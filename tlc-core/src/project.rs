@@ -13,6 +13,7 @@ use crate::env::Env;
 use crate::error::Result;
 use crate::id::{ProjectName, Revision, RunName, TableName};
 use crate::run::{Run, RunOptions, RunRecord, Runs, SampleFile, ScalarFile};
+use crate::runtime::Background;
 use crate::store::{self, Place};
 use crate::table::{CommitOptions, Table};
 
@@ -24,7 +25,11 @@ const LOOKS_MAX: usize = 32;
 pub struct RootOptions {
     env: Option<Env>,
     options: Vec<(String, String)>,
+    checkpoint_every: Option<u64>,
 }
+
+/// After how many entries of a table's log these are folded into a checkpoint.
+const CHECKPOINT_EVERY: u64 = 64;
 
 impl RootOptions {
     /// The real clock, an unknown author, and a store's own defaults.
@@ -37,6 +42,14 @@ impl RootOptions {
     #[must_use]
     pub fn author(self, author: &str) -> Self {
         self.env(Env::system(author))
+    }
+
+    /// After how many revisions of a table those who commit write a checkpoint, which keeps opening the
+    /// table fast: 64 unless told otherwise, 0 for never.
+    #[must_use]
+    pub fn checkpoint_every(mut self, revisions: u64) -> Self {
+        self.checkpoint_every = Some(revisions);
+        self
     }
 
     /// Where time and ids come from, for tests.
@@ -117,6 +130,8 @@ impl Root {
                 path,
                 env,
                 options: options.options.into(),
+                checkpoint_every: options.checkpoint_every.unwrap_or(CHECKPOINT_EVERY),
+                background: Background::default(),
             },
             url: Arc::new(url),
         }
@@ -144,6 +159,12 @@ impl Root {
     #[must_use]
     pub fn env(&self) -> &Env {
         &self.place.env
+    }
+
+    /// Waits for what commits have started on the side, such as checkpoints. A program may end without
+    /// it: what is not done then is done by the next one.
+    pub async fn finish_background(&self) {
+        self.place.background.finish().await;
     }
 
     /// The projects, by name. One listing.

@@ -3,14 +3,16 @@
 //! Calls that touch storage are `async`. A synchronous program runs them through [`block_on`];
 //! an asynchronous one awaits them and never comes here.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
 use futures::future::BoxFuture;
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinHandle;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -84,6 +86,37 @@ pub(crate) fn run_blocking<T: Send + 'static>(
             Err(Error::new(ErrorKind::Unavailable, "a worker thread ended early").with_source(err))
         })
     })
+}
+
+/// Work on the side, which can be waited for before a process ends. Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Background(Arc<Mutex<Vec<JoinHandle<()>>>>);
+
+impl Background {
+    /// Starts `work` on the library's own runtime, which outlives that of any caller. Without one it
+    /// is not done.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = RUNTIME.get_or_init(build) {
+            let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            running.retain(|task| !task.is_finished());
+            running.push(runtime.spawn(work));
+        }
+    }
+
+    /// Waits for all that was started.
+    pub(crate) async fn finish(&self) {
+        let running = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in running {
+            // A task that failed or panicked was not needed by anybody.
+            task.await.unwrap_or_default();
+        }
+    }
+}
+
+impl fmt::Debug for Background {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Background")
+    }
 }
 
 fn build() -> Option<Runtime> {

@@ -5,8 +5,8 @@
 //!
 //! | key | value | on |
 //! |---|---|---|
-//! | `tlc.role` | `label`, `prediction`, `weight`, `image`, `embedding`, `boxes`, `text` | every column with a role |
-//! | `tlc.classes` | JSON `[{"name":"cat","color":"#1f77b4"}, …]`; the position is the stored integer | label, prediction |
+//! | `tlc.role` | `label`, `prediction`, `weight`, `image`, `embedding`, `boxes`, `instances`, `text` | every column with a role |
+//! | `tlc.classes` | JSON `[{"name":"cat","color":"#1f77b4"}, …]`; the position is the stored integer; a class that became part of another says `"merged_into": 0` | label, prediction |
 //! | `tlc.media_type` | a media type such as `image/png` | image as encoded bytes |
 //! | `ARROW:extension:name` | `arrow.fixed_shape_tensor`, Arrow's canonical extension type | embedding, image as raw pixels |
 //! | `PARQUET:field_id` | the column's id, given once and never reused | every column of a table |
@@ -31,6 +31,8 @@ pub const ROLE_KEY: &str = "tlc.role";
 pub const CLASSES_KEY: &str = "tlc.classes";
 /// The metadata key of the media type of encoded images.
 pub const MEDIA_TYPE_KEY: &str = "tlc.media_type";
+/// The field of a list's structs that tells its elements apart.
+pub(crate) const ELEMENT_ID: &str = "id";
 /// Parquet's own key for a column's id.
 pub(crate) const FIELD_ID_KEY: &str = "PARQUET:field_id";
 /// Arrow's keys for extension types.
@@ -61,18 +63,21 @@ pub enum Role {
     Embedding,
     /// A list of boxes on an image.
     Boxes,
+    /// A list of objects in an image, each with a shape of its own.
+    Instances,
     /// Text for a person or a language model to read.
     Text,
 }
 
 impl Role {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Label,
         Self::Prediction,
         Self::Weight,
         Self::Image,
         Self::Embedding,
         Self::Boxes,
+        Self::Instances,
         Self::Text,
     ];
 
@@ -86,6 +91,7 @@ impl Role {
             Self::Image => "image",
             Self::Embedding => "embedding",
             Self::Boxes => "boxes",
+            Self::Instances => "instances",
             Self::Text => "text",
         }
     }
@@ -110,7 +116,9 @@ impl Role {
             Self::Embedding => {
                 matches!(data_type, DataType::FixedSizeList(item, _) if item.data_type().is_floating())
             }
-            Self::Boxes => matches!(data_type, DataType::List(_) | DataType::LargeList(_)),
+            Self::Boxes | Self::Instances => {
+                matches!(data_type, DataType::List(_) | DataType::LargeList(_))
+            }
             Self::Text => is_text(data_type),
         }
     }
@@ -127,6 +135,8 @@ pub struct Class {
     pub name: String,
     /// `#rrggbb`.
     pub color: String,
+    /// The class that this one became part of. Its number is not given again.
+    pub merged_into: Option<usize>,
 }
 
 /// A label column: 32-bit integers, shown by the names in `classes`, in colours of a fixed palette.
@@ -192,12 +202,14 @@ pub fn text(name: &str) -> Field {
     with_role(Field::new(name, DataType::Utf8, true), Role::Text)
 }
 
-/// A column of boxes: a list a row of `x_min, y_min, x_max, y_max` in pixels and a class.
+/// A column of boxes: a list a row of an `id`, which tells the boxes of a row apart, `x_min, y_min,
+/// x_max, y_max` in pixels, and a class.
 #[must_use]
 pub fn boxes<S: Into<String>>(name: &str, classes: impl IntoIterator<Item = S>) -> Field {
     let corner = |name: &str| Field::new(name, DataType::Float32, false);
     let class = categories("label", Role::Label, &colored(classes));
     let one = Fields::from(vec![
+        Field::new(ELEMENT_ID, DataType::Int64, false),
         corner("x_min"),
         corner("y_min"),
         corner("x_max"),
@@ -260,12 +272,68 @@ pub fn with_role(field: Field, role: Role) -> Field {
     with_metadata(field, [(ROLE_KEY, role.as_str().to_owned())])
 }
 
+/// `field` as an ordinary column. Its classes and media type go with the role.
+#[must_use]
+pub fn without_role(field: Field) -> Field {
+    let mut metadata = field.metadata().clone();
+    for key in [ROLE_KEY, CLASSES_KEY, MEDIA_TYPE_KEY] {
+        metadata.remove(key);
+    }
+    field.with_metadata(metadata)
+}
+
+/// `field`, if its type fits its role.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming column, type and role.
+pub(crate) fn checked_role(field: Field) -> Result<Field> {
+    match Role::of(&field) {
+        Some(role) if !role.fits(field.data_type()) => {
+            let (data_type, role) = (field.data_type(), role.as_str());
+            Err(Error::invalid(format!(
+                "column {:?} of type {data_type} cannot have the role {role:?}",
+                field.name()
+            )))
+        }
+        _ => Ok(field),
+    }
+}
+
+/// The number that cells of a class hold: its own, or that of the class that it became part of.
+pub(crate) fn class_number(classes: &[Class], name: &str) -> Option<usize> {
+    let own = classes.iter().position(|class| class.name == name)?;
+    Some(current(classes, own))
+}
+
+/// The class that a number stands for, after all that were made part of others.
+pub(crate) fn current(classes: &[Class], number: usize) -> usize {
+    let mut number = number;
+    // A class is merged into one that is there, so no walk is longer than the list.
+    for _ in 0..classes.len() {
+        match classes.get(number).and_then(|class| class.merged_into) {
+            Some(into) => number = into,
+            None => break,
+        }
+    }
+    number
+}
+
+/// A colour of the palette for the class at `position`.
+pub(crate) fn palette(position: usize) -> &'static str {
+    PALETTE[position % PALETTE.len()]
+}
+
 /// `field` with the classes of a label, in place of those it had.
 #[must_use]
 pub fn with_classes(field: Field, classes: &[Class]) -> Field {
     let classes: Vec<Json> = classes
         .iter()
-        .map(|class| json!({ "name": class.name, "color": class.color }))
+        .map(|class| match class.merged_into {
+            None => json!({ "name": class.name, "color": class.color }),
+            Some(into) => {
+                json!({ "name": class.name, "color": class.color, "merged_into": into })
+            }
+        })
         .collect();
     with_metadata(field, [(CLASSES_KEY, Json::from(classes).to_string())])
 }
@@ -291,10 +359,12 @@ pub fn classes(field: &Field) -> Result<Vec<Class>> {
         let color = class
             .get("color")
             .and_then(Json::as_str)
-            .unwrap_or(PALETTE[position % PALETTE.len()]);
+            .unwrap_or(palette(position));
+        let into = class.get("merged_into").and_then(Json::as_u64);
         Some(Class {
             name,
             color: color.to_owned(),
+            merged_into: into.and_then(|into| usize::try_from(into).ok()),
         })
     };
     list.iter()
@@ -312,6 +382,7 @@ fn colored<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Vec<Class> {
         .map(|(name, color)| Class {
             name: name.into(),
             color: (*color).to_owned(),
+            merged_into: None,
         })
         .collect()
 }
@@ -389,18 +460,9 @@ pub(crate) fn for_column(field: &Field) -> Result<Field> {
             "column {name:?} of type {data_type} cannot be stored; cast it to another type"
         )));
     }
-    if let Some(role) = Role::of(field)
-        && !role.fits(&data_type)
-    {
-        let role = role.as_str();
-        return Err(Error::invalid(format!(
-            "column {:?} of type {data_type} cannot have the role {role:?}",
-            name.as_str()
-        )));
-    }
     classes(field)?;
     let kept: HashMap<_, _> = field.metadata().clone();
-    Ok(Field::new(name.as_str(), data_type, true).with_metadata(kept))
+    checked_role(Field::new(name.as_str(), data_type, true).with_metadata(kept))
 }
 
 /// Whether Parquet gives values of the type back as they were.
@@ -504,7 +566,7 @@ fn class_numbers(names: &ArrayRef, field: &Field) -> Result<ArrayRef> {
     let classes = classes(field)?;
     let number = |name: Option<&str>| {
         let Some(name) = name else { return Ok(None) };
-        let position = classes.iter().position(|class| class.name == name);
+        let position = class_number(&classes, name);
         let known = || {
             classes
                 .iter()

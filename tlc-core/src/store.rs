@@ -25,7 +25,7 @@ use url::Url;
 
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
-use crate::runtime::run_blocking;
+use crate::runtime::{Background, run_blocking};
 
 /// A folder of a store, and all that is needed to work in it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -35,6 +35,10 @@ pub(crate) struct Place {
     pub(crate) env: Env,
     /// What sources outside the root are opened with.
     pub(crate) options: Arc<[(String, String)]>,
+    /// After how many entries a table's log is folded; 0 for never.
+    pub(crate) checkpoint_every: u64,
+    /// Work that nobody waits for.
+    pub(crate) background: Background,
 }
 
 impl Place {

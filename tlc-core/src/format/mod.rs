@@ -4,6 +4,7 @@
 //! rest of the library converts. A record of a newer version than [`VERSION`] is refused before
 //! anything else of it is read, and a record of our version with an unknown field is not ours.
 
+pub(crate) mod checkpoint;
 pub(crate) mod run;
 pub(crate) mod table;
 
@@ -24,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The version of the format that this library writes, and the newest that it reads.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// Reads a record of any version up to [`VERSION`].
 ///

@@ -284,9 +284,9 @@ mod tests {
         let head = r#"{"format":1,"stamp":"s","time":"t","event":"#;
         for (text, kind, expected) in [
             (
-                r#"{"format":2,"novelty":1}"#.to_owned(),
+                r#"{"format":3,"novelty":1}"#.to_owned(),
                 ErrorKind::Invalid,
-                "version 2",
+                "version 3",
             ),
             (
                 format!(r#"{head}{{"kind":"renamed"}}}}"#),

@@ -1,60 +1,84 @@
-//! When two patches of one snapshot cannot both hold.
+//! When two changes of rows and cells cannot both hold.
 
 use std::collections::BTreeMap;
 
 use arrow::array::Array as _;
-use arrow::datatypes::FieldRef;
 use roaring::RoaringTreemap;
 
 use super::overlay::Overlay;
-use crate::id::{Cell, ColumnName};
 
-/// What a patch, or a revision, does to rows and cells that were there before it.
+/// What a patch, or a line of revisions, does to rows and cells.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Changes {
-    pub(crate) cells: BTreeMap<ColumnName, Overlay>,
+    /// New values, by column id.
+    pub(crate) cells: BTreeMap<i32, Overlay>,
+    /// Rows that go.
     pub(crate) dropped: RoaringTreemap,
-    pub(crate) columns_added: BTreeMap<ColumnName, FieldRef>,
+    /// Rows that come: new ones, and such that were dropped before.
+    pub(crate) added: RoaringTreemap,
 }
 
-/// Why a patch no longer applies.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Conflicts {
-    /// Set by both to different values, or set by one in a row that the other dropped. In order.
-    pub(crate) cells: Vec<Cell>,
-    /// Added by both.
-    pub(crate) columns: Vec<ColumnName>,
-}
+impl Changes {
+    /// Takes the cells out that `keep` refuses.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub(crate) fn retain_cells(
+        &mut self,
+        mut keep: impl FnMut(i32, u64) -> bool,
+    ) -> crate::Result<()> {
+        for (column, overlay) in std::mem::take(&mut self.cells) {
+            if let Some(kept) = overlay.filtered(|row_id| keep(column, row_id))? {
+                self.cells.insert(column, kept);
+            }
+        }
+        Ok(())
+    }
 
-impl Conflicts {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.cells.is_empty() && self.columns.is_empty()
+    /// Puts values over those that are there.
+    ///
+    /// # Errors
+    /// If the values differ in type.
+    pub(crate) fn set(&mut self, column: i32, newer: Overlay) -> crate::Result<()> {
+        let set = match self.cells.remove(&column) {
+            Some(earlier) => earlier.under(&newer)?,
+            None => newer,
+        };
+        self.cells.insert(column, set);
+        Ok(())
     }
 }
 
-/// What stands between `mine` and applying it after `theirs`. Nothing, if they touch other cells, or
-/// set the same ones to the same values, or drop the same rows. Symmetric.
-pub(crate) fn conflicts(mine: &Changes, theirs: &Changes) -> Conflicts {
-    let mut cells = Vec::new();
+/// Rows of each column.
+pub(crate) type CellSet = BTreeMap<i32, Vec<u64>>;
+
+/// The cells, by column, that stand between `mine` and applying it after `theirs`: set by both to
+/// different values, or set by one in a row that the other dropped. Ascending. Symmetric.
+pub(crate) fn conflicts(mine: &Changes, theirs: &Changes) -> CellSet {
+    let mut found = CellSet::new();
     for (column, set) in &mine.cells {
         if let Some(other) = theirs.cells.get(column) {
-            cells.extend(different(set, other).map(|row_id| Cell {
-                row_id,
-                column: column.clone(),
-            }));
+            found
+                .entry(*column)
+                .or_default()
+                .extend(different(set, other));
         }
     }
-    cells.extend(set_in_dropped(mine, theirs));
-    cells.extend(set_in_dropped(theirs, mine));
-    cells.sort();
-    let columns = mine
-        .columns_added
-        .keys()
-        .filter(|name| theirs.columns_added.contains_key(*name));
-    Conflicts {
-        cells,
-        columns: columns.cloned().collect(),
+    for (set, dropped) in [(mine, &theirs.dropped), (theirs, &mine.dropped)] {
+        for (column, cells) in &set.cells {
+            let lost = cells
+                .row_ids()
+                .iter()
+                .filter(|row_id| dropped.contains(**row_id));
+            found.entry(*column).or_default().extend(lost);
+        }
     }
+    found.retain(|_, rows| {
+        rows.sort_unstable();
+        rows.dedup();
+        !rows.is_empty()
+    });
+    found
 }
 
 /// The rows that both set, to different values.
@@ -74,58 +98,34 @@ fn different<'a>(mine: &'a Overlay, theirs: &'a Overlay) -> impl Iterator<Item =
         })
 }
 
-fn set_in_dropped<'a>(set: &'a Changes, dropped: &'a Changes) -> impl Iterator<Item = Cell> + 'a {
-    set.cells.iter().flat_map(|(column, cells)| {
-        let lost = cells
-            .row_ids()
-            .iter()
-            .filter(|row_id| dropped.dropped.contains(**row_id));
-        lost.map(|row_id| Cell {
-            row_id: *row_id,
-            column: column.clone(),
-        })
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::Int32Array;
+    use arrow::array::{ArrayRef, Int32Array};
     use proptest::prelude::*;
 
     use super::*;
 
-    /// `label[1]=7 drop[2] add[note]`.
+    /// `1[7]=5 drop[2]`: column 1 of row 7 set to 5, row 2 dropped.
     fn changes(text: &str) -> Changes {
         let mut changes = Changes::default();
-        let mut cells: BTreeMap<ColumnName, Vec<(Vec<u64>, arrow::array::ArrayRef)>> =
-            BTreeMap::new();
         for word in text.split_whitespace() {
             let (what, rest) = word.split_once('[').unwrap();
-            let (inside, value) = rest.split_once(']').unwrap();
+            let (row, value) = rest.split_once(']').unwrap();
+            let row: u64 = row.parse().unwrap();
             match what {
                 "drop" => {
-                    changes.dropped.insert(inside.parse().unwrap());
-                }
-                "add" => {
-                    let field = Arc::new(crate::schema::weight(inside));
-                    changes.columns_added.insert(inside.parse().unwrap(), field);
+                    changes.dropped.insert(row);
                 }
                 column => {
                     let value: i32 = value.strip_prefix('=').unwrap().parse().unwrap();
-                    let cell = (
-                        vec![inside.parse().unwrap()],
-                        Arc::new(Int32Array::from(vec![value])) as _,
-                    );
-                    cells.entry(column.parse().unwrap()).or_default().push(cell);
+                    let value: ArrayRef = Arc::new(Int32Array::from(vec![value]));
+                    let set = Overlay::of(vec![row], value).unwrap().unwrap();
+                    changes.set(column.parse().unwrap(), set).unwrap();
                 }
             }
         }
-        changes.cells = cells
-            .into_iter()
-            .map(|(column, chunks)| (column, Overlay::fold(&chunks).unwrap().unwrap()))
-            .collect();
         changes
     }
 
@@ -133,48 +133,47 @@ mod tests {
     fn check(mine: &str, theirs: &str, expected: &str) {
         for (mine, theirs) in [(mine, theirs), (theirs, mine)] {
             let found = conflicts(&changes(mine), &changes(theirs));
-            let words = found
-                .cells
+            let cells = found
                 .iter()
-                .map(ToString::to_string)
-                .chain(found.columns.iter().map(ToString::to_string));
-            assert_eq!(words.collect::<Vec<_>>().join(" "), expected);
+                .flat_map(|(column, rows)| rows.iter().map(move |row| format!("{column}[{row}]")));
+            assert_eq!(cells.collect::<Vec<_>>().join(" "), expected);
         }
     }
 
     #[test]
     fn edits_of_other_cells_do_not_conflict() {
-        check("label[1]=7", "label[2]=7 weight[1]=0", "");
-        check("", "label[2]=7 drop[3] add[note]", "");
+        check("1[1]=7", "1[2]=7 2[1]=0", "");
+        check("", "1[2]=7 drop[3]", "");
     }
 
     #[test]
     fn the_same_change_twice_does_not_conflict() {
-        check("label[1]=7 drop[4]", "label[1]=7 drop[4]", "");
+        check("1[1]=7 drop[4]", "1[1]=7 drop[4]", "");
     }
 
     #[test]
     fn two_values_for_one_cell_conflict() {
-        check(
-            "label[1]=7 label[2]=8",
-            "label[1]=3 label[2]=8 label[5]=0",
-            "label[1]",
-        );
-        check(
-            "label[1]=7 weight[9]=1",
-            "label[1]=3 weight[9]=2",
-            "label[1] weight[9]",
-        );
+        check("1[1]=7 1[2]=8", "1[1]=3 1[2]=8 1[5]=0", "1[1]");
+        check("1[1]=7 2[9]=1", "1[1]=3 2[9]=2", "1[1] 2[9]");
     }
 
     #[test]
     fn a_cell_set_in_a_row_the_other_dropped_conflicts() {
-        check("label[1]=7", "drop[1]", "label[1]");
+        check("1[1]=7", "drop[1]", "1[1]");
     }
 
     #[test]
-    fn two_new_columns_of_one_name_conflict() {
-        check("add[note]", "add[note] add[other]", "note");
+    fn later_values_lie_over_earlier_ones() {
+        let mut changes = changes("1[1]=7 1[2]=8 1[1]=9");
+        assert_eq!(changes.cells[&1].row_ids(), [1, 2]);
+        assert_eq!(
+            changes.cells[&1].get(1).unwrap().to_data(),
+            Int32Array::from(vec![9]).to_data()
+        );
+        changes.retain_cells(|_, row| row == 2).unwrap();
+        assert_eq!(changes.cells[&1].row_ids(), [2]);
+        changes.retain_cells(|_, _| false).unwrap();
+        assert!(changes.cells.is_empty());
     }
 
     proptest! {
@@ -183,7 +182,7 @@ mod tests {
             mine in prop::collection::vec((0_u64..9, 0..3_i32), 0..9),
             theirs in prop::collection::vec((0_u64..9, 0..3_i32), 0..9),
         ) {
-            let text = |cells: &[(u64, i32)]| cells.iter().map(|(id, value)| format!("label[{id}]={value} ")).collect::<String>();
+            let text = |cells: &[(u64, i32)]| cells.iter().map(|(id, value)| format!("1[{id}]={value} ")).collect::<String>();
             let (mine, theirs) = (changes(&text(&mine)), changes(&text(&theirs)));
             prop_assert_eq!(conflicts(&mine, &theirs), conflicts(&theirs, &mine));
         }

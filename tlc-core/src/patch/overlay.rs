@@ -77,6 +77,48 @@ impl Overlay {
         }))
     }
 
+    /// These values with `newer` ones over them. Costs one copy of both.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the values differ in type.
+    pub(crate) fn under(&self, newer: &Self) -> Result<Self> {
+        let both = [self, newer]
+            .map(|overlay| (overlay.row_ids.clone(), ArrayRef::clone(&overlay.values)));
+        Ok(Self::fold(&both)?.unwrap_or_else(|| newer.clone()))
+    }
+
+    /// The values of the rows that `keep` says, if any are left.
+    ///
+    /// # Errors
+    /// None in practice: positions are within the values.
+    pub(crate) fn filtered(&self, mut keep: impl FnMut(u64) -> bool) -> Result<Option<Self>> {
+        let kept = self
+            .row_ids
+            .iter()
+            .enumerate()
+            .filter(|(_, row_id)| keep(**row_id));
+        let (positions, row_ids): (Vec<u64>, Vec<u64>) =
+            kept.map(|(at, id)| (at as u64, *id)).unzip();
+        if row_ids.is_empty() {
+            return Ok(None);
+        }
+        if row_ids.len() == self.row_ids.len() {
+            return Ok(Some(self.clone()));
+        }
+        Ok(Some(Self {
+            values: take(&self.values, &UInt64Array::from(positions), None)?,
+            row_ids,
+        }))
+    }
+
+    /// Values in any order of rows, each row once.
+    ///
+    /// # Errors
+    /// As [`Self::fold`].
+    pub(crate) fn of(row_ids: Vec<u64>, values: ArrayRef) -> Result<Option<Self>> {
+        Self::fold(&[(row_ids, values)])
+    }
+
     /// The rows that have a new value, in order.
     pub(crate) fn row_ids(&self) -> &[u64] {
         &self.row_ids

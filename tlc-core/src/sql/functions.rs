@@ -97,5 +97,9 @@ fn class_names(field: &Field) -> Result<Vec<String>> {
             "label_name needs a column with classes, and {name:?} has none"
         )));
     }
-    Ok(classes.into_iter().map(|class| class.name).collect())
+    let name = |number| {
+        let class = classes.get(schema::current(&classes, number));
+        class.map(|class| class.name.clone()).unwrap_or_default()
+    };
+    Ok((0..classes.len()).map(name).collect())
 }

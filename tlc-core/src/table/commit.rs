@@ -3,7 +3,7 @@
 //! ```text
 //! patch ── check its rows ── write its files ──┐
 //!                                              ▼
-//!        ┌──── read what is new ──── entry = head + 1, create ── written ─→ done
+//!        ┌──── read what is new ──── the log's next entry, create ── written ─→ done
 //!        │                                     │
 //!        └── no cell in common ◄── taken ──────┘
 //!        └── a cell in common ──→ Conflict, nothing of the patch is visible
@@ -12,46 +12,45 @@
 //! The files are named by their content and hold row ids, not positions, so a patch that has to
 //! follow a newer head is not written again: only its entry is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{Array as _, ArrayRef, RecordBatch, RecordBatchIterator, UInt64Array};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use roaring::RoaringTreemap;
+use arrow::array::{ArrayRef, AsArray as _, Int64Array, UInt64Array};
+use arrow::compute::{cast, filter};
+use arrow::datatypes::{DataType, Int64Type, UInt64Type};
+use futures::TryStreamExt as _;
 
-use super::create::write_rows;
-use super::snapshot::{Resolved, Snapshot, VALUE, read_cells, read_dropped};
-use super::state::{Loaded, State, history};
-use super::{MAIN, Table, lock, record};
-use crate::blob::{self, Rows};
-use crate::env::Env;
-use crate::error::{Error, ErrorKind, Result};
+use super::history::Loaded;
+use super::log::record;
+use super::merge::{Reconciled, Reconciling};
+use super::scan::ScanOptions;
+use super::snapshot::Snapshot;
+use super::write::{Columns, Position, Written, check_rows, new_entry, next_entry, no_turn};
+use super::{MAIN, Table};
+use crate::error::{Error, Result};
 use crate::format;
-use crate::format::table::{CellsSet, ColumnAdded, Entry, ParentRef, RowsAdded, RowsDropped};
+use crate::format::table::{Entry, ParentRef};
 use crate::id::{ROWID, Revision};
 use crate::log::Append;
-use crate::patch::Patch;
-use crate::patch::merge::{Changes, Conflicts, conflicts};
+use crate::patch::merge::Changes;
 use crate::patch::overlay::Overlay;
-use crate::schema::{field_id, with_field_id};
-use crate::store::Place;
+use crate::patch::{Patch, elements};
+use crate::schema;
 
 /// How often a commit follows a newer head before it gives up.
-const ATTEMPTS_MAX: usize = 1_000;
+pub(super) const ATTEMPTS_MAX: usize = 1_000;
 
-/// How many cells a conflict's message names.
-const CELLS_NAMED_MAX: usize = 20;
-
-/// Why a revision is made, by whom and with what.
+/// Why a revision is made, by whom, with what, and on which branch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommitOptions {
-    message: String,
-    author: Option<String>,
-    tool: String,
+    pub(super) message: String,
+    pub(super) author: Option<String>,
+    pub(super) tool: String,
+    pub(super) branch: String,
 }
 
 impl CommitOptions {
-    /// A message; the author is the root's, the tool this library.
+    /// A message; the author is the root's, the tool this library, the branch `main`.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
         let tool = concat!("tlc-core ", env!("CARGO_PKG_VERSION")).to_owned();
@@ -59,6 +58,7 @@ impl CommitOptions {
             message: message.into(),
             author: None,
             tool,
+            branch: MAIN.to_owned(),
         }
     }
 
@@ -73,6 +73,13 @@ impl CommitOptions {
     #[must_use]
     pub fn tool(mut self, tool: impl Into<String>) -> Self {
         self.tool = tool.into();
+        self
+    }
+
+    /// The branch that moves. It must be there.
+    #[must_use]
+    pub fn branch(mut self, branch: impl Into<String>) -> Self {
+        self.branch = branch.into();
         self
     }
 }
@@ -96,7 +103,7 @@ pub struct Committed {
     pub revision: Revision,
     /// The branch that moved.
     pub branch: String,
-    /// Rows that the patch touches: with a cell set, appended, or dropped.
+    /// Rows that the revision touches: with a cell set, added, dropped or restored.
     pub rows: u64,
     /// Cells set.
     pub cells: u64,
@@ -106,18 +113,34 @@ pub struct Committed {
     pub snapshot: Snapshot,
 }
 
+impl Committed {
+    /// What a commit that had nothing to do did.
+    pub(super) fn nothing(branch: &str, snapshot: Snapshot) -> Self {
+        Self {
+            revision: snapshot.revision(),
+            branch: branch.to_owned(),
+            rows: 0,
+            cells: 0,
+            bytes: 0,
+            snapshot,
+        }
+    }
+}
+
 impl Table {
     /// Makes a revision of `patch`, which was made against any earlier snapshot of this table.
     ///
-    /// Where the table has moved on, the patch follows it, unless a revision since then set one of
-    /// its cells to another value, dropped a row that it sets, or set a cell of a row that it drops.
-    /// An empty patch makes no revision. Writes one file for each column with cells set, one for
-    /// dropped rows, and the entry: two requests for one cell.
+    /// Where the branch has moved on, the patch follows it, unless a revision since then set one of
+    /// its cells to another value, dropped a row that it sets, set a cell of a row that it drops, or
+    /// changed the same of a column. Elements of a cell that have ids are told apart. An empty patch
+    /// makes no revision. Writes one file for each column with cells set, one for dropped rows, and
+    /// the entry: two requests for one cell.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] naming the cells, [`ErrorKind::NotFound`] naming a row that is not in
-    /// the table; those of the store. After any error the table is as it was; a file that was written
-    /// is one that no revision names.
+    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) naming the cells,
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) naming a row that is not in the table, or a
+    /// branch; those of the store. After any error the table is as it was; a file that was written is
+    /// one that no revision names.
     pub async fn commit(
         &self,
         patch: &Patch,
@@ -125,359 +148,235 @@ impl Table {
     ) -> Result<Committed> {
         let options = options.into();
         let base = self.at(patch.base()).await?;
+        self.branch_head(&options.branch)?;
         if patch.is_empty() {
-            let branch = MAIN.to_owned();
-            return Ok(Committed {
-                revision: base.revision(),
-                branch,
-                rows: 0,
-                cells: 0,
-                bytes: 0,
-                snapshot: base,
-            });
+            return Ok(Committed::nothing(&options.branch, base));
         }
-        let changes = patch.changes()?;
-        check_rows(&base, &changes)?;
-        let written = Written::write(self.place(), patch, &changes).await?;
-        let template = new_entry(&self.place().env, options);
-        let mut checked = patch.base();
-        // The head may have moved on unseen: then the number is taken, and the log is read again.
-        let mut entries = self.known();
+        let mine = self.prepare(patch, &base).await?;
+        check_rows(&base, &mine)?;
+        let mut written = Written::write(self.place(), &mine).await?;
+        written.append(self.place(), patch).await?;
+        let mut columns = Columns {
+            schema: Arc::clone(patch.schema()),
+            defaults: patch.added().clone(),
+        };
+        let template = new_entry(&self.place().env, &options);
+        let mut applied = mine.clone();
+        let mut checked = base.revision();
         for _ in 0..ATTEMPTS_MAX {
-            let head = Revision(entries.len() as u64 - 1);
-            let unseen = usize::try_from(checked.next().0).unwrap_or(usize::MAX);
-            for newer in entries.iter().skip(unseen) {
-                self.check_conflicts(&changes, newer, head).await?;
+            // The head may have moved on unseen: then the number is taken, and the log is read again.
+            let parent = self.branch_head(&options.branch)?;
+            let before = self.snapshot_of(self.resolved(parent.revision).await?);
+            if before.revision() != checked {
+                let found = self.follow(&mine, patch, &base, &before).await?;
+                if found.rewritten {
+                    let appended = written.appended;
+                    written = Written::write(self.place(), &found.changes).await?;
+                    written.appended = appended;
+                }
+                (applied, columns.schema) = (found.changes, found.schema);
+                checked = before.revision();
             }
-            checked = head;
-            let before = self.resolve_at(&entries, head).await?;
-            let entry = next_entry(&template, &written, patch, &entries, &before)?;
-            let bytes = format::encode(&entry)?;
-            if self.inner.log.append(head.next(), bytes.clone()).await? == Append::Written {
-                entries.push(Arc::new(Loaded::read(
-                    self.name().as_str(),
-                    head.next(),
-                    &bytes,
-                )?));
-                return self.committed(&changes, &entries, &before);
+            let position = self.position(&options.branch, vec![parent]).await?;
+            let entry = next_entry(&template, &written, &columns, &before, position)?;
+            if let Some(committed) = self.append(&entry, &applied, &before).await? {
+                return Ok(committed);
             }
-            entries = self.refresh().await?;
+            self.refresh().await?;
         }
-        let message = format!(
-            "table {} is changed by so many writers that this commit found no turn; try again",
-            self.name()
-        );
-        Err(Error::new(ErrorKind::Unavailable, message))
+        Err(no_turn(self))
     }
 
-    /// What the last of `entries`, our own, did to the table as it was `before`. Asks the store for
-    /// nothing: a revision that is there is never answered with an error of a later request.
-    fn committed(
+    /// The patch after all that happened since its base, or the conflict.
+    async fn follow(
         &self,
-        changes: &Changes,
-        entries: &[Arc<Loaded>],
-        before: &Snapshot,
-    ) -> Result<Committed> {
-        self.keep(entries);
-        let own = entries
-            .last()
-            .ok_or_else(|| Error::corrupt("a log has no entries"))?;
-        let set: BTreeSet<u64> = changes
-            .cells
-            .values()
-            .flat_map(Overlay::row_ids)
-            .copied()
-            .collect();
-        let record = record(own);
-        let history = history(self.name().as_str(), entries, record.revision)?;
-        let state = State::fold(self.name().as_str(), &history)?;
-        let dropped = &before.resolved().dropped | &changes.dropped;
-        let resolved = Arc::new(Resolved::assemble(self, record.revision, state, dropped)?);
-        *lock(&self.inner.latest) = Some(Arc::clone(&resolved));
-        Ok(Committed {
-            revision: record.revision,
-            branch: record.branch,
-            rows: set.len() as u64 + record.rows_added + record.rows_dropped,
-            cells: record.cells,
-            bytes: record.bytes,
-            snapshot: Snapshot::new(self.clone(), resolved),
+        mine: &Changes,
+        patch: &Patch,
+        base: &Snapshot,
+        head: &Snapshot,
+    ) -> Result<Reconciled> {
+        let reconciling = Reconciling {
+            base,
+            changes: mine,
+            schema: patch.schema(),
+            head,
+            take: None,
+        };
+        let found = self.reconcile(reconciling).await?;
+        match found.conflicts.is_empty() {
+            true => Ok(found),
+            false => Err(self.conflict(&found.conflicts, base, head).await),
+        }
+    }
+
+    /// Where the next entry goes, as far as is known: on `branch`, after `parents`.
+    pub(super) async fn position(&self, branch: &str, parents: Vec<ParentRef>) -> Result<Position> {
+        let ids = self.with_known(|known| {
+            let (row, column) = known.next_ids();
+            (known.next(), row, column)
+        });
+        let (number, next_row_id, next_column_id) =
+            ids.ok_or_else(|| Error::corrupt("a log has no entries"))?;
+        let next_column_id = match next_column_id {
+            Some(next) => next,
+            // Entries of version 1 do not say it; they are all of one line.
+            None => {
+                let head = self.branch_head(MAIN)?;
+                self.resolved(head.revision).await?.state.next_column_id
+            }
+        };
+        Ok(Position {
+            number,
+            branch: branch.to_owned(),
+            parents,
+            next_row_id,
+            next_column_id,
         })
     }
 
-    /// Whether revision `newer`, made after the patch's base, excludes the patch.
-    async fn check_conflicts(
+    /// Creates the entry; `None` if its number is taken. What it did to the table as it was `before`
+    /// is known without a request: a revision that is there is never answered with an error of a
+    /// later one.
+    pub(super) async fn append(
         &self,
-        mine: &Changes,
-        newer: &Arc<Loaded>,
-        head: Revision,
-    ) -> Result<()> {
-        let theirs = self.changes_of(newer, head).await?;
-        let found = conflicts(mine, &theirs);
-        if found.is_empty() {
-            return Ok(());
+        entry: &Entry,
+        changes: &Changes,
+        before: &Snapshot,
+    ) -> Result<Option<Committed>> {
+        let bytes = format::encode(entry)?;
+        let own = self.loaded(entry.revision, &bytes)?;
+        let dropped = before.resolved().dropped_after(changes);
+        let resolved = before.resolved().followed_by_own(self, &own, dropped)?;
+        if self
+            .inner
+            .log
+            .append(Revision(entry.revision), bytes)
+            .await?
+            == Append::Taken
+        {
+            return Ok(None);
         }
-        Err(self.conflict(&found, newer))
+        self.keep(&own);
+        let resolved = Arc::new(resolved);
+        self.cache(&resolved);
+        self.checkpoint_if_due();
+        Ok(Some(committed(&own, changes, self.snapshot_of(resolved))))
     }
 
-    /// What a revision did to rows and cells that were there before it.
-    async fn changes_of(&self, loaded: &Arc<Loaded>, head: Revision) -> Result<Changes> {
-        let snapshot = self.at(head).await?;
-        let schema = snapshot.schema();
-        let name_of = |id: i32| {
-            schema
-                .fields()
-                .iter()
-                .find(|field| field_id(field) == Some(id))
+    /// What the patch does to rows and cells of its base: elements and classes as whole cells.
+    async fn prepare(&self, patch: &Patch, base: &Snapshot) -> Result<Changes> {
+        let mut changes = Changes {
+            dropped: patch.dropped().clone(),
+            ..Changes::default()
         };
-        let mut changes = Changes::default();
-        for set in &loaded.entry.cells_set {
-            let Some(field) = name_of(set.column) else {
-                continue;
-            };
-            let (ids, values) = read_cells(self.place(), set).await?;
-            let values = crate::schema::fit(&values, field)?;
-            if let Some(overlay) = Overlay::fold(&[(ids, values)])? {
-                changes.cells.insert(field.name().parse()?, overlay);
+        for (column, merges) in patch.class_merges() {
+            if let Some(cells) = relabelled(base, *column, merges).await? {
+                changes.set(*column, cells)?;
             }
         }
-        if let Some(dropped) = &loaded.entry.rows_dropped {
-            changes.dropped = read_dropped(self.place(), dropped).await?;
+        for (column, cells) in patch.cells()? {
+            changes.set(column, cells)?;
         }
-        for added in &loaded.entry.columns_added {
-            if let Some(field) = name_of(added.column) {
-                changes
-                    .columns_added
-                    .insert(field.name().parse()?, Arc::clone(field));
+        for column in patch.elements().keys() {
+            let cells = self.with_elements(patch, *column, base, &changes).await?;
+            if let Some(cells) = cells {
+                changes.set(*column, cells)?;
             }
         }
         Ok(changes)
     }
 
-    fn conflict(&self, found: &Conflicts, newer: &Loaded) -> Error {
-        let cells = found
-            .cells
-            .iter()
-            .take(CELLS_NAMED_MAX)
-            .map(ToString::to_string);
-        let columns = found
-            .columns
-            .iter()
-            .map(|column| format!("column {column:?}", column = column.as_str()));
-        let mut named = cells.chain(columns).collect::<Vec<_>>().join(", ");
-        if let Some(more) = found
-            .cells
-            .len()
-            .checked_sub(CELLS_NAMED_MAX)
-            .filter(|more| *more > 0)
-        {
-            named.push_str(&format!(" and {more} more"));
+    /// The cells of a column in which the patch sets elements, as they are then.
+    async fn with_elements(
+        &self,
+        patch: &Patch,
+        column: i32,
+        base: &Snapshot,
+        changes: &Changes,
+    ) -> Result<Option<Overlay>> {
+        let edits = patch.elements().get(&column).map_or(&[][..], Vec::as_slice);
+        let rows: BTreeSet<u64> = edits.iter().map(|edit| edit.row_id).collect();
+        let rows: Vec<u64> = rows.into_iter().collect();
+        if let Some(row_id) = rows.iter().find(|row_id| !base.contains(**row_id)) {
+            return Err(Error::not_found(format!(
+                "{base:?} has no row {row_id}; nothing was changed"
+            )));
         }
-        let (table, revision, author) = (self.name(), newer.entry.revision, &newer.entry.author);
-        let message = format!(
-            "revision {revision} of table {table}, by {author}, changed the same: {named}; read the table again and decide"
+        let field = patch
+            .schema()
+            .fields()
+            .iter()
+            .find(|field| schema::field_id(field) == Some(column));
+        let Some(field) = field else { return Ok(None) };
+        let stored = self.values(base, column, &rows).await?;
+        let set = changes.cells.get(&column);
+        let mut cells: Vec<ArrayRef> = Vec::with_capacity(rows.len());
+        for row_id in &rows {
+            let earlier = set.and_then(|set| set.get(*row_id));
+            let earlier =
+                earlier.or_else(|| stored.as_ref().and_then(|stored| stored.get(*row_id)));
+            let earlier = earlier.or_else(|| patch.added().get(&column).cloned());
+            let earlier = earlier.ok_or_else(|| Error::corrupt("a cell has no value"))?;
+            let own = edits.iter().filter(|edit| edit.row_id == *row_id);
+            cells.push(elements::edited(&earlier, own, field)?);
+        }
+        let cells: Vec<&dyn arrow::array::Array> = cells.iter().map(AsRef::as_ref).collect();
+        Overlay::of(rows, arrow::compute::concat(&cells)?)
+    }
+}
+
+/// The cells of a label that hold one of the merged classes, with the class that it became.
+async fn relabelled(
+    base: &Snapshot,
+    column: i32,
+    merges: &[(i64, i64)],
+) -> Result<Option<Overlay>> {
+    let Some(field) = base.resolved().state.field(column) else {
+        return Ok(None);
+    };
+    let becomes = |class: i64| {
+        merges.iter().fold(
+            class,
+            |class, (from, into)| if class == *from { *into } else { class },
+        )
+    };
+    let mut chunks = Vec::new();
+    let mut rows = base.scan(ScanOptions::new().columns([ROWID, field.name()]))?;
+    while let Some(batch) = rows.try_next().await? {
+        let classes = cast(batch.column(1), &DataType::Int64)?;
+        let classes = classes.as_primitive::<Int64Type>();
+        let becoming: Int64Array = classes.iter().map(|class| class.map(becomes)).collect();
+        let changed = arrow::compute::kernels::cmp::distinct(classes, &becoming)?;
+        if changed.true_count() > 0 {
+            let ids = filter(batch.column(0), &changed)?;
+            let ids: &UInt64Array = ids.as_primitive::<UInt64Type>();
+            let becoming: ArrayRef = Arc::new(becoming);
+            let values = schema::fit(&filter(&becoming, &changed)?, field)?;
+            chunks.push((ids.values().to_vec(), values));
+        }
+    }
+    Overlay::fold(&chunks)
+}
+
+fn committed(own: &Arc<Loaded>, changes: &Changes, snapshot: Snapshot) -> Committed {
+    let mut set = BTreeSet::new();
+    for overlay in changes.cells.values() {
+        set.extend(
+            overlay
+                .row_ids()
+                .iter()
+                .copied()
+                .filter(|id| !changes.added.contains(*id)),
         );
-        Error::new(ErrorKind::Conflict, message)
     }
-}
-
-/// The patch as the entry after `before`: row ids and column ids are given here.
-fn next_entry(
-    template: &Entry,
-    written: &Written,
-    patch: &Patch,
-    entries: &[Arc<Loaded>],
-    before: &Snapshot,
-) -> Result<Entry> {
-    let (head, state) = (before.revision(), &before.resolved().state);
-    let parent = entries.last().map(|last| ParentRef {
-        revision: head.0,
-        hash: last.hash.clone(),
-    });
-    let (schema, columns_added) = add_columns(&state.schema, patch)?;
-    let mut rows_added = written.rows.clone();
-    for rows in &mut rows_added {
-        rows.first_row_id += state.next_row_id;
+    let record = record(own);
+    let rows = record.rows_added + record.rows_dropped + record.rows_restored;
+    Committed {
+        revision: record.revision,
+        branch: record.branch,
+        rows: set.len() as u64 + rows,
+        cells: record.cells,
+        bytes: record.bytes,
+        snapshot,
     }
-    let cells_set = written.cells.iter().map(|(column, set)| {
-        let field = schema.field_with_name(column).ok();
-        let id = field.and_then(field_id);
-        let gone = || {
-            Error::new(
-                ErrorKind::Conflict,
-                format!("column {column:?}, in which cells are set, is no longer there"),
-            )
-        };
-        Ok(CellsSet {
-            column: id.ok_or_else(gone)?,
-            ..set.clone()
-        })
-    });
-    Ok(Entry {
-        revision: head.next().0,
-        branch: MAIN.to_owned(),
-        parents: parent.into_iter().collect(),
-        next_row_id: rows_added
-            .last()
-            .map_or(state.next_row_id, |last| last.first_row_id + last.rows),
-        schema: (!columns_added.is_empty())
-            .then(|| format::encode_schema(&schema))
-            .transpose()?,
-        columns_added,
-        rows_added,
-        rows_dropped: written.dropped.clone(),
-        cells_set: cells_set.collect::<Result<_>>()?,
-        ..template.clone()
-    })
-}
-
-/// An entry that says who makes it, when and why, and nothing yet of what changes.
-pub(super) fn new_entry(env: &Env, options: CommitOptions) -> Entry {
-    Entry {
-        format: format::VERSION,
-        stamp: env.fresh_id(),
-        author: options.author.unwrap_or_else(|| env.author().to_owned()),
-        time: env.now().to_rfc3339(),
-        message: options.message,
-        tool: options.tool,
-        ..Entry::default()
-    }
-}
-
-/// Every row that is set or dropped must be in the snapshot that the patch was made against, and
-/// none may be both.
-fn check_rows(base: &Snapshot, changes: &Changes) -> Result<()> {
-    for (column, overlay) in &changes.cells {
-        if let Some(row_id) = overlay
-            .row_ids()
-            .iter()
-            .find(|id| changes.dropped.contains(**id))
-        {
-            let message = format!("cell {column}[{row_id}] is both set and dropped by one patch");
-            return Err(Error::invalid(message));
-        }
-    }
-    let set = changes
-        .cells
-        .values()
-        .flat_map(|overlay| overlay.row_ids().iter().copied());
-    match set
-        .chain(changes.dropped.iter())
-        .find(|row_id| !base.contains(*row_id))
-    {
-        None => Ok(()),
-        Some(row_id) => Err(Error::not_found(format!(
-            "{base:?} has no row {row_id}; nothing was changed"
-        ))),
-    }
-}
-
-/// The schema with the patch's new columns, each under the next free id.
-fn add_columns(schema: &SchemaRef, patch: &Patch) -> Result<(SchemaRef, Vec<ColumnAdded>)> {
-    let mut fields: Vec<Arc<Field>> = schema.fields().iter().cloned().collect();
-    let mut columns = Vec::new();
-    let next = fields
-        .iter()
-        .filter_map(|field| field_id(field))
-        .max()
-        .unwrap_or(0)
-        + 1;
-    for (next, (field, default)) in (next..).zip(patch.added()) {
-        fields.push(Arc::new(with_field_id(field, next)));
-        columns.push(ColumnAdded {
-            column: next,
-            default: format::encode_value(default)?,
-        });
-    }
-    Ok((Arc::new(Schema::new(fields)), columns))
-}
-
-/// The files of a patch, written once; their entry may be made several times.
-struct Written {
-    /// First row ids count from 0: the entry adds where they really begin.
-    rows: Vec<RowsAdded>,
-    dropped: Option<RowsDropped>,
-    /// By column name; the column's id is the entry's to know.
-    cells: BTreeMap<String, CellsSet>,
-}
-
-impl Written {
-    async fn write(place: &Place, patch: &Patch, changes: &Changes) -> Result<Self> {
-        let mut cells = BTreeMap::new();
-        for (column, overlay) in &changes.cells {
-            cells.insert(
-                column.as_str().to_owned(),
-                write_cells(place, overlay).await?,
-            );
-        }
-        let dropped = match changes.dropped.is_empty() {
-            true => None,
-            false => Some(write_dropped(place, &changes.dropped).await?),
-        };
-        let batches: Vec<_> = patch
-            .appended()
-            .iter()
-            .filter(|batch| batch.num_rows() > 0)
-            .cloned()
-            .map(Ok)
-            .collect();
-        let rows = match batches.is_empty() {
-            true => Vec::new(),
-            false => {
-                let rows = RecordBatchIterator::new(batches, Arc::clone(patch.schema()));
-                write_rows(place, Rows::new(Box::new(rows)), patch.schema(), 0).await?
-            }
-        };
-        Ok(Self {
-            rows,
-            dropped,
-            cells,
-        })
-    }
-}
-
-async fn write_cells(place: &Place, overlay: &Overlay) -> Result<CellsSet> {
-    let ids: ArrayRef = Arc::new(UInt64Array::from(overlay.row_ids().to_vec()));
-    let fields = vec![
-        Field::new(ROWID, DataType::UInt64, false),
-        Field::new(VALUE, overlay.values().data_type().clone(), true),
-    ];
-    let batch = RecordBatch::try_new(
-        Arc::new(Schema::new(fields)),
-        vec![ids, Arc::clone(overlay.values())],
-    )?;
-    let bytes = blob::encode_small(&batch)?;
-    let size = bytes.len() as u64;
-    let name = blob::put(
-        &*place.store,
-        &place.path.clone().join("edits"),
-        "parquet",
-        bytes,
-    )
-    .await?;
-    Ok(CellsSet {
-        column: 0,
-        file: format!("edits/{name}"),
-        cells: overlay.values().len() as u64,
-        bytes: size,
-    })
-}
-
-async fn write_dropped(place: &Place, dropped: &RoaringTreemap) -> Result<RowsDropped> {
-    let mut bytes = Vec::with_capacity(dropped.serialized_size());
-    dropped
-        .serialize_into(&mut bytes)
-        .map_err(|err| Error::invalid("the row ids cannot be written").with_source(err))?;
-    let size = bytes.len() as u64;
-    let name = blob::put(
-        &*place.store,
-        &place.path.clone().join("deletes"),
-        "bin",
-        bytes.into(),
-    )
-    .await?;
-    Ok(RowsDropped {
-        file: format!("deletes/{name}"),
-        rows: dropped.len(),
-        bytes: size,
-    })
 }

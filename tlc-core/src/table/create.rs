@@ -6,7 +6,8 @@ use arrow::array::RecordBatchReader;
 use arrow::datatypes::SchemaRef;
 use object_store::ObjectStoreExt as _;
 
-use super::commit::{CommitOptions, new_entry};
+use super::commit::CommitOptions;
+use super::write::new_entry;
 use super::{MAIN, Table};
 use crate::blob::{self, Encoded, Rows};
 use crate::error::{Error, ErrorKind, Result};
@@ -71,9 +72,10 @@ impl Table {
         let entry = Entry {
             branch: MAIN.to_owned(),
             next_row_id: files.last().map_or(0, |last| last.first_row_id + last.rows),
+            next_column_id: i32::try_from(schema.fields().len() + 1).ok(),
             schema: Some(format::encode_schema(schema)?),
             rows_added: files,
-            ..new_entry(&self.place().env, options)
+            ..new_entry(&self.place().env, &options)
         };
         match self
             .inner

@@ -1,17 +1,16 @@
 //! What differs between two revisions: cells, rows, columns.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{Array as _, ArrayRef, UInt64Array};
-use arrow::compute::take;
+use arrow::array::{ArrayRef, UInt64Array, make_comparator};
+use arrow::compute::{SortOptions, take};
+use arrow::datatypes::FieldRef;
 
 use super::Table;
-use super::snapshot::{Snapshot, read_cells};
-use super::state::history;
+use super::snapshot::Snapshot;
 use crate::error::Result;
 use crate::id::{ColumnName, Revision};
-use crate::schema::field_id;
+use crate::patch::columns::find;
 
 /// The difference of two revisions of one table.
 #[derive(Clone, Debug, Default)]
@@ -26,12 +25,14 @@ pub struct Diff {
     pub columns_added: Vec<ColumnName>,
     /// Columns that only the earlier one has.
     pub columns_dropped: Vec<ColumnName>,
+    /// Columns that both have, with another name, role or classes.
+    pub columns_changed: Vec<ColumnDiff>,
 }
 
 /// The cells of one column that differ.
 #[derive(Clone, Debug)]
 pub struct CellsDiff {
-    /// The column.
+    /// The column, by its later name.
     pub column: ColumnName,
     /// The rows, ascending.
     pub row_ids: Vec<u64>,
@@ -41,11 +42,33 @@ pub struct CellsDiff {
     pub new: ArrayRef,
 }
 
+/// A column whose name, role or classes differ.
+#[derive(Clone, Debug)]
+pub struct ColumnDiff {
+    /// As the earlier one has it.
+    pub old: FieldRef,
+    /// As the later one has it.
+    pub new: FieldRef,
+}
+
+impl Diff {
+    /// Whether nothing differs.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+            && self.rows_added.is_empty()
+            && self.rows_dropped.is_empty()
+            && self.columns_added.is_empty()
+            && self.columns_dropped.is_empty()
+            && self.columns_changed.is_empty()
+    }
+}
+
 impl Table {
-    /// What changed from one revision to the other; `from` may be the later one.
+    /// What changed from one revision to the other, of whatever branches; `from` may be the later one.
     ///
     /// Only cells that a revision between the two set are read and compared, and a cell that was set
-    /// back is no difference. Columns added between the two are named; their cells are not listed.
+    /// back is no difference. Columns that only one has are named; their cells are not listed.
     ///
     /// # Errors
     /// As [`Self::at`].
@@ -56,68 +79,52 @@ impl Table {
     ) -> Result<Diff> {
         let (from, to) = (from.into(), to.into());
         let (old, new) = (self.at(from).await?, self.at(to).await?);
-        let touched = self.touched(from.min(to), from.max(to)).await?;
+        let changes = self.changes(&old, &new).await?;
         let mut cells = Vec::new();
-        for (column, row_ids) in touched {
-            let in_both = |id: &u64| old.contains(*id) && new.contains(*id);
-            let row_ids: Vec<u64> = row_ids.into_iter().filter(in_both).collect();
-            let name = |snapshot: &Snapshot| {
-                let field = snapshot
-                    .schema()
-                    .fields()
-                    .iter()
-                    .find(|field| field_id(field) == Some(column));
-                field.map(|field| field.name().clone())
+        for (column, overlay) in &changes.cells {
+            let state = |snapshot: &Snapshot| snapshot.resolved().state.field(*column).cloned();
+            let (Some(_), Some(field)) = (state(&old), state(&new)) else {
+                continue;
             };
-            if let (Some(before), Some(after)) = (name(&old), name(&new)) {
-                let before = old.take(&row_ids, &[&before]).await?;
-                let values = new.take(&row_ids, &[&after]).await?;
+            let Some(after) = overlay.filtered(|row_id| old.contains(row_id))? else {
+                continue;
+            };
+            if let Some(before) = self.values(&old, *column, after.row_ids()).await? {
+                let name = field.name().parse()?;
                 cells.extend(different(
-                    after.parse()?,
-                    &row_ids,
-                    before.column(0),
-                    values.column(0),
+                    name,
+                    after.row_ids(),
+                    before.values(),
+                    after.values(),
                 )?);
             }
         }
         cells.sort_by(|a, b| a.column.cmp(&b.column));
         Ok(Diff {
             cells,
-            rows_added: rows_missing(&new, &old),
-            rows_dropped: rows_missing(&old, &new),
+            rows_added: changes.added.iter().collect(),
+            rows_dropped: changes.dropped.iter().collect(),
             columns_added: columns_missing(&new, &old)?,
             columns_dropped: columns_missing(&old, &new)?,
+            columns_changed: columns_changed(&old, &new),
         })
-    }
-
-    /// The cells set by the revisions after `low` up to `high`: rows by column id.
-    async fn touched(&self, low: Revision, high: Revision) -> Result<BTreeMap<i32, BTreeSet<u64>>> {
-        let mut touched: BTreeMap<i32, BTreeSet<u64>> = BTreeMap::new();
-        let entries = self.refresh().await?;
-        for loaded in history(self.name().as_str(), &entries, high)? {
-            if loaded.entry.revision > low.0 {
-                for set in &loaded.entry.cells_set {
-                    let (ids, _) = read_cells(self.place(), set).await?;
-                    touched.entry(set.column).or_default().extend(ids);
-                }
-            }
-        }
-        Ok(touched)
     }
 }
 
-/// The rows whose values differ; nothing if none do.
+/// The rows whose values differ; nothing if none do. Nulls are the same, and so are NaNs.
 fn different(
     column: ColumnName,
     row_ids: &[u64],
     old: &ArrayRef,
     new: &ArrayRef,
 ) -> Result<Option<CellsDiff>> {
-    let differs = |at: &usize| old.slice(*at, 1).to_data() != new.slice(*at, 1).to_data();
-    let positions: Vec<u64> = (0..row_ids.len())
-        .filter(differs)
-        .map(|at| at as u64)
-        .collect();
+    let positions: Vec<u64> = match make_comparator(old, new, SortOptions::default()) {
+        Ok(order) => positions(row_ids.len(), |at| order(at, at).is_ne()),
+        // Arrow orders most types; the others are compared by what they hold.
+        Err(_) => positions(row_ids.len(), |at| {
+            old.slice(at, 1).to_data() != new.slice(at, 1).to_data()
+        }),
+    };
     if positions.is_empty() {
         return Ok(None);
     }
@@ -132,30 +139,27 @@ fn different(
     }))
 }
 
-/// The rows of `snapshot` that `other` does not have.
-fn rows_missing(snapshot: &Snapshot, other: &Snapshot) -> Vec<u64> {
-    if Arc::ptr_eq(snapshot.resolved(), other.resolved()) {
-        return Vec::new();
-    }
-    snapshot
-        .row_ids()
-        .into_iter()
-        .filter(|row_id| !other.contains(*row_id))
+fn positions(n: usize, differs: impl Fn(usize) -> bool) -> Vec<u64> {
+    (0..n)
+        .filter(|at| differs(*at))
+        .map(|at| at as u64)
         .collect()
 }
 
 fn columns_missing(snapshot: &Snapshot, other: &Snapshot) -> Result<Vec<ColumnName>> {
-    let has = |id: Option<i32>| {
-        other
-            .schema()
-            .fields()
-            .iter()
-            .any(|field| field_id(field) == id)
-    };
-    let missing = snapshot
-        .schema()
-        .fields()
-        .iter()
-        .filter(|field| !has(field_id(field)));
+    let fields = snapshot.schema().fields().iter();
+    let missing = fields.filter(|field| find(other.schema(), field).is_none());
     missing.map(|field| field.name().parse()).collect()
+}
+
+fn columns_changed(old: &Snapshot, new: &Snapshot) -> Vec<ColumnDiff> {
+    let fields = new.schema().fields().iter();
+    let pairs = fields.filter_map(|new| Some((find(old.schema(), new)?, new)));
+    pairs
+        .filter(|(old, new)| old != new)
+        .map(|(old, new)| ColumnDiff {
+            old: Arc::clone(old),
+            new: Arc::clone(new),
+        })
+        .collect()
 }

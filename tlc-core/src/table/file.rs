@@ -172,7 +172,7 @@ pub(crate) fn below(place: &Place, name: &str) -> Result<Path> {
         ))
     };
     match name.split_once('/') {
-        Some((folder @ ("data" | "edits" | "deletes"), file))
+        Some((folder @ ("data" | "edits" | "deletes" | "checkpoints"), file))
             if !file.is_empty()
                 && file.chars().all(|c| c.is_ascii_alphanumeric() || c == '.')
                 && !file.starts_with('.') =>

@@ -309,7 +309,7 @@ fn pieces(resolved: &Resolved, options: &ScanOptions) -> Vec<Piece> {
     };
     let mut pieces = Vec::new();
     let mut before = 0;
-    for file in &resolved.files {
+    for file in resolved.files.iter() {
         let own = first.max(before)..last.min(before + n_groups(file));
         before += n_groups(file);
         if own.is_empty() {

@@ -5,20 +5,22 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{Array as _, ArrayRef, RecordBatch, UInt64Array};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, SchemaRef};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use roaring::RoaringTreemap;
 use tokio::sync::OnceCell;
 
 use super::file::{DataFile, below};
+use super::history::Loaded;
 use super::scan::{Scan, ScanOptions};
-use super::state::{Loaded, State};
+use super::state::{Dropping, Filed, State, span};
 use super::{Table, lock};
 use crate::blob;
 use crate::error::{Error, Result};
-use crate::format::table::{CellsSet, RowsDropped};
+use crate::format::table::{CellsSet, RowIds, RowsAdded};
 use crate::id::{ROWID, Revision};
 use crate::patch::Patch;
+use crate::patch::merge::Changes;
 use crate::patch::overlay::Overlay;
 use crate::schema;
 use crate::store::{self, Place};
@@ -37,10 +39,10 @@ pub struct Snapshot {
 pub(crate) struct Resolved {
     pub(crate) revision: Revision,
     pub(crate) state: State,
-    pub(crate) dropped: RoaringTreemap,
-    pub(crate) files: Vec<Arc<DataFile>>,
+    pub(crate) dropped: Arc<RoaringTreemap>,
+    pub(crate) files: Arc<Vec<Arc<DataFile>>>,
     /// By column id; read when the column first is.
-    overlays: BTreeMap<i32, OnceCell<Option<Arc<Overlay>>>>,
+    overlays: BTreeMap<i32, OverlayCell>,
 }
 
 impl Snapshot {
@@ -81,19 +83,19 @@ impl Snapshot {
     /// An empty patch against this snapshot.
     #[must_use]
     pub fn patch(&self) -> Patch {
-        Patch::new(self.revision(), Arc::clone(self.schema()))
+        Patch::new(self.revision(), self.schema())
     }
 
     /// Whether the row is in the table at this revision.
     #[must_use]
     pub fn contains(&self, row_id: u64) -> bool {
-        self.resolved.file_of(row_id).is_some() && !self.resolved.dropped.contains(row_id)
+        self.resolved.contains(row_id)
     }
 
     /// The ids of all rows, ascending. Reads nothing; costs eight bytes a row.
     #[must_use]
     pub fn row_ids(&self) -> Vec<u64> {
-        let dropped = &self.resolved.dropped;
+        let dropped = &*self.resolved.dropped;
         let ranges = self
             .resolved
             .files
@@ -150,7 +152,7 @@ impl Snapshot {
             let field = self
                 .schema()
                 .field(schema::column_index(self.schema(), column)?);
-            for file in &self.resolved.files {
+            for file in self.resolved.files.iter() {
                 let opened = file.open().await?;
                 let position = schema::field_id(field).and_then(|id| opened.columns.get(&id));
                 bytes += position.map_or(0, |position| uncompressed(opened, *position));
@@ -196,37 +198,92 @@ fn uncompressed(opened: &super::file::Opened, position: usize) -> u64 {
 }
 
 impl Resolved {
-    /// Resolves the entries that lead to `revision`. Reads the bitmaps of dropped rows, no data.
-    pub(crate) async fn load(
-        table: &Table,
-        revision: Revision,
-        history: &[Arc<Loaded>],
-    ) -> Result<Self> {
-        let state = State::fold(table.name().as_str(), history)?;
-        let mut dropped = RoaringTreemap::new();
-        for rows in &state.dropped {
-            dropped |= read_dropped(table.place(), rows).await?;
+    /// The state before any revision.
+    pub(crate) fn empty() -> Self {
+        Self {
+            revision: Revision::FIRST,
+            state: State::default(),
+            dropped: Arc::default(),
+            files: Arc::default(),
+            overlays: BTreeMap::new(),
         }
-        Self::assemble(table, revision, state, dropped)
     }
 
-    /// Puts together what is known of `revision`. Reads nothing.
-    pub(crate) fn assemble(
+    /// Resolves the entries that follow upon this state, oldest first. Reads the bitmaps of rows that
+    /// they dropped and restored, no data.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming the revision that does not follow.
+    pub(crate) async fn followed_by(&self, table: &Table, line: &[Arc<Loaded>]) -> Result<Self> {
+        let state = self.fold(table, line)?;
+        let known = match line.iter().any(|loaded| loaded.entry.compacted.is_some()) {
+            true => 0,
+            false => self.state.dropped.len(),
+        };
+        let mut dropped = match known {
+            0 => Arc::default(),
+            _ => Arc::clone(&self.dropped),
+        };
+        for change in state.dropped.iter().skip(known) {
+            let rows = Arc::make_mut(&mut dropped);
+            match &change.file {
+                Dropping::Dropped(file) => *rows |= read_row_ids(table.place(), file).await?,
+                Dropping::Restored(file) => *rows -= read_row_ids(table.place(), file).await?,
+            }
+        }
+        let revision = line
+            .last()
+            .map_or(self.revision, |last| Revision(last.number()));
+        self.assemble(table, revision, state, dropped)
+    }
+
+    /// The same for one entry whose dropped rows are known. Reads nothing.
+    ///
+    /// # Errors
+    /// As [`Self::followed_by`].
+    pub(crate) fn followed_by_own(
+        &self,
+        table: &Table,
+        own: &Arc<Loaded>,
+        dropped: Arc<RoaringTreemap>,
+    ) -> Result<Self> {
+        let state = self.fold(table, std::slice::from_ref(own))?;
+        self.assemble(table, Revision(own.number()), state, dropped)
+    }
+
+    fn fold(&self, table: &Table, line: &[Arc<Loaded>]) -> Result<State> {
+        let mut state = self.state.clone();
+        for loaded in line {
+            let unfit = |err: Error| {
+                let (revision, table) = (loaded.number(), table.name());
+                err.context(format!(
+                    "revision {revision} of table {table} does not follow from those before it"
+                ))
+            };
+            state.apply(&loaded.entry).map_err(unfit)?;
+        }
+        Ok(state)
+    }
+
+    fn assemble(
+        &self,
         table: &Table,
         revision: Revision,
         state: State,
-        dropped: RoaringTreemap,
+        dropped: Arc<RoaringTreemap>,
     ) -> Result<Self> {
-        let files = state
-            .files
-            .iter()
-            .map(|rows| data_file(table, rows))
-            .collect::<Result<Vec<_>>>()?;
-        let overlays = state
-            .edits
-            .keys()
-            .map(|column| (*column, OnceCell::new()))
-            .collect();
+        let files = match Arc::ptr_eq(&state.files, &self.state.files) {
+            true => Arc::clone(&self.files),
+            false => {
+                let files = state.files.iter().map(|rows| data_file(table, &rows.file));
+                Arc::new(files.collect::<Result<Vec<_>>>()?)
+            }
+        };
+        let overlays = state.edits.iter().map(|(column, edits)| {
+            let earlier = self.overlays.get(column).and_then(|cell| cell.known(edits));
+            (*column, OverlayCell::new(edits, earlier))
+        });
+        let overlays = overlays.collect();
         Ok(Self {
             revision,
             state,
@@ -236,52 +293,160 @@ impl Resolved {
         })
     }
 
+    /// A state that was folded before, with the ids of all rows dropped by then. What `same`, the
+    /// same state in other files, has read already is taken over.
+    ///
+    /// # Errors
+    /// If a file of it cannot be one of the table.
+    pub(crate) fn folded(
+        table: &Table,
+        revision: Revision,
+        state: State,
+        dropped: RoaringTreemap,
+        same: Option<&Self>,
+    ) -> Result<Self> {
+        let mut folded = Self::empty().assemble(table, revision, state, Arc::new(dropped))?;
+        for (column, edits) in &folded.state.edits {
+            let read = same.and_then(|same| {
+                let edits = same.state.edits.get(column)?;
+                same.overlays.get(column)?.known(edits)
+            });
+            let all = same
+                .and_then(|same| same.state.edits.get(column))
+                .map(Vec::len);
+            if let Some((_, overlay)) = read.filter(|(n, _)| Some(*n) == all) {
+                let cell = OverlayCell::new(edits, Some((edits.len(), overlay)));
+                folded.overlays.insert(*column, cell);
+            }
+        }
+        Ok(folded)
+    }
+
+    /// The ids of all rows dropped so far, after some changes to this state.
+    pub(crate) fn dropped_after(&self, changes: &Changes) -> Arc<RoaringTreemap> {
+        let restored = &changes.added & &*self.dropped;
+        if changes.dropped.is_empty() && restored.is_empty() {
+            return Arc::clone(&self.dropped);
+        }
+        Arc::new((&*self.dropped | &changes.dropped) - restored)
+    }
+
     /// The file that holds a row, whether or not the row was dropped.
     pub(crate) fn file_of(&self, row_id: u64) -> Option<usize> {
-        let after = self
-            .files
-            .partition_point(|file| file.rows().first_row_id <= row_id);
-        let at = after.checked_sub(1)?;
-        let rows = self.files.get(at)?.rows();
-        (row_id - rows.first_row_id < rows.rows).then_some(at)
+        self.state.file_of(row_id)
+    }
+
+    /// Whether a row is there.
+    pub(crate) fn contains(&self, row_id: u64) -> bool {
+        self.file_of(row_id).is_some() && !self.dropped.contains(row_id)
+    }
+
+    /// The ids of all rows, as a bitmap. Reads nothing.
+    pub(crate) fn rows(&self) -> RoaringTreemap {
+        let mut rows = RoaringTreemap::new();
+        for file in self.state.files.iter() {
+            rows.insert_range(span(&file.file));
+        }
+        rows - &*self.dropped
     }
 
     /// All edits of a column as one overlay; `None` if no cell of it was ever set.
     ///
-    /// The first call reads the column's edit files at the same time; later ones cost nothing.
+    /// The first call reads the column's edit files at the same time, or those that are newer than
+    /// what an earlier snapshot has read; later calls cost nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming a file that is missing or damaged;
+    /// those of the store.
     pub(crate) async fn overlay(&self, place: &Place, column: i32) -> Result<Option<Arc<Overlay>>> {
         let (Some(cell), Some(edits)) = (self.overlays.get(&column), self.state.edits.get(&column))
         else {
             return Ok(None);
         };
-        let load = || async {
-            let field = self
-                .state
-                .schema
-                .fields()
-                .iter()
-                .find(|field| schema::field_id(field) == Some(column));
-            let field = field.ok_or_else(|| {
-                Error::corrupt(format!(
-                    "cells are set in a column {column} that the table does not have"
-                ))
-            })?;
-            let reads: Vec<_> = edits.iter().map(|edit| read_cells(place, edit)).collect();
-            let chunks: Vec<(Vec<u64>, ArrayRef)> = stream::iter(reads)
-                .buffered(READS_MAX)
-                .try_collect()
-                .await?;
-            let fitted = chunks
-                .into_iter()
-                .map(|(ids, values)| Ok((ids, schema::fit(&values, field)?)));
-            Ok(Overlay::fold(&fitted.collect::<Result<Vec<_>>>()?)?.map(Arc::new))
-        };
-        cell.get_or_try_init(load).await.cloned()
+        let field = self.state.field(column).ok_or_else(|| {
+            Error::corrupt(format!(
+                "cells are read of a column {column} that the table does not have"
+            ))
+        })?;
+        cell.get(place, edits, field).await
     }
 }
 
+/// The overlay of one column: nothing, until it is read.
+#[derive(Default)]
+struct OverlayCell {
+    /// The last of the edits that it is made of.
+    newest: u64,
+    n_edits: usize,
+    /// What an earlier snapshot knew: the first so many edits, folded.
+    earlier: Option<(usize, Arc<Overlay>)>,
+    read: OnceCell<Option<Arc<Overlay>>>,
+}
+
+impl OverlayCell {
+    fn new(edits: &[Filed<CellsSet>], earlier: Option<(usize, Arc<Overlay>)>) -> Self {
+        Self {
+            newest: edits.last().map_or(0, |edit| edit.revision),
+            n_edits: edits.len(),
+            earlier,
+            read: OnceCell::new(),
+        }
+    }
+
+    /// What is read already of `edits`, if these begin with the edits of this cell.
+    fn known(&self, edits: &[Filed<CellsSet>]) -> Option<(usize, Arc<Overlay>)> {
+        let last = edits.get(self.n_edits.checked_sub(1)?)?;
+        if last.revision != self.newest {
+            return None;
+        }
+        match self.read.get() {
+            Some(read) => Some((self.n_edits, read.clone()?)),
+            None => self.earlier.clone(),
+        }
+    }
+
+    async fn get(
+        &self,
+        place: &Place,
+        edits: &[Filed<CellsSet>],
+        field: &Field,
+    ) -> Result<Option<Arc<Overlay>>> {
+        let load = || async {
+            let (known, earlier) = match &self.earlier {
+                Some((known, overlay)) => (*known, Some(overlay)),
+                None => (0, None),
+            };
+            let newer = edits.iter().skip(known).map(|edit| &edit.file);
+            let newer = read_edits(place, newer, field).await?;
+            match (earlier, Overlay::fold(&newer)?) {
+                (Some(earlier), None) => Ok(Some(Arc::clone(earlier))),
+                (Some(earlier), Some(newer)) => Ok(Some(Arc::new(earlier.under(&newer)?))),
+                (None, newer) => Ok(newer.map(Arc::new)),
+            }
+        };
+        self.read.get_or_try_init(load).await.cloned()
+    }
+}
+
+/// Reads edit files of one column at the same time, in the order given.
+pub(crate) async fn read_edits<'a>(
+    place: &Place,
+    edits: impl Iterator<Item = &'a CellsSet>,
+    field: &Field,
+) -> Result<Vec<(Vec<u64>, ArrayRef)>> {
+    let reads: Vec<_> = edits.map(|edit| read_cells(place, edit)).collect();
+    let chunks: Vec<(Vec<u64>, ArrayRef)> = stream::iter(reads)
+        .buffered(READS_MAX)
+        .try_collect()
+        .await?;
+    let fitted = chunks
+        .into_iter()
+        .map(|(ids, values)| Ok((ids, schema::fit(&values, field)?)));
+    fitted.collect()
+}
+
 /// The file's handle, shared by all snapshots of the table.
-fn data_file(table: &Table, rows: &crate::format::table::RowsAdded) -> Result<Arc<DataFile>> {
+fn data_file(table: &Table, rows: &RowsAdded) -> Result<Arc<DataFile>> {
     let key = format!("{}@{}", rows.file, rows.first_row_id);
     let mut files = lock(&table.inner.files);
     if let Some(file) = files.get(&key) {
@@ -316,8 +481,8 @@ pub(crate) async fn read_cells(place: &Place, cells: &CellsSet) -> Result<(Vec<u
 /// The column of an edit file that holds the new values.
 pub(crate) const VALUE: &str = "value";
 
-/// Reads the ids of the rows that one revision dropped.
-pub(crate) async fn read_dropped(place: &Place, dropped: &RowsDropped) -> Result<RoaringTreemap> {
+/// Reads the ids of rows that one revision dropped or restored.
+pub(crate) async fn read_row_ids(place: &Place, dropped: &RowIds) -> Result<RoaringTreemap> {
     let bytes = read_file(place, &dropped.file).await?;
     let rows = RoaringTreemap::deserialize_from(bytes.as_ref()).map_err(|err| {
         Error::corrupt(format!("{} is not a bitmap of row ids", dropped.file)).with_source(err)

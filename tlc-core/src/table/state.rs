@@ -1,248 +1,244 @@
 //! What a table is at a revision, folded from its log. Pure: no store, no clock.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 
 use crate::error::{Error, Result};
-use crate::format::table::{CellsSet, Entry, RowsAdded, RowsDropped};
-use crate::format::{decode, decode_schema, decode_value};
-use crate::id::Revision;
+use crate::format::table::{CellsSet, Compacted, Entry, RowIds, RowsAdded};
+use crate::format::{decode_schema, decode_value};
+use crate::schema::field_id;
 
 /// More row ids than a table ever gives: sums of them do not overflow.
 const ROW_IDS_MAX: u64 = 1 << 62;
 
-/// A log entry as it was read, with the hash that its children name it by.
-#[derive(Debug)]
-pub(crate) struct Loaded {
-    pub(crate) entry: Entry,
-    pub(crate) hash: String,
-    pub(crate) bytes: u64,
-}
-
-impl Loaded {
-    /// Reads entry `revision` of `table`.
-    ///
-    /// # Errors
-    /// Naming the entry: [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if it is none,
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if it is of a newer format.
-    pub(crate) fn read(table: &str, revision: Revision, bytes: &[u8]) -> Result<Self> {
-        let what = format!("revision {revision} of table {table}");
-        let entry: Entry = decode(&what, bytes)?;
-        if entry.revision != revision.0 {
-            return Err(Error::corrupt(format!(
-                "{what} says it is revision {}",
-                entry.revision
-            )));
-        }
-        Ok(Self {
-            entry,
-            hash: blake3::hash(bytes).to_hex().to_string(),
-            bytes: bytes.len() as u64,
-        })
-    }
-}
-
 /// The rows, columns and edits of a table at one revision, by reference to the files that hold them.
+/// Lists that grow with the table are shared between the states that have them in common.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
     pub(crate) schema: SchemaRef,
     /// What rows hold in columns that their file does not have, by column id.
-    pub(crate) defaults: BTreeMap<i32, ArrayRef>,
+    pub(crate) defaults: Arc<BTreeMap<i32, ArrayRef>>,
     /// By first row id, ascending; ranges do not meet.
-    pub(crate) files: Vec<RowsAdded>,
-    pub(crate) dropped: Vec<RowsDropped>,
+    pub(crate) files: Arc<Vec<Filed<RowsAdded>>>,
+    /// What was dropped and restored, oldest first.
+    pub(crate) dropped: Vec<Filed<Dropping>>,
+    /// Dropped rows whose values a compaction did not keep.
+    pub(crate) left_behind: Option<RowIds>,
     /// Edits by column id, oldest first.
-    pub(crate) edits: BTreeMap<i32, Vec<CellsSet>>,
+    pub(crate) edits: BTreeMap<i32, Vec<Filed<CellsSet>>>,
     pub(crate) next_row_id: u64,
+    pub(crate) next_column_id: i32,
+    /// Columns that a compaction did not keep: those with an id below this that it did not have.
+    pub(crate) columns_left: Vec<i32>,
+}
+
+/// A file, and the revision that named it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Filed<T> {
+    pub(crate) revision: u64,
+    pub(crate) file: T,
+}
+
+/// Rows that went, or that came back.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Dropping {
+    Dropped(RowIds),
+    Restored(RowIds),
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            schema: Arc::new(Schema::empty()),
+            defaults: Arc::default(),
+            files: Arc::default(),
+            dropped: Vec::new(),
+            left_behind: None,
+            edits: BTreeMap::new(),
+            next_row_id: 0,
+            next_column_id: 1,
+            columns_left: Vec::new(),
+        }
+    }
 }
 
 impl State {
-    /// Folds the entries that lead from the first revision to one, in order.
+    /// Takes one more entry of the line in. After an error the state is of no use.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming the revision that does not follow
-    /// from those before it.
-    pub(crate) fn fold(table: &str, history: &[Arc<Loaded>]) -> Result<Self> {
-        let mut state = Self {
-            schema: Arc::new(Schema::empty()),
-            defaults: BTreeMap::new(),
-            files: Vec::new(),
-            dropped: Vec::new(),
-            edits: BTreeMap::new(),
-            next_row_id: 0,
-        };
-        for loaded in history {
-            let revision = loaded.entry.revision;
-            let unfit = |err: Error| {
-                err.context(format!(
-                    "revision {revision} of table {table} does not follow from those before it"
-                ))
-            };
-            state.apply(&loaded.entry).map_err(unfit)?;
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if the entry does not follow from those before.
+    pub(crate) fn apply(&mut self, entry: &Entry) -> Result<()> {
+        if let Some(compacted) = &entry.compacted {
+            self.compact(entry.revision, compacted)?;
         }
-        Ok(state)
-    }
-
-    fn apply(&mut self, entry: &Entry) -> Result<()> {
-        if let Some(schema) = &entry.schema {
-            self.schema = decode_schema(schema)?;
-        }
-        for added in &entry.columns_added {
-            self.defaults
-                .insert(added.column, decode_value(&added.default)?);
-        }
+        self.apply_columns(entry)?;
         if entry.next_row_id < self.next_row_id || entry.next_row_id > ROW_IDS_MAX {
             let next = entry.next_row_id;
             return Err(Error::corrupt(format!("{next} cannot be the next row id")));
         }
-        for rows in &entry.rows_added {
-            let end = rows.first_row_id.checked_add(rows.rows);
-            if rows.first_row_id < self.next_row_id || end.is_none_or(|end| end > entry.next_row_id)
-            {
-                return Err(Error::corrupt(format!(
-                    "the rows of {} have ids that are taken",
-                    rows.file
-                )));
-            }
-            self.next_row_id = rows.first_row_id + rows.rows;
-            self.files.push(rows.clone());
-        }
         self.next_row_id = entry.next_row_id;
-        self.dropped.extend(entry.rows_dropped.clone());
+        self.add_files(entry.revision, &entry.rows_added)?;
+        let dropped = entry.rows_dropped.iter().cloned().map(Dropping::Dropped);
+        let restored = entry.rows_restored.iter().cloned().map(Dropping::Restored);
+        let filed = dropped.chain(restored).map(|file| Filed {
+            revision: entry.revision,
+            file,
+        });
+        self.dropped.extend(filed);
         for cells in &entry.cells_set {
-            self.edits
-                .entry(cells.column)
-                .or_default()
-                .push(cells.clone());
+            self.edits.entry(cells.column).or_default().push(Filed {
+                revision: entry.revision,
+                file: cells.clone(),
+            });
         }
         Ok(())
     }
+
+    fn apply_columns(&mut self, entry: &Entry) -> Result<()> {
+        if let Some(schema) = &entry.schema {
+            self.schema = decode_schema(schema)?;
+        }
+        if !entry.columns_added.is_empty() {
+            let defaults = Arc::make_mut(&mut self.defaults);
+            for added in &entry.columns_added {
+                defaults.insert(added.column, decode_value(&added.default)?);
+            }
+        }
+        let largest = self
+            .schema
+            .fields()
+            .iter()
+            .filter_map(|field| field_id(field))
+            .max();
+        let needed = largest
+            .unwrap_or(0)
+            .saturating_add(1)
+            .max(self.next_column_id);
+        self.next_column_id = entry.next_column_id.unwrap_or(needed);
+        if self.next_column_id < needed {
+            let next = self.next_column_id;
+            return Err(Error::corrupt(format!(
+                "{next} cannot be the next column id"
+            )));
+        }
+        Ok(())
+    }
+
+    fn add_files(&mut self, revision: u64, added: &[RowsAdded]) -> Result<()> {
+        for rows in added {
+            let taken =
+                || Error::corrupt(format!("the rows of {} have ids that are taken", rows.file));
+            let end = rows.first_row_id.checked_add(rows.rows).ok_or_else(taken)?;
+            let at = self
+                .files
+                .partition_point(|other| other.file.first_row_id < rows.first_row_id);
+            let before = at.checked_sub(1).and_then(|at| self.files.get(at));
+            let meets = before.is_some_and(|other| span(&other.file).end > rows.first_row_id)
+                || self
+                    .files
+                    .get(at)
+                    .is_some_and(|other| other.file.first_row_id < end);
+            if meets || end > self.next_row_id {
+                return Err(taken());
+            }
+            let file = rows.clone();
+            Arc::make_mut(&mut self.files).insert(at, Filed { revision, file });
+        }
+        Ok(())
+    }
+
+    /// Puts new files in the place of all up to a revision; what came later stays upon them.
+    fn compact(&mut self, revision: u64, compacted: &Compacted) -> Result<()> {
+        let upto = compacted.revision;
+        Arc::make_mut(&mut self.files).retain(|file| file.revision > upto);
+        self.dropped.retain(|dropped| dropped.revision > upto);
+        for edits in self.edits.values_mut() {
+            edits.retain(|edit| edit.revision > upto);
+        }
+        self.edits.retain(|_, edits| !edits.is_empty());
+        let kept: Vec<i32> = self
+            .schema
+            .fields()
+            .iter()
+            .filter_map(|field| field_id(field))
+            .collect();
+        self.columns_left = (1..self.next_column_id)
+            .filter(|id| !kept.contains(id))
+            .collect();
+        self.add_files(revision, &compacted.rows)?;
+        self.left_behind.clone_from(&compacted.left_behind);
+        let left = compacted.left_behind.iter().cloned();
+        let left = left.map(|rows| Filed {
+            revision: upto,
+            file: Dropping::Dropped(rows),
+        });
+        self.dropped.splice(0..0, left);
+        Ok(())
+    }
+
+    /// The column of that id.
+    pub(crate) fn field(&self, column: i32) -> Option<&FieldRef> {
+        let mut fields = self.schema.fields().iter();
+        fields.find(|field| field_id(field) == Some(column))
+    }
+
+    /// The file that holds a row, whether or not the row was dropped.
+    pub(crate) fn file_of(&self, row_id: u64) -> Option<usize> {
+        let after = self
+            .files
+            .partition_point(|file| file.file.first_row_id <= row_id);
+        let at = after.checked_sub(1)?;
+        span(&self.files.get(at)?.file)
+            .contains(&row_id)
+            .then_some(at)
+    }
 }
 
-/// The entries from the first to `revision`, following parents, each checked against the hash that
-/// its child names it by.
-///
-/// # Errors
-/// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is no such revision;
-/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if a parent is not the one that was meant.
-pub(crate) fn history(
-    table: &str,
-    entries: &[Arc<Loaded>],
-    revision: Revision,
-) -> Result<Vec<Arc<Loaded>>> {
-    let at = |revision: u64| {
-        usize::try_from(revision)
-            .ok()
-            .and_then(|index| entries.get(index))
-    };
-    let Some(mut last) = at(revision.0) else {
-        let head = entries.len().saturating_sub(1);
-        return Err(Error::not_found(format!(
-            "table {table} has no revision {revision}; its newest is {head}"
-        )));
-    };
-    let mut chain = vec![Arc::clone(last)];
-    while let Some(parent) = last.entry.parents.first() {
-        let own = last.entry.revision;
-        let wrong = || {
-            Error::corrupt(format!(
-                "revision {own} of table {table} names a parent {} that is not the one in the log",
-                parent.revision
-            ))
-        };
-        let found =
-            at(parent.revision).filter(|found| parent.revision < own && found.hash == parent.hash);
-        last = found.ok_or_else(wrong)?;
-        chain.push(Arc::clone(last));
-    }
-    if last.entry.revision != Revision::FIRST.0 {
-        let own = last.entry.revision;
-        return Err(Error::corrupt(format!(
-            "revision {own} of table {table} names no parent"
-        )));
-    }
-    chain.reverse();
-    Ok(chain)
+/// The ids of a file's rows.
+pub(crate) fn span(rows: &RowsAdded) -> Range<u64> {
+    rows.first_row_id..rows.first_row_id.saturating_add(rows.rows)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
-    use crate::format::encode;
-    use crate::format::table::ParentRef;
+    use crate::format::encode_schema;
+    use crate::schema;
 
-    fn log(n: u64) -> Vec<Arc<Loaded>> {
-        let mut entries: Vec<Arc<Loaded>> = Vec::new();
-        for revision in 0..n {
-            let parents = entries.last().map(|last| ParentRef {
-                revision: revision - 1,
-                hash: last.hash.clone(),
-            });
-            let entry = Entry {
-                format: 1,
-                revision,
-                parents: parents.into_iter().collect(),
-                ..Entry::default()
-            };
-            entries.push(Arc::new(
-                Loaded::read("t", Revision(revision), &encode(&entry).unwrap()).unwrap(),
-            ));
+    fn rows(first_row_id: u64, rows: u64) -> RowsAdded {
+        RowsAdded {
+            file: format!("f{first_row_id}"),
+            first_row_id,
+            rows,
+            bytes: 1,
+            in_place: None,
         }
-        entries
     }
 
-    #[test]
-    fn a_history_runs_from_the_first_to_the_one_asked_for() {
-        let numbers = |revision| {
-            let chain = history("t", &log(5), Revision(revision)).unwrap();
-            chain
-                .iter()
-                .map(|loaded| loaded.entry.revision)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(numbers(0), [0]);
-        assert_eq!(numbers(3), [0, 1, 2, 3]);
-        assert_eq!(
-            history("t", &log(5), Revision(5)).unwrap_err().kind(),
-            ErrorKind::NotFound
-        );
+    fn adding(revision: u64, added: RowsAdded, next_row_id: u64) -> Entry {
+        Entry {
+            revision,
+            rows_added: vec![added],
+            next_row_id,
+            ..Entry::default()
+        }
     }
 
-    #[test]
-    fn an_entry_that_was_changed_after_the_fact_is_found_out() {
-        let mut entries = log(3);
-        let forged = Entry {
-            message: "forged".into(),
-            ..entries[1].entry.clone()
-        };
-        entries[1] = Arc::new(Loaded::read("t", Revision(1), &encode(&forged).unwrap()).unwrap());
-        let err = history("t", &entries, Revision(2)).unwrap_err();
-        assert_eq!(err.kind(), ErrorKind::Corrupt);
-        assert!(err.to_string().contains("revision 2 of table t"), "{err}");
-    }
-
-    #[test]
-    fn a_history_that_begins_in_the_middle_is_corrupt() {
-        let mut entries = log(3);
-        let orphan = Entry {
-            parents: Vec::new(),
-            ..entries[2].entry.clone()
-        };
-        let bytes = encode(&orphan).unwrap();
-        entries[2] = Arc::new(Loaded::read("t", Revision(2), &bytes).unwrap());
-        let err = history("t", &entries, Revision(2)).unwrap_err();
-        assert_eq!(err.kind(), ErrorKind::Corrupt);
+    fn files(state: &State) -> Vec<Range<u64>> {
+        state.files.iter().map(|file| span(&file.file)).collect()
     }
 
     #[test]
     fn row_ids_that_go_back_or_run_out_are_corrupt() {
         for (next_row_id, ok) in [(5, true), (9, true), (4, false), (u64::MAX, false)] {
-            let mut state = State::fold("t", &[]).unwrap();
-            state.next_row_id = 5;
+            let mut state = State {
+                next_row_id: 5,
+                ..State::default()
+            };
             let entry = Entry {
                 next_row_id,
                 ..Entry::default()
@@ -252,47 +248,93 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_under_another_number_is_corrupt() {
-        let entry = encode(&Entry {
-            format: 1,
-            revision: 4,
-            ..Entry::default()
-        })
-        .unwrap();
-        assert_eq!(
-            Loaded::read("t", Revision(3), &entry).unwrap_err().kind(),
-            ErrorKind::Corrupt
-        );
-    }
-
-    #[test]
     fn rows_with_ids_that_are_taken_are_corrupt() {
-        let rows = |first_row_id, rows| RowsAdded {
-            file: "f".into(),
-            first_row_id,
-            rows,
-            bytes: 1,
-            in_place: None,
-        };
         for (second, ok) in [
             (rows(5, 2), true),
             (rows(4, 2), false),
+            (rows(6, 2), false),
             (rows(u64::MAX, 2), false),
         ] {
-            let mut state = State::fold("t", &[]).unwrap();
-            state
-                .apply(&Entry {
-                    rows_added: vec![rows(0, 5)],
-                    next_row_id: 5,
-                    ..Entry::default()
-                })
-                .unwrap();
-            let entry = Entry {
-                rows_added: vec![second],
-                next_row_id: 7,
-                ..Entry::default()
-            };
-            assert_eq!(state.apply(&entry).is_ok(), ok);
+            let mut state = State::default();
+            state.apply(&adding(0, rows(0, 5), 5)).unwrap();
+            assert_eq!(state.apply(&adding(1, second, 7)).is_ok(), ok);
         }
+    }
+
+    #[test]
+    fn rows_of_another_branch_lie_where_their_ids_belong() {
+        let mut state = State::default();
+        state.apply(&adding(0, rows(0, 5), 5)).unwrap();
+        state.apply(&adding(2, rows(7, 3), 10)).unwrap();
+        state.apply(&adding(3, rows(5, 2), 10)).unwrap();
+        assert_eq!(files(&state), [0..5, 5..7, 7..10]);
+        assert_eq!(state.file_of(6), Some(1));
+        assert_eq!(state.file_of(10), None);
+    }
+
+    #[test]
+    fn column_ids_are_not_given_twice() {
+        let schema =
+            schema::for_table(&Schema::new(vec![schema::weight("a"), schema::weight("b")]))
+                .unwrap();
+        let entry = |next_column_id| Entry {
+            schema: Some(encode_schema(&schema).unwrap()),
+            next_column_id,
+            ..Entry::default()
+        };
+        for (next, ok) in [
+            (None, true),
+            (Some(3), true),
+            (Some(9), true),
+            (Some(2), false),
+        ] {
+            let mut state = State::default();
+            assert_eq!(state.apply(&entry(next)).is_ok(), ok, "{next:?}");
+        }
+    }
+
+    #[test]
+    fn a_compaction_replaces_what_was_there_by_then_and_nothing_later() {
+        let edit = |revision| Entry {
+            revision,
+            cells_set: vec![CellsSet {
+                column: 1,
+                file: format!("e{revision}"),
+                cells: 1,
+                bytes: 1,
+            }],
+            next_row_id: 9,
+            ..Entry::default()
+        };
+        let mut state = State::default();
+        state.apply(&adding(0, rows(0, 4), 9)).unwrap();
+        state.apply(&edit(1)).unwrap();
+        state.apply(&edit(2)).unwrap();
+        state.apply(&adding(3, rows(4, 2), 9)).unwrap();
+        let compaction = Entry {
+            revision: 4,
+            compacted: Some(Compacted {
+                revision: 1,
+                rows: vec![RowsAdded {
+                    file: "new".into(),
+                    ..rows(0, 4)
+                }],
+                left_behind: None,
+            }),
+            next_row_id: 9,
+            ..Entry::default()
+        };
+        state.apply(&compaction).unwrap();
+        let names: Vec<_> = state
+            .files
+            .iter()
+            .map(|file| file.file.file.as_str())
+            .collect();
+        assert_eq!(names, ["new", "f4"]);
+        let edits: Vec<_> = state.edits[&1]
+            .iter()
+            .map(|edit| edit.file.file.as_str())
+            .collect();
+        assert_eq!(edits, ["e2"]);
     }
 }

@@ -1,10 +1,8 @@
 //! Golden files: what a released version of the format wrote is read for ever.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use serde_json::Value;
 use tlc_core::{Project, ScanOptions, block_on};
 
 use crate::support::{rows, text};
@@ -76,63 +74,5 @@ fn runs_of_version_1_are_read() {
     assert_eq!(
         (files.len(), files[0].epoch, files[0].stream.as_str()),
         (1, 1, "train")
-    );
-}
-
-/// The names of all fields of a JSON value, with the way to them.
-fn fields(path: &str, value: &Value, found: &mut BTreeSet<String>) {
-    match value {
-        Value::Object(object) => {
-            for (name, value) in object {
-                let path = format!("{path}.{name}");
-                fields(&path, value, found);
-                found.insert(path);
-            }
-        }
-        Value::Array(values) => values.iter().for_each(|value| fields(path, value, found)),
-        _ => {}
-    }
-}
-
-fn entry_fields(root: &Path) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for log in ["zoo/tables/train/log", "zoo/runs/lenet/log"] {
-        for entry in fs::read_dir(root.join(log)).unwrap() {
-            let value: Value =
-                serde_json::from_slice(&fs::read(entry.unwrap().path()).unwrap()).unwrap();
-            fields(log, &value, &mut found);
-        }
-    }
-    found
-}
-
-#[test]
-fn entries_written_today_have_the_fields_of_version_1() {
-    let (folder, project) = golden("v1");
-    let table = block_on(project.table("train")).unwrap();
-    let before = entry_fields(folder.path());
-    let mut patch = block_on(table.head()).unwrap().patch();
-    patch.set(0, "note", "new").unwrap();
-    patch.drop_rows(&[3]);
-    patch
-        .add_column(tlc_core::schema::weight("more"), 1.0)
-        .unwrap();
-    block_on(table.commit(&patch, "written today")).unwrap();
-    let text = fs::read(
-        folder
-            .path()
-            .join("zoo/tables/train/log/00000000000000000002.json"),
-    )
-    .unwrap();
-    let mut now = BTreeSet::new();
-    fields(
-        "zoo/tables/train/log",
-        &serde_json::from_slice(&text).unwrap(),
-        &mut now,
-    );
-    let new: Vec<_> = now.difference(&before).collect();
-    assert!(
-        new.is_empty(),
-        "a field that version 1 does not have needs a new version: {new:?}"
     );
 }

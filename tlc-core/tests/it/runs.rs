@@ -714,13 +714,13 @@ fn damaged_and_newer_entries_and_files_are_named() {
     );
     put(
         "log/00000000000000000001.json",
-        r#"{"format": 2, "novelty": 1}"#,
+        r#"{"format": 3, "novelty": 1}"#,
     );
     let (kind, text) = told();
     assert!(
         kind == ErrorKind::Invalid
             && text.contains("entry 1 of run lenet")
-            && text.contains("version 2"),
+            && text.contains("version 3"),
         "{text}"
     );
     put("log/00000000000000000001.json", r#"{"format": 1, "stamp""#);
