@@ -7,6 +7,7 @@
 pub(crate) mod merge;
 pub(crate) mod overlay;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use roaring::RoaringTreemap;
 
+use crate::alias::{Aliases, holds_paths};
 use crate::error::{Error, Result};
 use crate::id::{ColumnName, ROWID, Revision};
 use crate::schema;
@@ -243,6 +245,30 @@ impl Patch {
             dropped: self.dropped.clone(),
             columns_added: columns_added.collect::<Result<_>>()?,
         })
+    }
+
+    /// The same patch with its paths as they are stored; appended rows are left to their writer.
+    ///
+    /// # Errors
+    /// As [`Aliases::shorten_array`].
+    pub(crate) fn shortened(&self, aliases: &Aliases) -> Result<Cow<'_, Self>> {
+        let touches_paths =
+            |column: &ColumnName| self.field(column.as_str()).is_ok_and(holds_paths);
+        let added = self.added.iter().any(|(field, _)| holds_paths(field));
+        if aliases.is_empty() || !(added || self.cells.keys().any(touches_paths)) {
+            return Ok(Cow::Borrowed(self));
+        }
+        let mut patch = self.clone();
+        for (column, chunks) in &mut patch.cells {
+            let field = self.field(column.as_str())?;
+            for (_, values) in chunks {
+                *values = aliases.shorten_array(values, field)?;
+            }
+        }
+        for (field, default) in &mut patch.added {
+            *default = aliases.shorten_array(default, field)?;
+        }
+        Ok(Cow::Owned(patch))
     }
 
     /// The rows to append, each with the columns of the base.

@@ -16,6 +16,7 @@ mod segment;
 mod shared;
 mod writer;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,12 +37,14 @@ pub use self::segment::{sample_schema, scalar_schema};
 pub use self::shared::LOG_WAIT_MAX;
 use self::shared::{Ask, Shared};
 pub use self::writer::{FLUSH_EVERY_MAX, FLUSH_EVERY_MIN, HEARTBEAT_EVERY};
+use crate::alias::Aliases;
 use crate::collect::Collector;
 use crate::env::Env;
 use crate::error::Result;
 use crate::format::encode_schema;
 use crate::format::run::{Event, Outcome};
 use crate::id::{Revision, RunName, StreamName, TableName};
+use crate::runtime::block_on;
 use crate::store::Place;
 use crate::table::Snapshot;
 
@@ -60,6 +63,7 @@ const DROP_WAIT_MAX: Duration = Duration::from_secs(10);
 pub struct Run {
     name: RunName,
     env: Env,
+    aliases: Aliases,
     shared: Arc<Shared>,
     inputs: Mutex<BTreeSet<(TableName, Revision)>>,
     streams: Mutex<Streams>,
@@ -76,21 +80,21 @@ impl Run {
     /// name; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the name cannot name a run; to
     /// join, [`ErrorKind::NotFound`](crate::ErrorKind::NotFound); those of the store.
     pub(crate) fn start(project: &Place, options: RunOptions) -> Result<Self> {
+        let aliases = block_on(project.aliases())?;
         let shared = Arc::new(Shared::new());
         let (mut begun, writer) = open::spawn(project.clone(), options, Arc::clone(&shared))?;
         let params = std::mem::take(&mut begun.params);
         let run = Self {
             name: begun.name,
             env: project.env.clone(),
+            aliases,
             shared,
             inputs: Mutex::default(),
             streams: Mutex::new(begun.streams),
             means: Mutex::default(),
             writer: Some(writer),
         };
-        if !params.is_empty() {
-            run.shared.log_event(Event::Params { values: params });
-        }
+        run.log_params(params);
         Ok(run)
     }
 
@@ -102,15 +106,24 @@ impl Run {
 
     /// Records parameters: any struct or map, flattened to dotted names and text such as
     /// `optimizer.lr`. May be called again; a later value of a name takes the place of an earlier one.
+    /// A value that is a path below an alias is stored with its token.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the values have no names.
     pub fn params<T: Serialize + ?Sized>(&self, params: &T) -> Result<()> {
-        let values = params::flatten(params)?;
+        self.log_params(params::flatten(params)?);
+        Ok(())
+    }
+
+    fn log_params(&self, mut values: BTreeMap<String, String>) {
+        for value in values.values_mut() {
+            if let Cow::Owned(stored) = self.aliases.shorten(value) {
+                *value = stored;
+            }
+        }
         if !values.is_empty() {
             self.shared.log_event(Event::Params { values });
         }
-        Ok(())
     }
 
     /// Records that the run reads a table at a revision. Once is enough; more often changes nothing.

@@ -136,6 +136,7 @@ impl Table {
                 snapshot: base,
             });
         }
+        let patch = &*patch.shortened(&base.resolved().aliases)?;
         let changes = patch.changes()?;
         check_rows(&base, &changes)?;
         let written = Written::write(self.place(), patch, &changes).await?;
@@ -192,7 +193,13 @@ impl Table {
         let history = history(self.name().as_str(), entries, record.revision)?;
         let state = State::fold(self.name().as_str(), &history)?;
         let dropped = &before.resolved().dropped | &changes.dropped;
-        let resolved = Arc::new(Resolved::assemble(self, record.revision, state, dropped)?);
+        let resolved = Arc::new(Resolved::assemble(
+            self,
+            record.revision,
+            state,
+            dropped,
+            before.resolved().aliases.clone(),
+        )?);
         *lock(&self.inner.latest) = Some(Arc::clone(&resolved));
         Ok(Committed {
             revision: record.revision,
@@ -236,6 +243,8 @@ impl Table {
             };
             let (ids, values) = read_cells(self.place(), set).await?;
             let values = crate::schema::fit(&values, field)?;
+            // Perhaps written before there was the alias, and compared with what is written now.
+            let values = snapshot.resolved().aliases.shorten_array(&values, field)?;
             if let Some(overlay) = Overlay::fold(&[(ids, values)])? {
                 changes.cells.insert(field.name().parse()?, overlay);
             }

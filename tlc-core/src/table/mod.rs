@@ -8,6 +8,7 @@ mod commit;
 mod create;
 mod diff;
 mod file;
+mod paths;
 mod scan;
 mod snapshot;
 mod state;

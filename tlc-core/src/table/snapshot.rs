@@ -14,9 +14,10 @@ use super::file::{DataFile, below};
 use super::scan::{Scan, ScanOptions};
 use super::state::{Loaded, State};
 use super::{Table, lock};
+use crate::alias::Aliases;
 use crate::blob;
 use crate::error::{Error, Result};
-use crate::format::table::{CellsSet, RowsDropped};
+use crate::format::table::{CellsSet, RowsAdded, RowsDropped};
 use crate::id::{ROWID, Revision};
 use crate::patch::Patch;
 use crate::patch::overlay::Overlay;
@@ -39,6 +40,7 @@ pub(crate) struct Resolved {
     pub(crate) state: State,
     pub(crate) dropped: RoaringTreemap,
     pub(crate) files: Vec<Arc<DataFile>>,
+    pub(crate) aliases: Aliases,
     /// By column id; read when the column first is.
     overlays: BTreeMap<i32, OnceCell<Option<Arc<Overlay>>>>,
 }
@@ -207,7 +209,8 @@ impl Resolved {
         for rows in &state.dropped {
             dropped |= read_dropped(table.place(), rows).await?;
         }
-        Self::assemble(table, revision, state, dropped)
+        let aliases = table.place().aliases().await?;
+        Self::assemble(table, revision, state, dropped, aliases)
     }
 
     /// Puts together what is known of `revision`. Reads nothing.
@@ -216,11 +219,12 @@ impl Resolved {
         revision: Revision,
         state: State,
         dropped: RoaringTreemap,
+        aliases: Aliases,
     ) -> Result<Self> {
         let files = state
             .files
             .iter()
-            .map(|rows| data_file(table, rows))
+            .map(|rows| data_file(table, rows, &aliases))
             .collect::<Result<Vec<_>>>()?;
         let overlays = state
             .edits
@@ -232,6 +236,7 @@ impl Resolved {
             state,
             dropped,
             files,
+            aliases,
             overlays,
         })
     }
@@ -281,13 +286,13 @@ impl Resolved {
 }
 
 /// The file's handle, shared by all snapshots of the table.
-fn data_file(table: &Table, rows: &crate::format::table::RowsAdded) -> Result<Arc<DataFile>> {
+fn data_file(table: &Table, rows: &RowsAdded, aliases: &Aliases) -> Result<Arc<DataFile>> {
     let key = format!("{}@{}", rows.file, rows.first_row_id);
     let mut files = lock(&table.inner.files);
     if let Some(file) = files.get(&key) {
         return Ok(Arc::clone(file));
     }
-    let file = Arc::new(DataFile::new(table.place(), rows)?);
+    let file = Arc::new(DataFile::new(table.place(), rows, aliases)?);
     files.insert(key, Arc::clone(&file));
     Ok(file)
 }
