@@ -44,7 +44,6 @@ use crate::error::Result;
 use crate::format::encode_schema;
 use crate::format::run::{Event, Outcome};
 use crate::id::{Revision, RunName, StreamName, TableName};
-use crate::runtime::block_on;
 use crate::store::Place;
 use crate::table::Snapshot;
 
@@ -80,14 +79,13 @@ impl Run {
     /// name; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the name cannot name a run; to
     /// join, [`ErrorKind::NotFound`](crate::ErrorKind::NotFound); those of the store.
     pub(crate) fn start(project: &Place, options: RunOptions) -> Result<Self> {
-        let aliases = block_on(project.aliases())?;
         let shared = Arc::new(Shared::new());
         let (mut begun, writer) = open::spawn(project.clone(), options, Arc::clone(&shared))?;
         let params = std::mem::take(&mut begun.params);
         let run = Self {
             name: begun.name,
             env: project.env.clone(),
-            aliases,
+            aliases: begun.aliases,
             shared,
             inputs: Mutex::default(),
             streams: Mutex::new(begun.streams),

@@ -37,7 +37,11 @@ fn head(project: &Project, table: &str) -> Snapshot {
 fn photos(paths: &[&str]) -> RecordBatch {
     let fields = vec![schema::image_url("photo"), schema::text("note")];
     let paths: ArrayRef = Arc::new(StringArray::from(paths.to_vec()));
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), vec![Arc::clone(&paths), paths]).unwrap()
+    RecordBatch::try_new(
+        Arc::new(Schema::new(fields)),
+        vec![Arc::clone(&paths), paths],
+    )
+    .unwrap()
 }
 
 fn create(project: &Project, batch: RecordBatch) -> Table {
@@ -46,7 +50,8 @@ fn create(project: &Project, batch: RecordBatch) -> Table {
 
 /// The column `photo` as this reader reads it, and as it is stored.
 fn photo(snapshot: &Snapshot) -> (String, String) {
-    let read = |options: ScanOptions| text(&block_on(snapshot.read(options.columns(["photo"]))).unwrap());
+    let read =
+        |options: ScanOptions| text(&block_on(snapshot.read(options.columns(["photo"]))).unwrap());
     (read(ScanOptions::new()), read(ScanOptions::new().stored()))
 }
 
@@ -58,7 +63,14 @@ fn both(read: &str, stored: &str) -> (String, String) {
 fn a_path_is_stored_by_its_alias_and_read_by_the_readers_own() {
     let root = TempDir::new().unwrap();
     let vm = project(root.path(), &["PHOTOS=/data/photos"]);
-    let table = create(&vm, photos(&["/data/photos/1.jpg", "/home/2.jpg", "file:///data/photos/3.jpg"]));
+    let table = create(
+        &vm,
+        photos(&[
+            "/data/photos/1.jpg",
+            "/home/2.jpg",
+            "file:///data/photos/3.jpg",
+        ]),
+    );
     let stored = "<PHOTOS>/1.jpg /home/2.jpg <PHOTOS>/3.jpg";
     let read = "/data/photos/1.jpg /home/2.jpg /data/photos/3.jpg";
     assert_eq!(photo(&block_on(table.head()).unwrap()), both(read, stored));
@@ -67,7 +79,10 @@ fn a_path_is_stored_by_its_alias_and_read_by_the_readers_own() {
     assert_eq!(photo(&laptop), both(read, stored));
     let taken = block_on(laptop.take(&[2, 0], &["photo", "note"])).unwrap();
     let note = "file:///data/photos/3.jpg";
-    assert_eq!(text(&taken), format!("s3://zoo/p/3.jpg:{note} s3://zoo/p/1.jpg:/data/photos/1.jpg"));
+    assert_eq!(
+        text(&taken),
+        format!("s3://zoo/p/3.jpg:{note} s3://zoo/p/1.jpg:/data/photos/1.jpg")
+    );
     let nobody = head(&project(root.path(), &[]), "train");
     assert_eq!(photo(&nobody), both(stored, stored));
 }
@@ -80,7 +95,9 @@ fn cells_appended_rows_and_new_columns_are_stored_by_their_aliases() {
     let mut patch = block_on(table.head()).unwrap().patch();
     patch.set(1, "photo", "/data/new/2").unwrap();
     patch.append(&photos(&["/data/3"])).unwrap();
-    patch.add_column(schema::image_url("mask"), "/data/blank").unwrap();
+    patch
+        .add_column(schema::image_url("mask"), "/data/blank")
+        .unwrap();
     patch.set(0, "mask", "/data/mask").unwrap();
     let committed = block_on(table.commit(&patch, "more")).unwrap();
     let laptop = head(&project(root.path(), &["DISK=/mnt"]), "train");
@@ -100,14 +117,24 @@ fn cells_appended_rows_and_new_columns_are_stored_by_their_aliases() {
     );
     let diff = block_on(laptop.table().diff(0, 1)).unwrap();
     let cell = |values: &ArrayRef| values.as_string::<i32>().value(0).to_owned();
-    let photo = diff.cells.iter().find(|cells| cells.column.as_str() == "photo").unwrap();
-    assert_eq!((cell(&photo.old), cell(&photo.new)), both("/mnt/2", "/mnt/new/2"));
+    let photo = diff
+        .cells
+        .iter()
+        .find(|cells| cells.column.as_str() == "photo")
+        .unwrap();
+    assert_eq!(
+        (cell(&photo.old), cell(&photo.new)),
+        both("/mnt/2", "/mnt/new/2")
+    );
 }
 
 #[test]
 fn paths_in_lists_and_structs_travel_too() {
     let root = TempDir::new().unwrap();
-    let fields = vec![schema::image_url("file"), Field::new("n", DataType::Float32, true)];
+    let fields = vec![
+        schema::image_url("file"),
+        Field::new("n", DataType::Float32, true),
+    ];
     let parts: Vec<ArrayRef> = vec![
         Arc::new(StringArray::from(vec![Some("/data/1"), None])),
         Arc::new(Float32Array::from(vec![0.5, 1.0])),
@@ -117,10 +144,21 @@ fn paths_in_lists_and_structs_travel_too() {
     let schema = Arc::new(Schema::new(vec![field]));
     let batch = RecordBatch::try_new(schema, vec![Arc::new(frame)]).unwrap();
     let table = create(&project(root.path(), &["DISK=/data"]), batch);
-    let stored = block_on(block_on(table.head()).unwrap().read(ScanOptions::new().stored())).unwrap();
-    assert_eq!(text(&stored), "0:{file: <DISK>/1, n: 0.5} 1:{file: -, n: 1.0}");
+    let stored = block_on(
+        block_on(table.head())
+            .unwrap()
+            .read(ScanOptions::new().stored()),
+    )
+    .unwrap();
+    assert_eq!(
+        text(&stored),
+        "0:{file: <DISK>/1, n: 0.5} 1:{file: -, n: 1.0}"
+    );
     let laptop = head(&project(root.path(), &["DISK=/mnt"]), "train");
-    assert_eq!(rows(&laptop), "0:{file: /mnt/1, n: 0.5} 1:{file: -, n: 1.0}");
+    assert_eq!(
+        rows(&laptop),
+        "0:{file: /mnt/1, n: 0.5} 1:{file: -, n: 1.0}"
+    );
 }
 
 #[test]
@@ -139,9 +177,16 @@ fn the_same_place_set_by_two_machines_is_no_conflict() {
     block_on(nobody.commit(&patch(&nobody, "/data/2"), "first")).unwrap();
     block_on(vm.commit(&ours, "second")).unwrap();
     let err = block_on(laptop.commit(&theirs, "third")).unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::Conflict, "/data/2 is another place on the laptop");
+    assert_eq!(
+        err.kind(),
+        ErrorKind::Conflict,
+        "/data/2 is another place on the laptop"
+    );
     let other = patch(&vm, "/data/3");
-    assert_eq!(block_on(vm.commit(&other, "x")).unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(
+        block_on(vm.commit(&other, "x")).unwrap_err().kind(),
+        ErrorKind::Conflict
+    );
 }
 
 #[test]
@@ -151,7 +196,10 @@ fn the_projects_own_aliases_hold_unless_somebody_has_others() {
     assert_eq!(block_on(plain.aliases_file()).unwrap(), None);
     let yaml = "# ours\nDISK: /data\nPHOTOS: <DISK>/photos\n";
     block_on(plain.write_aliases_file(yaml)).unwrap();
-    assert_eq!(block_on(plain.aliases_file()).unwrap().as_deref(), Some(yaml));
+    assert_eq!(
+        block_on(plain.aliases_file()).unwrap().as_deref(),
+        Some(yaml)
+    );
     let written = fs::read_to_string(root.path().join("zoo/aliases.yaml")).unwrap();
     assert_eq!(written, yaml);
     let plain = project(root.path(), &[]);
@@ -163,7 +211,10 @@ fn the_projects_own_aliases_hold_unless_somebody_has_others() {
     let root_of_two = plain.root();
     let other = root_of_two.project("farm").unwrap();
     block_on(other.write_aliases_file("DISK: /farm")).unwrap();
-    assert_eq!(block_on(other.aliases()).unwrap(), Aliases::new().with("DISK", "/farm").unwrap());
+    assert_eq!(
+        block_on(other.aliases()).unwrap(),
+        Aliases::new().with("DISK", "/farm").unwrap()
+    );
 }
 
 #[test]
@@ -181,7 +232,10 @@ fn a_file_of_aliases_that_is_none_is_named() {
         let err = block_on(plain.write_aliases_file(yaml)).unwrap_err();
         assert_eq!(err.kind(), ErrorKind::Invalid);
         let message = format!("{err:#}");
-        assert!(message.contains("zoo/aliases.yaml") && message.contains(expected), "{message}");
+        assert!(
+            message.contains("zoo/aliases.yaml") && message.contains(expected),
+            "{message}"
+        );
         assert!(!message.contains("hush"), "{message}");
     }
     assert_eq!(block_on(plain.aliases_file()).unwrap(), None);
@@ -210,18 +264,29 @@ fn a_file_in_place_is_found_where_its_alias_is() {
     for table in ["train", "token"] {
         let snapshot = head(&laptop, table);
         assert_eq!(rows(&snapshot), "0:0:1.0 1:1:1.0");
-        assert_eq!(block_on(snapshot.take(&[1], &["animal"])).unwrap().num_rows(), 1);
+        assert_eq!(
+            block_on(snapshot.take(&[1], &["animal"]))
+                .unwrap()
+                .num_rows(),
+            1
+        );
     }
     let nobody = head(&project(root.path(), &[]), "train");
     assert_eq!((nobody.n_rows(), nobody.schema().fields().len()), (2, 2));
     let err = block_on(nobody.read(ScanOptions::new())).unwrap_err();
     assert_eq!(err.kind(), ErrorKind::NotFound);
     let message = format!("{err:#}");
-    for part in ["<BASE>/x.parquet", "alias <BASE>, which is not set", "TLC_ALIAS_BASE", "tlc alias set BASE"] {
+    for part in [
+        "<BASE>/x.parquet",
+        "alias <BASE>, which is not set",
+        "TLC_ALIAS_BASE",
+        "tlc alias set BASE",
+    ] {
         assert!(message.contains(part), "{message}");
     }
     let out = project(root.path(), &["BASE=/data"]);
-    let err = block_on(out.create_table_in_place("out", &["<BASE>/../x.parquet"], "x")).unwrap_err();
+    let err =
+        block_on(out.create_table_in_place("out", &["<BASE>/../x.parquet"], "x")).unwrap_err();
     assert_eq!(err.kind(), ErrorKind::Invalid, "{err:#}");
 }
 
@@ -229,22 +294,59 @@ fn a_file_in_place_is_found_where_its_alias_is() {
 fn paths_stored_before_there_was_an_alias_are_found() {
     let root = TempDir::new().unwrap();
     let nobody = project(root.path(), &[]);
-    create(&nobody, photos(&["/data/1", "/home/2", "/data/3", "<DISK>/4"]));
+    create(
+        &nobody,
+        photos(&["/data/1", "/home/2", "/data/3", "<DISK>/4"]),
+    );
     let vm = project(root.path(), &["DISK=/data"]);
     let snapshot = head(&vm, "train");
     let found = block_on(snapshot.unaliased_paths()).unwrap();
-    let [cells] = &found[..] else { panic!("{found:?}") };
-    assert_eq!((cells.column.as_str(), &cells.row_ids[..]), ("photo", &[0, 2][..]));
-    let texts = |values: &ArrayRef| values.as_string::<i32>().iter().flatten().collect::<Vec<_>>().join(" ");
-    assert_eq!((texts(&cells.old), texts(&cells.new)), both("/data/1 /data/3", "<DISK>/1 <DISK>/3"));
+    let [cells] = &found[..] else {
+        panic!("{found:?}")
+    };
+    assert_eq!(
+        (cells.column.as_str(), &cells.row_ids[..]),
+        ("photo", &[0, 2][..])
+    );
+    let texts = |values: &ArrayRef| {
+        values
+            .as_string::<i32>()
+            .iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    assert_eq!(
+        (texts(&cells.old), texts(&cells.new)),
+        both("/data/1 /data/3", "<DISK>/1 <DISK>/3")
+    );
     let mut patch = snapshot.patch();
-    patch.set_column("photo", &cells.row_ids, &cells.new).unwrap();
+    patch
+        .set_column("photo", &cells.row_ids, &cells.new)
+        .unwrap();
     let committed = block_on(snapshot.table().commit(&patch, "by their alias")).unwrap();
     assert_eq!(committed.cells, 2);
-    assert_eq!(photo(&committed.snapshot).1, "<DISK>/1 /home/2 <DISK>/3 <DISK>/4");
-    assert!(block_on(committed.snapshot.unaliased_paths()).unwrap().is_empty());
-    assert!(block_on(snapshot.table().diff(0, 1)).unwrap().cells.is_empty(), "nothing reads otherwise");
-    assert!(block_on(head(&nobody, "train").unaliased_paths()).unwrap().is_empty());
+    assert_eq!(
+        photo(&committed.snapshot).1,
+        "<DISK>/1 /home/2 <DISK>/3 <DISK>/4"
+    );
+    assert!(
+        block_on(committed.snapshot.unaliased_paths())
+            .unwrap()
+            .is_empty()
+    );
+    assert!(
+        block_on(snapshot.table().diff(0, 1))
+            .unwrap()
+            .cells
+            .is_empty(),
+        "nothing reads otherwise"
+    );
+    assert!(
+        block_on(head(&nobody, "train").unaliased_paths())
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[test]
@@ -252,9 +354,23 @@ fn parameters_that_are_paths_travel() {
     let root = TempDir::new().unwrap();
     let vm = project(root.path(), &["DISK=/data"]);
     let run = vm.start_run("first").unwrap();
-    run.params(&[("images", "/data/photos"), ("note", "see /data/photos"), ("lr", "0.1")].into_iter().collect::<std::collections::BTreeMap<_, _>>()).unwrap();
+    run.params(
+        &[
+            ("images", "/data/photos"),
+            ("note", "see /data/photos"),
+            ("lr", "0.1"),
+        ]
+        .into_iter()
+        .collect::<std::collections::BTreeMap<_, _>>(),
+    )
+    .unwrap();
     run.finish().unwrap();
-    let params = |aliases: &[&str]| block_on(project(root.path(), aliases).run("first")).unwrap().params["images"].clone();
+    let params = |aliases: &[&str]| {
+        block_on(project(root.path(), aliases).run("first"))
+            .unwrap()
+            .params["images"]
+            .clone()
+    };
     assert_eq!(params(&["DISK=/mnt"]), "/mnt/photos");
     assert_eq!(params(&[]), "<DISK>/photos");
     let record = block_on(vm.run("first")).unwrap();
@@ -275,7 +391,9 @@ fn pixels(loader: &Loader) -> Result<Vec<u8>> {
     for batch in loader.epoch(0) {
         let record = batch?.record;
         let images = record.column(0).as_fixed_size_list().clone();
-        found.extend((0..images.len()).map(|row| images.value(row).as_primitive::<UInt8Type>().value(0)));
+        found.extend(
+            (0..images.len()).map(|row| images.value(row).as_primitive::<UInt8Type>().value(0)),
+        );
     }
     Ok(found)
 }
@@ -289,13 +407,22 @@ fn a_loader_fetches_images_wherever_their_alias_is() {
     for (n, name) in (0..).zip(&names) {
         fs::write(a.join(name), png(n)).unwrap();
     }
-    let paths: Vec<String> = names.iter().map(|name| a.join(name).display().to_string()).collect();
+    let paths: Vec<String> = names
+        .iter()
+        .map(|name| a.join(name).display().to_string())
+        .collect();
     let vm = project(root.path(), &[&format!("PHOTOS={}", a.display())]);
-    create(&vm, photos(&paths.iter().map(String::as_str).collect::<Vec<_>>()));
+    create(
+        &vm,
+        photos(&paths.iter().map(String::as_str).collect::<Vec<_>>()),
+    );
     fs::rename(&a, &b).unwrap();
     let url = url::Url::from_file_path(&b).unwrap();
     for value in [b.display().to_string(), url.to_string()] {
-        let laptop = head(&project(root.path(), &[&format!("PHOTOS={value}")]), "train");
+        let laptop = head(
+            &project(root.path(), &[&format!("PHOTOS={value}")]),
+            "train",
+        );
         for cache in [0, u64::MAX] {
             let loader = Loader::new(&laptop).columns(["photo"]).unwrap();
             let loader = loader.batch_size(7).cache_bytes_max(cache);
@@ -311,7 +438,12 @@ fn a_loader_fetches_images_wherever_their_alias_is() {
     let nobody = head(&project(root.path(), &[]), "train");
     let err = pixels(&Loader::new(&nobody).columns(["photo"]).unwrap()).unwrap_err();
     let message = format!("{err:#}");
-    for part in ["row 0", "\"photo\"", "alias <PHOTOS>, which is not set", "TLC_ALIAS_PHOTOS"] {
+    for part in [
+        "row 0",
+        "\"photo\"",
+        "alias <PHOTOS>, which is not set",
+        "TLC_ALIAS_PHOTOS",
+    ] {
         assert!(message.contains(part), "{message}");
     }
 }
@@ -325,16 +457,32 @@ fn an_image_that_cannot_be_fetched_is_named() {
     for (name, kind, expected) in [
         ("gone.png", ErrorKind::NotFound, "gone.png"),
         ("text.png", ErrorKind::Invalid, "cannot be decoded"),
-        ("huge.png", ErrorKind::Invalid, "an image of 67108865 bytes is larger than 67108864"),
+        (
+            "huge.png",
+            ErrorKind::Invalid,
+            "an image of 67108865 bytes is larger than 67108864",
+        ),
         ("ftp://zoo/x.png", ErrorKind::Invalid, "ftp://zoo/x.png"),
     ] {
         let root = TempDir::new().unwrap();
-        let path = if name.contains("://") { name.to_owned() } else { data.path().join(name).display().to_string() };
+        let path = if name.contains("://") {
+            name.to_owned()
+        } else {
+            data.path().join(name).display().to_string()
+        };
         let project = project(root.path(), &[]);
         create(&project, photos(&[&path]));
-        let err = pixels(&Loader::new(&head(&project, "train")).columns(["photo"]).unwrap()).unwrap_err();
+        let err = pixels(
+            &Loader::new(&head(&project, "train"))
+                .columns(["photo"])
+                .unwrap(),
+        )
+        .unwrap_err();
         assert_eq!(err.kind(), kind, "{err:#}");
         let message = format!("{err:#}");
-        assert!(message.contains(expected) && message.contains("row 0"), "{message}");
+        assert!(
+            message.contains(expected) && message.contains("row 0"),
+            "{message}"
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! The verbs, one file each, and what they share: the root, the answer, the way an error leaves.
 
+mod alias;
 mod import;
 mod ls;
 mod run;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::aliases::flag;
 use crate::config::{Config, Flags};
 use crate::error::{Failure, Result, USAGE, error_json};
 use crate::output::Out;
@@ -31,6 +33,9 @@ struct Cli {
     /// The folder or URL that holds the projects: /data, s3://bucket/folder, …
     #[arg(long, global = true, value_name = "URL")]
     root: Option<String>,
+    /// An alias: what <NAME> stands for at the beginning of paths; may be given again for others
+    #[arg(long = "alias", global = true, value_name = "NAME=PATH", value_parser = flag)]
+    aliases: Vec<(String, String)>,
     /// Answer in JSON; an error too, on standard error, as {kind, message, hint}
     #[arg(long, global = true)]
     json: bool,
@@ -53,6 +58,7 @@ enum Verb {
     Import(import::Import),
     Table(table::Table),
     Run(run::Run),
+    Alias(alias::Alias),
 }
 
 impl Verb {
@@ -61,6 +67,7 @@ impl Verb {
         match self {
             Self::Import(import) => import.author(),
             Self::Table(table) => table.author(),
+            Self::Alias(alias) => alias.author(),
             Self::Ls(_) | Self::Sql(_) | Self::Run(_) => None,
         }
     }
@@ -72,6 +79,7 @@ impl Verb {
             Self::Import(verb) => verb.run(session),
             Self::Table(verb) => verb.run(session),
             Self::Run(verb) => verb.run(session),
+            Self::Alias(verb) => verb.run(session),
         }
     }
 }
@@ -103,6 +111,7 @@ fn run(cli: &Cli) -> ExitCode {
     let flags = Flags {
         root: cli.root.clone(),
         author: cli.verb.author().map(str::to_owned),
+        aliases: cli.aliases.clone(),
     };
     let done = Config::from_env_with(&flags)
         .map_err(Failure::from)
