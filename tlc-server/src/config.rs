@@ -75,6 +75,7 @@ pub struct Config {
     store_options: Vec<(String, String)>,
     aliases: Settings,
     file: PathBuf,
+    home: Option<String>,
 }
 
 impl Config {
@@ -151,6 +152,7 @@ impl Config {
             store_options,
             aliases,
             file: file.path,
+            home: variable("HOME"),
         })
     }
 
@@ -184,6 +186,15 @@ impl Config {
         (!self.file.as_os_str().is_empty()).then_some(self.file.as_path())
     }
 
+    /// The aliases that the config file would set if it had this text.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](tlc_core::ErrorKind::Invalid) naming the file and what is wrong in it.
+    pub(crate) fn aliases_in_file(&self, text: &str) -> Result<Aliases> {
+        let file = ConfigFile::parse(self.file.clone(), text, self.home.as_deref())?;
+        Ok(Settings::layered(file.aliases)?.aliases().clone())
+    }
+
     /// What a root is opened with: the author, the aliases and the options of its store.
     #[must_use]
     pub fn root_options(&self) -> RootOptions {
@@ -215,15 +226,6 @@ struct ConfigFile {
     root: Option<String>,
     author: Option<String>,
     aliases: Vec<(String, String, AliasOrigin)>,
-}
-
-/// The aliases that a config file of this text sets.
-///
-/// # Errors
-/// [`ErrorKind::Invalid`](tlc_core::ErrorKind::Invalid) naming the file and what is wrong in it.
-pub(crate) fn aliases_in(path: &Path, text: &str) -> Result<Aliases> {
-    let file = ConfigFile::parse(path.to_owned(), text, None)?;
-    Ok(Settings::layered(file.aliases)?.aliases().clone())
 }
 
 impl ConfigFile {

@@ -14,6 +14,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tlc_core::Aliases;
 
 use crate::aliases::flag;
 use crate::config::{Config, Flags};
@@ -113,8 +114,8 @@ fn run(cli: &Cli) -> ExitCode {
         author: cli.verb.author().map(str::to_owned),
         aliases: cli.aliases.clone(),
     };
-    let done = Config::from_env_with(&flags)
-        .map_err(Failure::from)
+    let done = check(&flags.aliases)
+        .and_then(|()| Ok(Config::from_env_with(&flags)?))
         .and_then(|config| {
             cli.verb.run(&Session {
                 config,
@@ -135,6 +136,15 @@ fn run(cli: &Cli) -> ExitCode {
             ExitCode::from(failure.exit_code())
         }
     }
+}
+
+/// Aliases of the command line that are none are wrong usage; from elsewhere they are just wrong.
+fn check(aliases: &[(String, String)]) -> Result<()> {
+    for (name, value) in aliases {
+        let checked = Aliases::new().with(name, value);
+        checked.map_err(|err| Failure::usage(format!("--alias: {err}")))?;
+    }
+    Ok(())
 }
 
 /// Writes to standard error. Where that is closed, there is nobody left to tell.

@@ -231,6 +231,12 @@ fn what_cannot_be_an_alias_is_refused() {
         "{}",
         usage.err
     );
+    let usage = site.tlc(&["ls", "--alias", "A=s3://key:hush@zoo"]);
+    assert!(
+        usage.code == 2 && usage.err.contains("credentials") && !usage.err.contains("hush"),
+        "{}",
+        usage.err
+    );
     fs::write(site.path(CONFIG), "aliases: {A: /a}\n").unwrap();
     let flow = site.tlc(&["alias", "set", "B", "/b"]);
     assert!(

@@ -10,6 +10,7 @@ use tlc_core::{Aliases, Error, ErrorKind, Project, ProjectName, block_on};
 use super::{elsewhere, own_text, view};
 use crate::aliases::AliasOrigin;
 use crate::command::session::Session;
+use crate::config::Config;
 use crate::error::{Failure, Result};
 use crate::view::AliasView;
 use crate::yaml;
@@ -53,7 +54,7 @@ impl Set {
         // A name or a value that cannot be one is refused before anything is opened.
         Aliases::new().with(&self.name, &value)?;
         let file = block_on(AliasFile::open(session, self.project.as_ref(), true))?;
-        let (text, aliases) = file.edited(&self.name, Some(&value))?;
+        let (text, aliases) = file.edited(&session.config, &self.name, Some(&value))?;
         let merged = session.config.aliases().aliases().over(&aliases)?;
         block_on(file.write(&text))?;
         let mut view = view(&self.name, &value, &file.origin(), &aliases);
@@ -77,7 +78,7 @@ impl Set {
 impl Unset {
     pub(super) fn run(&self, session: &Session) -> Result<()> {
         let file = block_on(AliasFile::open(session, self.project.as_ref(), false))?;
-        let before = file.aliases(&file.text)?;
+        let before = file.aliases(&session.config, &file.text)?;
         let Some((_, value)) = before.iter().find(|(name, _)| *name == self.name) else {
             let message = format!("{} sets no alias {:?}", file.origin(), self.name);
             return Err(elsewhere(
@@ -86,7 +87,7 @@ impl Unset {
                 &self.name,
             ));
         };
-        let (text, _) = file.edited(&self.name, None)?;
+        let (text, _) = file.edited(&session.config, &self.name, None)?;
         block_on(file.write(&text))?;
         let view = AliasView {
             name: self.name.clone(),
@@ -148,21 +149,26 @@ impl AliasFile {
     }
 
     /// The aliases that the file sets if it has this text.
-    fn aliases(&self, text: &str) -> Result<Aliases> {
+    fn aliases(&self, config: &Config, text: &str) -> Result<Aliases> {
         Ok(match &self.place {
             Place::Project(project) => project.parse_aliases(text)?,
-            Place::Config(path) => crate::config::aliases_in(path, text)?,
+            Place::Config(_) => config.aliases_in_file(text)?,
         })
     }
 
     /// The text with one entry changed, and the aliases it then sets.
-    fn edited(&self, name: &str, value: Option<&str>) -> Result<(String, Aliases)> {
+    fn edited(
+        &self,
+        config: &Config,
+        name: &str,
+        value: Option<&str>,
+    ) -> Result<(String, Aliases)> {
         let section = match &self.place {
             Place::Project(_) => None,
             Place::Config(_) => Some(SECTION),
         };
         // What cannot be read is said as such, and not as what cannot be edited.
-        self.aliases(&self.text)?;
+        self.aliases(config, &self.text)?;
         let text = yaml::edited(&self.text, section, name, value).ok_or_else(|| {
             let origin = self.origin();
             Failure::from(Error::invalid(format!(
@@ -170,7 +176,7 @@ impl AliasFile {
             )))
             .hint("write one alias a line, as `NAME: PATH`, or change it with an editor")
         })?;
-        let aliases = self.aliases(&text)?;
+        let aliases = self.aliases(config, &text)?;
         Ok((text, aliases))
     }
 
