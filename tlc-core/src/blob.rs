@@ -27,6 +27,7 @@ use parquet::file::metadata::{
 };
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 
+use crate::alias::Aliases;
 use crate::error::{Error, Result};
 use crate::format::VERSION;
 
@@ -128,6 +129,7 @@ pub(crate) struct Rows {
     rest: Option<RecordBatch>,
     /// Few enough to be about [`Self::SLICE_BYTES`], for rows may be wide.
     slice_rows: usize,
+    aliases: Aliases,
 }
 
 impl Rows {
@@ -139,7 +141,13 @@ impl Rows {
             reader,
             rest: None,
             slice_rows: Self::SLICE_ROWS,
+            aliases: Aliases::new(),
         }
+    }
+
+    /// The same rows, their paths stored with these aliases.
+    pub(crate) fn shortened(self, aliases: Aliases) -> Self {
+        Self { aliases, ..self }
     }
 
     pub(crate) fn schema(&self) -> SchemaRef {
@@ -151,10 +159,8 @@ impl Rows {
             if let Some(batch) = self.rest.take_if(|batch| batch.num_rows() > 0) {
                 let n_rows = batch.num_rows().min(self.slice_rows);
                 self.rest = Some(batch.slice(n_rows, batch.num_rows() - n_rows));
-                return Ok(Some(crate::schema::conform(
-                    &batch.slice(0, n_rows),
-                    schema,
-                )?));
+                let rows = crate::schema::conform(&batch.slice(0, n_rows), schema)?;
+                return Ok(Some(self.aliases.shorten_batch(&rows)?));
             }
             match self.reader.next() {
                 Some(batch) => {

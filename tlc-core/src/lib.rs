@@ -15,6 +15,7 @@
 //!
 //! The library reads no environment variable and no configuration file, and prints nothing.
 
+mod alias;
 mod blob;
 pub mod collect;
 mod env;
@@ -39,6 +40,7 @@ pub mod testing;
 pub use arrow;
 pub use object_store;
 
+pub use alias::Aliases;
 pub use collect::Collector;
 pub use env::{Env, Micros, Process};
 pub use error::{Error, ErrorKind, Result};

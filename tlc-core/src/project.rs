@@ -9,12 +9,14 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use url::Url;
 
+use crate::alias::Aliases;
 use crate::env::Env;
 use crate::error::Result;
+use crate::format::aliases;
 use crate::id::{ProjectName, Revision, RunName, TableName};
 use crate::run::{Run, RunOptions, RunRecord, Runs, SampleFile, ScalarFile};
 use crate::runtime::Background;
-use crate::store::{self, Place};
+use crate::store::{self, Place, ProjectAliases};
 use crate::table::{CommitOptions, Table};
 
 /// How many folders are looked into at the same time.
@@ -26,6 +28,7 @@ pub struct RootOptions {
     env: Option<Env>,
     options: Vec<(String, String)>,
     checkpoint_every: Option<u64>,
+    aliases: Aliases,
 }
 
 /// After how many entries of a table's log these are folded into a checkpoint.
@@ -65,6 +68,22 @@ impl RootOptions {
         self.options.push((key.into(), value.into()));
         self
     }
+
+    /// What `<NAME>` stands for at the beginning of paths, whatever a project's own file says.
+    ///
+    /// # Errors
+    /// As [`Aliases::with`].
+    pub fn alias(mut self, name: &str, path: &str) -> Result<Self> {
+        self.aliases = self.aliases.with(name, path)?;
+        Ok(self)
+    }
+
+    /// As [`Self::alias`] for several; they take the place of those given before.
+    #[must_use]
+    pub fn aliases(mut self, aliases: Aliases) -> Self {
+        self.aliases = aliases;
+        self
+    }
 }
 
 impl fmt::Debug for RootOptions {
@@ -74,6 +93,7 @@ impl fmt::Debug for RootOptions {
         f.debug_struct("RootOptions")
             .field("env", &self.env)
             .field("options", &keys)
+            .field("aliases", &self.aliases)
             .finish()
     }
 }
@@ -132,6 +152,7 @@ impl Root {
                 options: options.options.into(),
                 checkpoint_every: options.checkpoint_every.unwrap_or(CHECKPOINT_EVERY),
                 background: Background::default(),
+                aliases: Arc::new(ProjectAliases::of_root(options.aliases)),
             },
             url: Arc::new(url),
         }
@@ -181,7 +202,9 @@ impl Root {
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if a project cannot have that name.
     pub fn project(&self, name: &str) -> Result<Project> {
         let name: ProjectName = name.parse()?;
-        let place = self.place.child(name.as_str());
+        let mut place = self.place.child(name.as_str());
+        let file = place.path.clone().join(aliases::FILE);
+        place.aliases = Arc::new(self.place.aliases.of_project(file));
         Ok(Project {
             root: self.clone(),
             name,
@@ -223,6 +246,47 @@ impl Project {
     #[must_use]
     pub fn root(&self) -> &Root {
         &self.root
+    }
+
+    /// The aliases that hold for what is read and written through this value: those the root was
+    /// opened with, over those of the project's own file.
+    ///
+    /// The file is read once, by the first call that needs it; a file that changes later is heard of
+    /// by a new [`Root::project`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming the file if it is no map of aliases;
+    /// those of the store.
+    pub async fn aliases(&self) -> Result<Aliases> {
+        self.place.aliases().await
+    }
+
+    /// The text of `aliases.yaml`, in which the project keeps its own aliases; `None` without one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if it is no text; those of the store.
+    pub async fn aliases_file(&self) -> Result<Option<String>> {
+        store::read_aliases(&*self.place.store, &self.aliases_path()).await
+    }
+
+    /// Reads what [`Self::aliases_file`] gives: the project's own aliases, without the root's.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming the file, and the alias that is none.
+    pub fn parse_aliases(&self, text: &str) -> Result<Aliases> {
+        aliases::decode(self.aliases_path().as_ref(), text)
+    }
+
+    /// Writes `aliases.yaml`, in place of what it was: with the heartbeat of runs the only file that
+    /// is written twice. Of two writers the later one counts.
+    ///
+    /// # Errors
+    /// As [`Self::parse_aliases`], and then nothing is written; those of the store.
+    pub async fn write_aliases_file(&self, text: &str) -> Result<()> {
+        self.parse_aliases(text)?;
+        let path = self.aliases_path();
+        self.place.store.put(&path, text.to_owned().into()).await?;
+        Ok(())
     }
 
     /// The tables, by name. One listing, and one request for each.
@@ -351,6 +415,10 @@ impl Project {
     /// As [`Self::run`].
     pub async fn sample_files(&self, run: &RunName) -> Result<Vec<SampleFile>> {
         Runs::new(self.place.clone()).sample_files(run).await
+    }
+
+    fn aliases_path(&self) -> Path {
+        self.place.path.clone().join(aliases::FILE)
     }
 
     fn handle(&self, name: &str) -> Result<Table> {

@@ -21,10 +21,13 @@ use object_store::{
     ObjectStoreExt as _, ObjectStoreScheme, PutMode, PutMultipartOptions, PutOptions, PutPayload,
     PutResult, RenameOptions,
 };
+use tokio::sync::OnceCell;
 use url::Url;
 
+use crate::alias::Aliases;
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::aliases::{BYTES_MAX, decode};
 use crate::runtime::{Background, run_blocking};
 
 /// A folder of a store, and all that is needed to work in it. Cheap to clone.
@@ -39,6 +42,36 @@ pub(crate) struct Place {
     pub(crate) checkpoint_every: u64,
     /// Work that nobody waits for.
     pub(crate) background: Background,
+    pub(crate) aliases: Arc<ProjectAliases>,
+}
+
+/// The aliases that hold in a project: those the root was opened with, over those of the project's
+/// own file, which is read when they are first asked for.
+#[derive(Debug, Default)]
+pub(crate) struct ProjectAliases {
+    own: Aliases,
+    /// `None` above the projects.
+    file: Option<Path>,
+    merged: OnceCell<Aliases>,
+}
+
+impl ProjectAliases {
+    /// Those that a root is opened with.
+    pub(crate) fn of_root(own: Aliases) -> Self {
+        Self {
+            own,
+            ..Self::default()
+        }
+    }
+
+    /// The same, over those in `file`.
+    pub(crate) fn of_project(&self, file: Path) -> Self {
+        Self {
+            own: self.own.clone(),
+            file: Some(file),
+            merged: OnceCell::new(),
+        }
+    }
 }
 
 impl Place {
@@ -48,6 +81,24 @@ impl Place {
             path: self.path.clone().join(name),
             ..self.clone()
         }
+    }
+
+    /// The aliases that hold here. The first call reads the project's file: one request.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] naming the file if it holds no aliases; those of the store.
+    pub(crate) async fn aliases(&self) -> Result<Aliases> {
+        let aliases = &self.aliases;
+        let merged = aliases.merged.get_or_try_init(|| async {
+            let Some(file) = &aliases.file else {
+                return Ok(aliases.own.clone());
+            };
+            match read_aliases(&*self.store, file).await? {
+                Some(text) => aliases.own.over(&decode(file.as_ref(), &text)?),
+                None => Ok(aliases.own.clone()),
+            }
+        });
+        merged.await.cloned()
     }
 
     /// The names of the folders below this one, in order. One listing.
@@ -133,6 +184,21 @@ pub(crate) async fn read(store: &dyn ObjectStore, path: &Path) -> Result<Option<
         Err(object_store::Error::NotFound { .. }) => Ok(None),
         Err(err) => Err(err.into()),
     }
+}
+
+/// Reads a project's file of aliases; `None` if there is none.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] naming the file if it is no text of such a file's size; those of the store.
+pub(crate) async fn read_aliases(store: &dyn ObjectStore, file: &Path) -> Result<Option<String>> {
+    let Some(bytes) = read(store, file).await? else {
+        return Ok(None);
+    };
+    let text = String::from_utf8(bytes.into())
+        .ok()
+        .filter(|text| text.len() <= BYTES_MAX);
+    let wrong = || Error::invalid(format!("{file} is not a YAML map of aliases"));
+    text.map(Some).ok_or_else(wrong)
 }
 
 /// The local disk, with every put synced before it is seen.

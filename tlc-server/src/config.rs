@@ -8,10 +8,13 @@
 //! | root | `--root`, `TLC_ROOT`, `root:` of the config file, `$XDG_DATA_HOME/tlc`, `~/.local/share/tlc` |
 //! | author | `--author`, `author:` of the config file, `USER`, `LOGNAME`, `unknown` |
 //! | config file | `TLC_CONFIG`, `$XDG_CONFIG_HOME/tlc/config.yaml`, `~/.config/tlc/config.yaml` |
+//! | aliases | `--alias`, `TLC_ALIAS_<NAME>`, `aliases:` of the config file; below these, those of a project |
 //! | store options | variables `AWS_…` for `s3://`, `GOOGLE_…` for `gs://`, `AZURE_…` for `az://` |
 //!
-//! The config file is YAML with the keys `root` and `author`; a relative `root` is taken from the
-//! file's folder, and `~/` is the home folder. An unknown key is an error. A variable that is set to nothing counts as not set.
+//! The config file is YAML with the keys `root`, `author` and `aliases`, a map of names and paths; a
+//! relative path is taken from the file's folder, and `~/` is the home folder. An unknown key is an
+//! error. A variable that is set to nothing counts as not set. The options of all stores are given to
+//! each root, for its paths may lead to any of them; a store takes its own and no others.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,7 +24,9 @@ use serde_json::Value;
 use tlc_core::object_store::aws::AmazonS3ConfigKey;
 use tlc_core::object_store::azure::AzureConfigKey;
 use tlc_core::object_store::gcp::GoogleConfigKey;
-use tlc_core::{Error, Result, RootOptions};
+use tlc_core::{Aliases, Error, Result, RootOptions};
+
+use crate::aliases::{AliasOrigin, Settings, of_variables};
 
 /// Variables of the environment by name.
 pub type Variables = BTreeMap<String, String>;
@@ -33,6 +38,8 @@ pub struct Flags {
     pub root: Option<String>,
     /// `--author`.
     pub author: Option<String>,
+    /// `--alias`, each as name and path.
+    pub aliases: Vec<(String, String)>,
 }
 
 /// What decided where the root is.
@@ -66,6 +73,9 @@ pub struct Config {
     origin: Origin,
     author: String,
     store_options: Vec<(String, String)>,
+    aliases: Settings,
+    file: PathBuf,
+    home: Option<String>,
 }
 
 impl Config {
@@ -76,7 +86,7 @@ impl Config {
     pub fn from_env(root_flag: Option<String>) -> Result<Self> {
         Self::from_env_with(&Flags {
             root: root_flag,
-            author: None,
+            ..Flags::default()
         })
     }
 
@@ -115,12 +125,16 @@ impl Config {
                 .cloned()
         };
         let file = ConfigFile::find(&variable, read_file)?;
+        let of_flags = flags.aliases.iter().cloned();
+        let of_flags = of_flags.map(|(name, value)| (name, value, AliasOrigin::Flag));
+        let set = file.aliases.into_iter().chain(of_variables(variables));
+        let aliases = Settings::layered(set.chain(of_flags))?;
         let (root, origin) = if let Some(root) = flags.root.clone() {
             (root, Origin::Flag)
         } else if let Some(root) = variable("TLC_ROOT") {
             (root, Origin::Variable)
         } else if let Some(root) = file.root {
-            (root, Origin::File(file.path))
+            (root, Origin::File(file.path.clone()))
         } else {
             (default_root(&variable)?, Origin::Default)
         };
@@ -130,12 +144,15 @@ impl Config {
             .or(file.author)
             .or_else(|| variable("USER"))
             .or_else(|| variable("LOGNAME"));
-        let store_options = store_options(&root, variables);
+        let store_options = store_options(variables);
         Ok(Self {
             root,
             origin,
             author: author.unwrap_or_else(|| "unknown".to_owned()),
             store_options,
+            aliases,
+            file: file.path,
+            home: variable("HOME"),
         })
     }
 
@@ -157,10 +174,32 @@ impl Config {
         &self.author
     }
 
-    /// What a root is opened with: the author and the options of its store.
+    /// The aliases of this machine and this call; those of a project lie below them.
+    #[must_use]
+    pub fn aliases(&self) -> &Settings {
+        &self.aliases
+    }
+
+    /// Where the config file is, or would be; `None` where there is no home folder.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        (!self.file.as_os_str().is_empty()).then_some(self.file.as_path())
+    }
+
+    /// The aliases that the config file would set if it had this text.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](tlc_core::ErrorKind::Invalid) naming the file and what is wrong in it.
+    pub(crate) fn aliases_in_file(&self, text: &str) -> Result<Aliases> {
+        let file = ConfigFile::parse(self.file.clone(), text, self.home.as_deref())?;
+        Ok(Settings::layered(file.aliases)?.aliases().clone())
+    }
+
+    /// What a root is opened with: the author, the aliases and the options of its store.
     #[must_use]
     pub fn root_options(&self) -> RootOptions {
-        let options = RootOptions::new().author(&self.author);
+        let aliases = self.aliases.aliases().clone();
+        let options = RootOptions::new().author(&self.author).aliases(aliases);
         self.store_options
             .iter()
             .fold(options, |options, (key, value)| options.option(key, value))
@@ -174,6 +213,7 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("origin", &self.origin)
             .field("author", &self.author)
+            .field("aliases", &self.aliases)
             .field("store_options", &keys)
             .finish_non_exhaustive()
     }
@@ -185,6 +225,7 @@ struct ConfigFile {
     path: PathBuf,
     root: Option<String>,
     author: Option<String>,
+    aliases: Vec<(String, String, AliasOrigin)>,
 }
 
 impl ConfigFile {
@@ -211,7 +252,10 @@ impl ConfigFile {
                 "there is no config file {}, which TLC_CONFIG names",
                 path.display()
             ))),
-            Err(_) => Ok(Self::default()),
+            Err(_) => Ok(Self {
+                path,
+                ..Self::default()
+            }),
         }
     }
 
@@ -220,23 +264,37 @@ impl ConfigFile {
         let entries: Option<BTreeMap<String, Value>> =
             serde_saphyr::from_str(text).map_err(|err| {
                 Error::invalid(format!(
-                    "the config file {shown} is not a YAML map with the keys root and author"
+                    "the config file {shown} is not a YAML map with the keys root, author and aliases"
                 ))
                 .with_source(err.to_string())
             })?;
         let mut file = Self::default();
+        let text = |key: &str, value: Value| match value {
+            Value::String(value) => Ok(value),
+            _ => Err(Error::invalid(format!(
+                "{key:?} in the config file {shown} is not text"
+            ))),
+        };
         for (key, value) in entries.unwrap_or_default() {
-            let Value::String(value) = value else {
-                return Err(Error::invalid(format!(
-                    "{key:?} in the config file {shown} is not text"
-                )));
-            };
-            match key.as_str() {
-                "root" => file.root = Some(located(&value, &path, home)),
-                "author" => file.author = Some(value),
+            match (key.as_str(), value) {
+                ("root", value) => file.root = Some(located(&text(&key, value)?, &path, home)),
+                ("author", value) => file.author = Some(text(&key, value)?),
+                ("aliases", Value::Null) => {}
+                ("aliases", Value::Object(aliases)) => {
+                    for (name, value) in aliases {
+                        let value = located(&text(&name, value)?, &path, home);
+                        file.aliases
+                            .push((name, value, AliasOrigin::File(path.clone())));
+                    }
+                }
+                ("aliases", _) => {
+                    return Err(Error::invalid(format!(
+                        "\"aliases\" in the config file {shown} is not a map of names and paths"
+                    )));
+                }
                 _ => {
                     return Err(Error::invalid(format!(
-                        "the config file {shown} has the unknown key {key:?}; known are root and author"
+                        "the config file {shown} has the unknown key {key:?}; known are root, author and aliases"
                     )));
                 }
             }
@@ -246,9 +304,10 @@ impl ConfigFile {
     }
 }
 
-/// The root of a config file: a URL as it is, a path from the home folder or from the file's own.
+/// A path of a config file: a URL, or what begins with an alias, as it is; another path from the home
+/// folder or from the file's own.
 fn located(root: &str, file: &Path, home: Option<&str>) -> String {
-    if root.contains("://") {
+    if root.contains("://") || root.starts_with('<') {
         return root.to_owned();
     }
     if let (Some(rest), Some(home)) = (root.strip_prefix("~/"), home) {
@@ -275,21 +334,17 @@ fn folder(variable: &dyn Fn(&str) -> Option<String>, name: &str, in_home: &str) 
     own.or_else(|| variable("HOME").map(|home| Path::new(&home).join(in_home)))
 }
 
-/// The variables that the store of this root understands, by the store's own keys.
-fn store_options(root: &str, variables: &Variables) -> Vec<(String, String)> {
-    let (prefix, is_known): (&str, fn(&str) -> bool) =
-        match root.split_once("://").map_or("", |(scheme, _)| scheme) {
-            "s3" | "s3a" => ("AWS_", |key| key.parse::<AmazonS3ConfigKey>().is_ok()),
-            "gs" => ("GOOGLE_", |key| key.parse::<GoogleConfigKey>().is_ok()),
-            "az" | "adl" | "azure" | "abfs" | "abfss" => {
-                ("AZURE_", |key| key.parse::<AzureConfigKey>().is_ok())
-            }
-            _ => return Vec::new(),
-        };
-    let ours = variables
-        .iter()
-        .filter(|(name, value)| name.starts_with(prefix) && !value.is_empty());
-    ours.map(|(name, value)| (name.to_ascii_lowercase(), value.clone()))
+/// The variables that stores understand, by the stores' own keys.
+fn store_options(variables: &Variables) -> Vec<(String, String)> {
+    let is_known = |key: &str| match key.split_once('_').map_or("", |(store, _)| store) {
+        "aws" => key.parse::<AmazonS3ConfigKey>().is_ok(),
+        "google" => key.parse::<GoogleConfigKey>().is_ok(),
+        "azure" => key.parse::<AzureConfigKey>().is_ok(),
+        _ => false,
+    };
+    let set = variables.iter().filter(|(_, value)| !value.is_empty());
+    set.filter(|(name, _)| name.chars().all(|c| !c.is_ascii_lowercase()))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.clone()))
         .filter(|(key, _)| is_known(key))
         .collect()
 }
@@ -316,7 +371,7 @@ mod tests {
         }
         let flags = Flags {
             root: flag.map(str::to_owned),
-            author: None,
+            ..Flags::default()
         };
         Config::resolve(&flags, &variables, &|path| {
             files
@@ -432,16 +487,16 @@ mod tests {
         };
         check(
             "rot: /x",
-            "the config file /c.yaml has the unknown key \"rot\"; known are root and author",
+            "the config file /c.yaml has the unknown key \"rot\"; known are root, author and aliases",
         );
         check("root: 7", "\"root\" in the config file /c.yaml is not text");
         check(
             "- a",
-            "the config file /c.yaml is not a YAML map with the keys root and author",
+            "the config file /c.yaml is not a YAML map with the keys root, author and aliases",
         );
         check(
             "root: [",
-            "the config file /c.yaml is not a YAML map with the keys root and author",
+            "the config file /c.yaml is not a YAML map with the keys root, author and aliases",
         );
     }
 
@@ -455,21 +510,64 @@ mod tests {
     }
 
     #[test]
-    fn a_store_gets_its_own_variables_and_no_others() {
-        let lines = "AWS_REGION=eu\nAWS_SECRET_ACCESS_KEY=hush\nAWS_PAGER=less\nGOOGLE_SERVICE_ACCOUNT=x\nAZURE_STORAGE_ACCOUNT_NAME=y";
-        let keys = |root: &str| {
+    fn stores_get_their_own_variables_and_no_others() {
+        let lines = "AWS_REGION=eu\nAWS_SECRET_ACCESS_KEY=hush\nAWS_PAGER=less\nAWS_PROFILE=\nGOOGLE_SERVICE_ACCOUNT=x\nAZURE_STORAGE_ACCOUNT_NAME=y\nTIMEOUT=3";
+        for root in ["s3://bucket", "/data"] {
             let config = resolve(Some(root), lines).unwrap();
             assert!(!format!("{config:?}").contains("hush"));
-            config
-                .store_options
-                .iter()
-                .map(|(key, _)| key.clone())
-                .collect::<Vec<_>>()
-                .join(" ")
+            let keys = config.store_options.iter().map(|(key, _)| key.as_str());
+            assert_eq!(
+                keys.collect::<Vec<_>>().join(" "),
+                "aws_region aws_secret_access_key azure_storage_account_name google_service_account"
+            );
+        }
+    }
+
+    #[test]
+    fn aliases_are_read_from_the_file_and_the_environment() {
+        let set = |text: &str| {
+            let lines = format!(
+                "HOME=/home\nTLC_ALIAS_B=/env\nTLC_CONFIG=/etc/tlc.yaml\n/etc/tlc.yaml: {text}"
+            );
+            resolve(Some("/r"), &lines).map(|config| format!("{:?}", config.aliases().aliases()))
         };
-        assert_eq!(keys("s3://bucket"), "aws_region aws_secret_access_key");
-        assert_eq!(keys("gs://bucket"), "google_service_account");
-        assert_eq!(keys("az://container"), "azure_storage_account_name");
-        assert_eq!(keys("/data"), "");
+        assert_eq!(
+            set("aliases:;   A: data;   B: /file;   C: ~/c;   D: <A>/d;   E: s3://e").unwrap(),
+            "{\"A\": \"/etc/data\", \"B\": \"/env\", \"C\": \"/home/c\", \"D\": \"<A>/d\", \"E\": \"s3://e\"}"
+        );
+        assert_eq!(set("aliases:").unwrap(), "{\"B\": \"/env\"}");
+        for (text, expected) in [
+            (
+                "aliases: [A]",
+                "\"aliases\" in the config file /etc/tlc.yaml is not a map of names and paths",
+            ),
+            (
+                "aliases:;   A: 7",
+                "\"A\" in the config file /etc/tlc.yaml is not text",
+            ),
+            (
+                "aliases:;   a: /x",
+                "an alias from /etc/tlc.yaml cannot be used",
+            ),
+        ] {
+            assert_eq!(set(text).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn the_config_file_has_a_place_before_it_is_there() {
+        let file = |lines: &str| {
+            let config = resolve(Some("/r"), lines).unwrap();
+            config.file().map(|path| path.display().to_string())
+        };
+        assert_eq!(
+            file("HOME=/home").as_deref(),
+            Some("/home/.config/tlc/config.yaml")
+        );
+        assert_eq!(
+            file("TLC_CONFIG=/c.yaml\n/c.yaml: # empty").as_deref(),
+            Some("/c.yaml")
+        );
+        assert_eq!(file(""), None);
     }
 }

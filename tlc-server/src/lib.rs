@@ -2,6 +2,8 @@
 //!
 //! - [`config`] finds the root, the author and the credentials. It is the one place of the project
 //!   that reads the environment, and the examples use it too.
+//! - [`aliases`] says which of several aliases wins; [`yaml`] changes one line of a file that people
+//!   write.
 //! - [`command`] holds one file per verb. A verb translates: arguments to calls of `tlc-core`, and
 //!   answers to what people and programs read.
 //! - [`output`] writes rows: tables for people, JSON, CSV, Arrow and Parquet for programs.
@@ -10,10 +12,12 @@
 //! Data goes to standard output, everything else to standard error. The exit codes: 0 done, 1
 //! failed, 2 wrong usage, 3 conflict, 4 not found.
 
+pub mod aliases;
 pub mod command;
 pub mod config;
 pub mod error;
 pub mod output;
 pub mod view;
+pub mod yaml;
 
 pub use command::main;

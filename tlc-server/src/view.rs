@@ -133,6 +133,21 @@ impl From<&Field> for ColumnView {
     }
 }
 
+/// One alias of `tlc alias`.
+#[derive(Clone, Debug, Serialize)]
+pub struct AliasView {
+    /// Its name.
+    pub name: String,
+    /// What it was set to.
+    pub value: String,
+    /// What it stands for in the end; null if it begins with an alias that is not set.
+    pub path: Option<String>,
+    /// Who set it: a file, a variable, a flag.
+    pub from: String,
+    /// Why it may not do what is expected of it.
+    pub warning: Option<String>,
+}
+
 /// What `tlc table show` answers, before the first rows.
 #[derive(Clone, Debug, Serialize)]
 pub struct TableView {

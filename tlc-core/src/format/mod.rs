@@ -4,6 +4,7 @@
 //! rest of the library converts. A record of a newer version than [`VERSION`] is refused before
 //! anything else of it is read, and a record of our version with an unknown field is not ours.
 
+pub(crate) mod aliases;
 pub(crate) mod checkpoint;
 pub(crate) mod run;
 pub(crate) mod table;

@@ -4,9 +4,11 @@
 //! epoch, prepared on a thread of their own while the caller trains. Each [`Batch`] carries the ids
 //! of its rows, which is what lets metrics of single samples find their way back to the table.
 //!
-//! Rows whose weight is 0 take no part. Encoded images come out as pixels. An adapter turns the
+//! Rows whose weight is 0 take no part. Encoded images come out as pixels, and so
+//! do those that lie elsewhere, whose path or URL a cell holds. An adapter turns the
 //! Arrow batch into tensors; a program without a framework uses it as it is.
 
+mod fetch;
 mod image;
 mod order;
 mod pixels;
@@ -85,8 +87,6 @@ impl Loader {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) naming a column that the snapshot lacks.
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if it holds URLs of images, which are not
-    /// fetched.
     pub fn columns<S: AsRef<str>>(mut self, names: impl IntoIterator<Item = S>) -> Result<Self> {
         self.source = Arc::new(self.source.with_columns(names)?);
         Ok(self)

@@ -68,13 +68,38 @@ pub(super) fn cell(column: &dyn Array, row: usize) -> Result<Option<&[u8]>> {
     }
 }
 
-/// Whether the column holds encoded images, which `column()` decodes.
-pub(super) fn is_encoded(field: &Field) -> bool {
+/// Whether the column holds images that `column()` decodes: in its cells, or where those say.
+pub(super) fn is_image(field: &Field) -> bool {
+    is_encoded(field) || is_url(field)
+}
+
+fn is_encoded(field: &Field) -> bool {
     let binary = matches!(
         field.data_type(),
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView
     );
     binary && Role::of(field) == Some(Role::Image)
+}
+
+/// Whether the column holds paths or URLs of images.
+pub(super) fn is_url(field: &Field) -> bool {
+    let text = matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8);
+    text && Role::of(field) == Some(Role::Image)
+}
+
+/// The path or URL in one cell of a text column; `None` if it is null.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the column is not text.
+pub(super) fn url(column: &dyn Array, row: usize) -> Result<Option<&str>> {
+    if column.is_null(row) {
+        return Ok(None);
+    }
+    match column.data_type() {
+        DataType::Utf8 => Ok(Some(column.as_string::<i32>().value(row))),
+        DataType::LargeUtf8 => Ok(Some(column.as_string::<i64>().value(row))),
+        other => Err(Error::invalid(format!("{other} is no URL of an image"))),
+    }
 }
 
 fn append(name: &str, image: &Encoded<'_>, kept: &Kept, bytes: &mut Vec<u8>) -> Result<Shape> {
@@ -144,6 +169,12 @@ impl Kept {
         Self {
             slots: Mutex::new(slots),
         }
+    }
+
+    /// Whether the pixels of a sample are here, and stay.
+    pub(super) fn has(&self, sample: usize) -> bool {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.filled.get(sample).is_some_and(|filled| *filled)
     }
 
     /// Appends the pixels of a sample to `out`; `None` if they are not here.

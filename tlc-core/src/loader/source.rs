@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arrow::array::{ArrayRef, AsArray as _, RecordBatch, RecordBatchOptions, UInt64Array};
 use arrow::compute::{cast, interleave};
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Schema, UInt64Type};
+use bytes::Bytes;
 use futures::StreamExt as _;
 
+use super::fetch::Images;
 use super::order::Samples;
 use super::pixels::{self, Encoded, Kept};
 use crate::error::{Error, Result};
@@ -20,6 +22,7 @@ pub(super) struct Source {
     pub(super) snapshot: Snapshot,
     /// The columns of a batch, in its order.
     fields: Vec<FieldRef>,
+    images: Images,
     cache_bytes_max: u64,
     samples: Mutex<Option<Arc<Samples>>>,
     rows: Mutex<Option<Arc<Rows>>>,
@@ -31,6 +34,7 @@ impl Source {
         Self {
             snapshot: snapshot.clone(),
             fields,
+            images: Images::of(snapshot),
             cache_bytes_max,
             samples,
             rows,
@@ -55,7 +59,6 @@ impl Source {
         for name in names {
             let index = column_index(schema, name.as_ref())?;
             let field = &schema.fields()[index];
-            check(field)?;
             if !fields.iter().any(|known| known.name() == field.name()) {
                 fields.push(Arc::clone(field));
             }
@@ -95,17 +98,7 @@ impl Source {
         for ((field, kept), cells) in self.fields.iter().zip(&rows.kept).zip(&fetched) {
             let (field, column) = match kept {
                 None => (Arc::clone(field), cells.gather()?),
-                Some(kept) => {
-                    let mut images = Vec::with_capacity(row_ids.len());
-                    for (position, (sample, row_id)) in indices.iter().zip(&row_ids).enumerate() {
-                        images.push(Encoded {
-                            sample: *sample,
-                            row_id: *row_id,
-                            bytes: cells.bytes(position)?,
-                        });
-                    }
-                    pixels::column(field.name(), images, kept)?
-                }
+                Some(kept) => self.pixels(field, cells, kept, (indices, &row_ids))?,
             };
             fields.push(field);
             columns.push(column);
@@ -116,6 +109,62 @@ impl Source {
             columns,
             &options,
         )?)
+    }
+
+    /// The images of one column as pixels, for these samples and their row ids.
+    fn pixels(
+        &self,
+        field: &Field,
+        cells: &Cells,
+        kept: &Kept,
+        (samples, row_ids): (&[usize], &[u64]),
+    ) -> Result<(FieldRef, ArrayRef)> {
+        let fetched = match pixels::is_url(field) {
+            true => Some(self.fetched(field.name(), cells, kept, (samples, row_ids))?),
+            false => None,
+        };
+        let mut images = Vec::with_capacity(row_ids.len());
+        for (position, (sample, row_id)) in samples.iter().zip(row_ids).enumerate() {
+            let bytes = match &fetched {
+                Some(fetched) => fetched.get(position).and_then(Option::as_deref),
+                None => cells.bytes(position)?,
+            };
+            images.push(Encoded {
+                sample: *sample,
+                row_id: *row_id,
+                bytes,
+            });
+        }
+        pixels::column(field.name(), images, kept)
+    }
+
+    /// The bytes of the images that a column of URLs names; none where there is no URL, or where the
+    /// pixels are here already.
+    fn fetched(
+        &self,
+        column: &str,
+        cells: &Cells,
+        kept: &Kept,
+        (samples, row_ids): (&[usize], &[u64]),
+    ) -> Result<Vec<Option<Bytes>>> {
+        let mut urls = Vec::with_capacity(samples.len());
+        for (position, sample) in samples.iter().enumerate() {
+            let url = if kept.has(*sample) {
+                None
+            } else {
+                cells.url(position)?
+            };
+            urls.push(url);
+        }
+        let fetched = block_on(self.images.fetch(&urls));
+        let named = |(bytes, row_id): (Result<Option<Bytes>>, &u64)| {
+            bytes.map_err(|err| {
+                err.context(format!(
+                    "the image of row {row_id} in column {column:?} cannot be read; set its weight to 0 to leave it out"
+                ))
+            })
+        };
+        fetched.into_iter().zip(row_ids).map(named).collect()
     }
 
     fn names(&self) -> Vec<&str> {
@@ -138,9 +187,6 @@ impl Source {
 
     /// Decides where the rows are read from, and reads them if that is memory.
     fn open(&self, samples: &Samples) -> Result<Rows> {
-        for field in &self.fields {
-            check(field)?;
-        }
         let bytes = block_on(self.snapshot.column_bytes(&self.names()))?.max(self.fixed_bytes());
         let free = self.cache_bytes_max.checked_sub(bytes);
         let place = match free {
@@ -150,12 +196,13 @@ impl Source {
         let n_images = self
             .fields
             .iter()
-            .filter(|field| pixels::is_encoded(field))
+            .filter(|field| pixels::is_image(field))
             .count() as u64;
         let share = free.unwrap_or(0).checked_div(n_images).unwrap_or(0);
-        let kept = self.fields.iter().map(|field| {
-            pixels::is_encoded(field).then(|| Kept::new(samples.row_ids.len(), share))
-        });
+        let kept = self
+            .fields
+            .iter()
+            .map(|field| pixels::is_image(field).then(|| Kept::new(samples.row_ids.len(), share)));
         Ok(Rows {
             place,
             kept: kept.collect(),
@@ -253,13 +300,21 @@ impl Cells {
     }
 
     fn bytes(&self, position: usize) -> Result<Option<&[u8]>> {
+        let (chunk, row) = self.place(position)?;
+        pixels::cell(chunk.as_ref(), row)
+    }
+
+    fn url(&self, position: usize) -> Result<Option<&str>> {
+        let (chunk, row) = self.place(position)?;
+        pixels::url(chunk.as_ref(), row)
+    }
+
+    fn place(&self, position: usize) -> Result<(&ArrayRef, usize)> {
         let found = self
             .places
             .get(position)
             .and_then(|(chunk, row)| Some((self.chunks.get(*chunk)?, *row)));
-        let (chunk, row) =
-            found.ok_or_else(|| Error::corrupt("a row of the batch was not read"))?;
-        pixels::cell(chunk.as_ref(), row)
+        found.ok_or_else(|| Error::corrupt("a row of the batch was not read"))
     }
 }
 
@@ -273,23 +328,6 @@ fn once<T>(slot: &Mutex<Option<Arc<T>>>, make: impl FnOnce() -> Result<T>) -> Re
     let value = Arc::new(make()?);
     *slot = Some(Arc::clone(&value));
     Ok(value)
-}
-
-/// # Errors
-/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the loader cannot make values of the column.
-pub(super) fn check(field: &Field) -> Result<()> {
-    let text = matches!(
-        field.data_type(),
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
-    );
-    if text && Role::of(field) == Some(Role::Image) {
-        let name = field.name();
-        let message = format!(
-            "column {name:?} holds URLs of images, which the loader does not fetch yet; leave it out of `columns`"
-        );
-        return Err(Error::invalid(message));
-    }
-    Ok(())
 }
 
 fn weighted(snapshot: &Snapshot, weight: &str) -> Result<Samples> {

@@ -119,6 +119,11 @@ impl Overlay {
         Self::fold(&[(row_ids, values)])
     }
 
+    /// Other values, one for each row, for the same rows.
+    pub(crate) fn with_values(self, values: ArrayRef) -> Self {
+        Self { values, ..self }
+    }
+
     /// The rows that have a new value, in order.
     pub(crate) fn row_ids(&self) -> &[u64] {
         &self.row_ids

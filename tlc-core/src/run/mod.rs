@@ -16,6 +16,7 @@ mod segment;
 mod shared;
 mod writer;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,6 +37,7 @@ pub use self::segment::{sample_schema, scalar_schema};
 pub use self::shared::LOG_WAIT_MAX;
 use self::shared::{Ask, Shared};
 pub use self::writer::{FLUSH_EVERY_MAX, FLUSH_EVERY_MIN, HEARTBEAT_EVERY};
+use crate::alias::Aliases;
 use crate::collect::Collector;
 use crate::env::Env;
 use crate::error::Result;
@@ -60,6 +62,7 @@ const DROP_WAIT_MAX: Duration = Duration::from_secs(10);
 pub struct Run {
     name: RunName,
     env: Env,
+    aliases: Aliases,
     shared: Arc<Shared>,
     inputs: Mutex<BTreeSet<(TableName, Revision)>>,
     streams: Mutex<Streams>,
@@ -82,15 +85,14 @@ impl Run {
         let run = Self {
             name: begun.name,
             env: project.env.clone(),
+            aliases: begun.aliases,
             shared,
             inputs: Mutex::default(),
             streams: Mutex::new(begun.streams),
             means: Mutex::default(),
             writer: Some(writer),
         };
-        if !params.is_empty() {
-            run.shared.log_event(Event::Params { values: params });
-        }
+        run.log_params(params);
         Ok(run)
     }
 
@@ -102,15 +104,24 @@ impl Run {
 
     /// Records parameters: any struct or map, flattened to dotted names and text such as
     /// `optimizer.lr`. May be called again; a later value of a name takes the place of an earlier one.
+    /// A value that is a path below an alias is stored with its token.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the values have no names.
     pub fn params<T: Serialize + ?Sized>(&self, params: &T) -> Result<()> {
-        let values = params::flatten(params)?;
+        self.log_params(params::flatten(params)?);
+        Ok(())
+    }
+
+    fn log_params(&self, mut values: BTreeMap<String, String>) {
+        for value in values.values_mut() {
+            if let Cow::Owned(stored) = self.aliases.shorten(value) {
+                *value = stored;
+            }
+        }
         if !values.is_empty() {
             self.shared.log_event(Event::Params { values });
         }
-        Ok(())
     }
 
     /// Records that the run reads a table at a revision. Once is enough; more often changes nothing.

@@ -11,6 +11,7 @@ use super::record::RunStatus;
 use super::rows::Streams;
 use super::shared::{self, Shared};
 use super::writer::{Opened, Writer, encode_entry};
+use crate::alias::Aliases;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::run::{Event, Process};
 use crate::id::{Revision, RunName};
@@ -93,6 +94,7 @@ pub(crate) struct Begun {
     pub(crate) name: RunName,
     pub(crate) streams: Streams,
     pub(crate) params: BTreeMap<String, String>,
+    pub(crate) aliases: Aliases,
 }
 
 /// Starts the writer's thread, and waits until the run has begun in the log.
@@ -210,6 +212,8 @@ async fn start(
     name: &RunName,
     options: &RunOptions,
 ) -> Result<Option<(Begun, Opened)>> {
+    let failed = |err: Error| err.context(format!("cannot start run {name}"));
+    let aliases = project.aliases().await.map_err(failed)?;
     let runs = Runs::new(project.clone());
     let place = runs.place(name);
     let id = writer_id(project);
@@ -225,12 +229,13 @@ async fn start(
     match log.append(Revision::FIRST, entry).await {
         Ok(Append::Written) => {}
         Ok(Append::Taken) => return Ok(None),
-        Err(err) => return Err(err.context(format!("cannot start run {name}"))),
+        Err(err) => return Err(failed(err)),
     }
     let begun = Begun {
         name: name.clone(),
         streams: Streams::default(),
         params: options.params.clone(),
+        aliases,
     };
     let next = Revision::FIRST.next();
     Ok(Some((
@@ -247,6 +252,7 @@ async fn start(
 }
 
 async fn join(project: &Place, name: RunName, options: &RunOptions) -> Result<(Begun, Opened)> {
+    let aliases = project.aliases().await?;
     let runs = Runs::new(project.clone());
     let place = runs.place(&name);
     let record = runs.folded(&name).await?.record;
@@ -277,6 +283,7 @@ async fn join(project: &Place, name: RunName, options: &RunOptions) -> Result<(B
         name: name.clone(),
         streams,
         params: options.params.clone(),
+        aliases,
     };
     Ok((
         begun,

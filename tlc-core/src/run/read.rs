@@ -1,5 +1,7 @@
 //! The runs of a project: their names, records and files.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::ObjectMeta;
@@ -104,6 +106,12 @@ impl Runs {
                 .into_iter()
                 .map(|(name, (_, value))| (name, value))
                 .collect();
+        }
+        let aliases = self.project.aliases().await?;
+        for value in folded.record.params.values_mut() {
+            if let Cow::Owned(expanded) = aliases.expand(value) {
+                *value = expanded;
+            }
         }
         Ok(folded.record)
     }

@@ -74,13 +74,19 @@ impl Table {
             };
             let chunks = read_edits(self.place(), sets.into_iter(), field).await?;
             if let Some(overlay) = Overlay::fold(&chunks)? {
-                edits.insert(column, overlay);
+                // Perhaps written before there was an alias, and compared with what is written now.
+                let values = shaped
+                    .resolved()
+                    .aliases
+                    .shorten_array(overlay.values(), field)?;
+                edits.insert(column, overlay.with_values(values));
             }
         }
         Ok(edits)
     }
 
-    /// The values of some cells of one column, of rows that the snapshot has, ascending.
+    /// The values of some cells of one column, of rows that the snapshot has, ascending; paths as they
+    /// are stored.
     pub(super) async fn values(
         &self,
         snapshot: &Snapshot,
@@ -96,7 +102,11 @@ impl Table {
             return Ok(None);
         };
         let taken = snapshot.take(row_ids, &[field.name()]).await?;
-        Overlay::of(row_ids.to_vec(), Arc::clone(taken.column(0)))
+        let aliases = &snapshot.resolved().aliases;
+        Overlay::of(
+            row_ids.to_vec(),
+            aliases.shorten_array(taken.column(0), field)?,
+        )
     }
 
     /// The cells of `cells` whose values differ between `changes` and `before`; others are no change.

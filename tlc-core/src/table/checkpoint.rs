@@ -369,7 +369,9 @@ impl Table {
             Some(rows) => read_row_ids(self.place(), rows).await?,
             None => RoaringTreemap::new(),
         };
-        Resolved::folded(self, Revision(folded.at.revision), state, dropped, same)
+        let aliases = self.place().aliases().await?;
+        let revision = Revision(folded.at.revision);
+        Resolved::folded(self, revision, state, dropped, same, aliases)
     }
 }
 

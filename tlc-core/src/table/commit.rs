@@ -12,12 +12,12 @@
 //! The files are named by their content and hold row ids, not positions, so a patch that has to
 //! follow a newer head is not written again: only its entry is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray as _, Int64Array, UInt64Array};
 use arrow::compute::{cast, filter};
-use arrow::datatypes::{DataType, Int64Type, UInt64Type};
+use arrow::datatypes::{DataType, FieldRef, Int64Type, UInt64Type};
 use futures::TryStreamExt as _;
 
 use super::history::Loaded;
@@ -158,7 +158,7 @@ impl Table {
         written.append(self.place(), patch).await?;
         let mut columns = Columns {
             schema: Arc::clone(patch.schema()),
-            defaults: patch.added().clone(),
+            defaults: stored_defaults(patch, &base)?,
         };
         let template = new_entry(&self.place().env, &options);
         let mut applied = mine.clone();
@@ -283,6 +283,17 @@ impl Table {
                 changes.set(*column, cells)?;
             }
         }
+        for (column, overlay) in std::mem::take(&mut changes.cells) {
+            let stored = match field_of(patch, column) {
+                Some(field) => {
+                    let aliases = &base.resolved().aliases;
+                    let values = aliases.shorten_array(overlay.values(), field)?;
+                    overlay.with_values(values)
+                }
+                None => overlay,
+            };
+            changes.cells.insert(column, stored);
+        }
         Ok(changes)
     }
 
@@ -302,11 +313,7 @@ impl Table {
                 "{base:?} has no row {row_id}; nothing was changed"
             )));
         }
-        let field = patch
-            .schema()
-            .fields()
-            .iter()
-            .find(|field| schema::field_id(field) == Some(column));
+        let field = field_of(patch, column);
         let Some(field) = field else { return Ok(None) };
         let stored = self.values(base, column, &rows).await?;
         let set = changes.cells.get(&column);
@@ -323,6 +330,24 @@ impl Table {
         let cells: Vec<&dyn arrow::array::Array> = cells.iter().map(AsRef::as_ref).collect();
         Overlay::of(rows, arrow::compute::concat(&cells)?)
     }
+}
+
+/// A column as the patch leaves it.
+fn field_of(patch: &Patch, column: i32) -> Option<&FieldRef> {
+    let mut fields = patch.schema().fields().iter();
+    fields.find(|field| schema::field_id(field) == Some(column))
+}
+
+/// What rows hold in the columns that the patch adds; paths as they are stored.
+fn stored_defaults(patch: &Patch, base: &Snapshot) -> Result<BTreeMap<i32, ArrayRef>> {
+    let stored = |(column, default): (&i32, &ArrayRef)| {
+        let stored = match field_of(patch, *column) {
+            Some(field) => base.resolved().aliases.shorten_array(default, field)?,
+            None => Arc::clone(default),
+        };
+        Ok((*column, stored))
+    };
+    patch.added().iter().map(stored).collect()
 }
 
 /// The cells of a label that hold one of the merged classes, with the class that it became.

@@ -1,5 +1,6 @@
 //! Making a table: revision 0 from rows that stream in, or from Parquet files that stay in place.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::RecordBatchReader;
@@ -101,10 +102,11 @@ impl Table {
 /// Writes rows as data files; the first row gets the id `first_row_id`.
 pub(crate) async fn write_rows(
     place: &Place,
-    mut rows: Rows,
+    rows: Rows,
     schema: &SchemaRef,
     first_row_id: u64,
 ) -> Result<Vec<RowsAdded>> {
+    let mut rows = rows.shortened(place.aliases().await?);
     let folder = place.path.clone().join("data");
     let mut files = Vec::new();
     let mut next = first_row_id;
@@ -141,7 +143,8 @@ async fn register(
     known: Option<&SchemaRef>,
     first_row_id: u64,
 ) -> Result<(SchemaRef, RowsAdded)> {
-    let url = store::parse_url(url)?;
+    let aliases = place.aliases().await?;
+    let url = store::parse_url(&aliases.resolve(url)?)?;
     let shown = store::redacted(&url);
     if url.query().is_some() || !url.username().is_empty() || url.password().is_some() {
         return Err(Error::invalid(format!(
@@ -170,13 +173,19 @@ async fn register(
         .fields()
         .iter()
         .filter_map(|field| Some((field_id(field)?, field.name().clone())));
+    let stored = aliases.shorten(url.as_str());
+    // Read elsewhere it is another store's copy, whose tag says nothing about this one's.
+    let etag = match &stored {
+        Cow::Borrowed(_) => found.e_tag,
+        Cow::Owned(_) => None,
+    };
     let file = RowsAdded {
-        file: url.to_string(),
+        file: stored.to_string(),
         first_row_id,
         rows: u64::try_from(metadata.metadata().file_metadata().num_rows()).unwrap_or(0),
         bytes: found.size,
         in_place: Some(InPlace {
-            etag: found.e_tag,
+            etag,
             columns: columns.collect(),
         }),
     };

@@ -91,12 +91,15 @@ impl Table {
             };
             if let Some(before) = self.values(&old, *column, after.row_ids()).await? {
                 let name = field.name().parse()?;
-                cells.extend(different(
-                    name,
-                    after.row_ids(),
-                    before.values(),
-                    after.values(),
-                )?);
+                let found = different(name, after.row_ids(), before.values(), after.values())?;
+                let aliases = &new.resolved().aliases;
+                if let Some(cells_diff) = found {
+                    cells.push(CellsDiff {
+                        old: aliases.expand_array(&cells_diff.old, &field)?,
+                        new: aliases.expand_array(&cells_diff.new, &field)?,
+                        ..cells_diff
+                    });
+                }
             }
         }
         cells.sort_by(|a, b| a.column.cmp(&b.column));

@@ -15,6 +15,7 @@ use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use tokio::sync::OnceCell;
 
+use crate::alias::Aliases;
 use crate::blob::{self, FileReader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::table::RowsAdded;
@@ -25,9 +26,15 @@ use crate::store::{self, Place};
 #[derive(Debug)]
 pub(crate) struct DataFile {
     rows: RowsAdded,
+    /// Where it lies; why that is not known, for a file in place.
+    location: Result<Location>,
+    opened: OnceCell<Opened>,
+}
+
+#[derive(Debug)]
+struct Location {
     store: Arc<dyn ObjectStore>,
     path: Path,
-    opened: OnceCell<Opened>,
 }
 
 /// The footer of a file, and which of its columns is which of the table's.
@@ -39,20 +46,22 @@ pub(crate) struct Opened {
 }
 
 impl DataFile {
-    /// The file that `rows` names, below the table in `place` or wherever its URL says.
+    /// The file that `rows` names, below the table in `place` or wherever its URL says. A URL that
+    /// leads nowhere is an error of [`Self::open`]: the rest of the table can still be read.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] if the name leads out of the table;
-    /// [`ErrorKind::Invalid`] if the URL's store cannot be opened.
-    pub(crate) fn new(place: &Place, rows: &RowsAdded) -> Result<Self> {
-        let (store, path) = match &rows.in_place {
-            None => (Arc::clone(&place.store), below(place, &rows.file)?),
-            Some(_) => store::open(&store::parse_url(&rows.file)?, &place.options)?,
+    /// [`ErrorKind::Corrupt`] if the name leads out of the table.
+    pub(crate) fn new(place: &Place, rows: &RowsAdded, aliases: &Aliases) -> Result<Self> {
+        let location = match &rows.in_place {
+            None => Ok(Location {
+                store: Arc::clone(&place.store),
+                path: below(place, &rows.file)?,
+            }),
+            Some(_) => elsewhere(place, &rows.file, aliases),
         };
         Ok(Self {
             rows: rows.clone(),
-            store,
-            path,
+            location,
             opened: OnceCell::new(),
         })
     }
@@ -62,13 +71,17 @@ impl DataFile {
     /// # Errors
     /// [`ErrorKind::Corrupt`] naming the file if it is no Parquet, has
     /// another number of rows, or was left in place and has changed since;
-    /// [`ErrorKind::NotFound`] if it is gone.
+    /// [`ErrorKind::NotFound`] if it is gone, or lies below an alias that is not set;
+    /// [`ErrorKind::Invalid`] if the URL's store cannot be opened.
     pub(crate) async fn open(&self) -> Result<&Opened> {
         self.opened.get_or_try_init(|| self.read_footer()).await
     }
 
-    pub(crate) fn reader(&self) -> FileReader {
-        blob::reader(&self.store, &self.path, self.rows.bytes)
+    /// # Errors
+    /// As [`Self::open`], if the file's URL leads nowhere.
+    pub(crate) fn reader(&self) -> Result<FileReader> {
+        let Location { store, path } = self.location()?;
+        Ok(blob::reader(store, path, self.rows.bytes))
     }
 
     pub(crate) fn rows(&self) -> &RowsAdded {
@@ -99,11 +112,17 @@ impl DataFile {
             .context(format!("cannot read {}", self.rows.file))
     }
 
+    fn location(&self) -> Result<&Location> {
+        let again = |err: &Error| Error::new(err.kind(), format!("{err:#}"));
+        self.location.as_ref().map_err(again)
+    }
+
     async fn read_footer(&self) -> Result<Opened> {
+        let Location { store, path } = self.location()?;
         if let Some(in_place) = &self.rows.in_place {
             self.check_unchanged(in_place.etag.as_deref()).await?;
         }
-        let opened = blob::open(&self.store, &self.path, self.rows.bytes).await;
+        let opened = blob::open(store, path, self.rows.bytes).await;
         let metadata = opened.map_err(|err| match (err.kind(), &self.rows.in_place) {
             (ErrorKind::NotFound, None) => {
                 let file = &self.rows.file;
@@ -143,7 +162,8 @@ impl DataFile {
 
     async fn check_unchanged(&self, etag: Option<&str>) -> Result<()> {
         let file = &self.rows.file;
-        let found = match self.store.head(&self.path).await {
+        let Location { store, path } = self.location()?;
+        let found = match store.head(path).await {
             Ok(found) => found,
             Err(object_store::Error::NotFound { .. }) => {
                 return Err(Error::not_found(format!(
@@ -159,6 +179,19 @@ impl DataFile {
         }
         Ok(())
     }
+}
+
+/// Where a file in place lies for this reader.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] naming the alias that is not set;
+/// [`ErrorKind::Invalid`] if the URL's store cannot be opened.
+fn elsewhere(place: &Place, file: &str, aliases: &Aliases) -> Result<Location> {
+    let found = aliases.resolve(file).and_then(|url| {
+        let (store, path) = store::open(&store::parse_url(&url)?, &place.options)?;
+        Ok(Location { store, path })
+    });
+    found.map_err(|err| err.context(format!("cannot read {file}, which a table reads in place")))
 }
 
 /// `name` below the folder of a table: `folder/file`, nothing that climbs.

@@ -306,7 +306,7 @@ impl Table {
                     let child = std::mem::replace(&mut next, parent.revision);
                     named = Some((child, parent));
                 }
-                None => break Arc::new(Resolved::empty()),
+                None => break Arc::new(Resolved::empty(self.place().aliases().await?)),
             }
         };
         if line.is_empty() {

@@ -721,11 +721,8 @@ impl Table {
         let positions = row_ids
             .iter()
             .map(|id| values.row_ids().binary_search(id).ok().map(|at| at as u64));
-        Ok(take(
-            values.values(),
-            &UInt64Array::from_iter(positions),
-            None,
-        )?)
+        let values = take(values.values(), &UInt64Array::from_iter(positions), None)?;
+        snapshot.resolved().aliases.expand_array(&values, field)
     }
 }
 
@@ -838,7 +835,9 @@ fn resolve(
                 }
                 Some(Choice::Take(Take::Theirs)) => restore(r.head, changes, row_id),
                 Some(Choice::Set(value)) => {
-                    set.push((vec![row_id], value.fit(&field)?));
+                    let value = value.fit(&field)?;
+                    let stored = r.head.resolved().aliases.shorten_array(&value, &field)?;
+                    set.push((vec![row_id], stored));
                     changes.dropped.remove(row_id);
                     restore(r.head, changes, row_id);
                 }

@@ -14,6 +14,7 @@ mod file;
 mod history;
 mod log;
 mod merge;
+mod paths;
 mod refs;
 mod scan;
 mod snapshot;

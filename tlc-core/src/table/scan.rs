@@ -21,6 +21,7 @@ use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 
 use super::file::{DataFile, Opened};
 use super::snapshot::{Resolved, Snapshot};
+use crate::alias::Aliases;
 use crate::blob::GROUP_ROWS;
 use crate::error::{Error, Result};
 use crate::id::ROWID;
@@ -38,6 +39,7 @@ pub struct ScanOptions {
     rows_max: Option<u64>,
     row_ids: Option<Range<u64>>,
     partition: Option<(usize, usize)>,
+    is_stored: bool,
 }
 
 impl ScanOptions {
@@ -74,6 +76,13 @@ impl ScanOptions {
         self.partition = Some((index, count));
         self
     }
+
+    /// Paths as they are stored: with the tokens of aliases in place of what those stand for.
+    #[must_use]
+    pub fn stored(mut self) -> Self {
+        self.is_stored = true;
+        self
+    }
 }
 
 /// The rows of a snapshot, as a stream of batches.
@@ -87,6 +96,10 @@ impl Scan {
         let projection = Arc::new(Projection::new(
             snapshot.schema(),
             options.columns.as_deref(),
+            match options.is_stored {
+                true => Aliases::new(),
+                false => snapshot.resolved().aliases.clone(),
+            },
         )?);
         let schema = Arc::clone(&projection.schema);
         let pieces = pieces(snapshot.resolved(), options);
@@ -153,6 +166,7 @@ impl Snapshot {
 pub(crate) struct Projection {
     pub(crate) schema: SchemaRef,
     columns: Vec<Column>,
+    aliases: Aliases,
 }
 
 #[derive(Debug)]
@@ -162,8 +176,8 @@ enum Column {
 }
 
 impl Projection {
-    /// The named columns, or `_rowid` and all.
-    pub(crate) fn new(table: &Schema, names: Option<&[String]>) -> Result<Self> {
+    /// The named columns, or `_rowid` and all; paths in them are expanded by `aliases`.
+    pub(crate) fn new(table: &Schema, names: Option<&[String]>, aliases: Aliases) -> Result<Self> {
         let row_id = Arc::new(Field::new(ROWID, DataType::UInt64, false));
         let mut fields = Vec::new();
         match names {
@@ -193,6 +207,7 @@ impl Projection {
         });
         Ok(Self {
             columns: columns.collect::<Result<_>>()?,
+            aliases,
             schema: Arc::new(Schema::new(fields)),
         })
     }
@@ -251,10 +266,11 @@ impl Projection {
                 Some(values) => schema::fit(values, field)?,
                 None => repeated(defaults.get(id), field, row_ids.len())?,
             };
-            columns.push(match overlays.get(id) {
+            let values = match overlays.get(id) {
                 Some(overlay) => overlay.apply(row_ids, &base)?,
                 None => base,
-            });
+            };
+            columns.push(self.aliases.expand_array(&values, field)?);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(row_ids.len()));
         Ok(RecordBatch::try_new_with_options(
@@ -370,7 +386,7 @@ impl Reading {
         }
         let (groups, selection) = select(opened, &piece.rows);
         let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(
-            piece.file.reader(),
+            piece.file.reader()?,
             opened.metadata.clone(),
         )
         .with_projection(mask)

@@ -15,6 +15,7 @@ use super::history::Loaded;
 use super::scan::{Scan, ScanOptions};
 use super::state::{Dropping, Filed, State, span};
 use super::{Table, lock};
+use crate::alias::Aliases;
 use crate::blob;
 use crate::error::{Error, Result};
 use crate::format::table::{CellsSet, RowIds, RowsAdded};
@@ -41,6 +42,7 @@ pub(crate) struct Resolved {
     pub(crate) state: State,
     pub(crate) dropped: Arc<RoaringTreemap>,
     pub(crate) files: Arc<Vec<Arc<DataFile>>>,
+    pub(crate) aliases: Aliases,
     /// By column id; read when the column first is.
     overlays: BTreeMap<i32, OverlayCell>,
 }
@@ -199,8 +201,9 @@ fn uncompressed(opened: &super::file::Opened, position: usize) -> u64 {
 
 impl Resolved {
     /// The state before any revision.
-    pub(crate) fn empty() -> Self {
+    pub(crate) fn empty(aliases: Aliases) -> Self {
         Self {
+            aliases,
             revision: Revision::FIRST,
             state: State::default(),
             dropped: Arc::default(),
@@ -275,7 +278,10 @@ impl Resolved {
         let files = match Arc::ptr_eq(&state.files, &self.state.files) {
             true => Arc::clone(&self.files),
             false => {
-                let files = state.files.iter().map(|rows| data_file(table, &rows.file));
+                let files = state
+                    .files
+                    .iter()
+                    .map(|rows| data_file(table, &rows.file, &self.aliases));
                 Arc::new(files.collect::<Result<Vec<_>>>()?)
             }
         };
@@ -285,6 +291,7 @@ impl Resolved {
         });
         let overlays = overlays.collect();
         Ok(Self {
+            aliases: self.aliases.clone(),
             revision,
             state,
             dropped,
@@ -304,8 +311,10 @@ impl Resolved {
         state: State,
         dropped: RoaringTreemap,
         same: Option<&Self>,
+        aliases: Aliases,
     ) -> Result<Self> {
-        let mut folded = Self::empty().assemble(table, revision, state, Arc::new(dropped))?;
+        let mut folded =
+            Self::empty(aliases).assemble(table, revision, state, Arc::new(dropped))?;
         for (column, edits) in &folded.state.edits {
             let read = same.and_then(|same| {
                 let edits = same.state.edits.get(column)?;
@@ -446,13 +455,13 @@ pub(crate) async fn read_edits<'a>(
 }
 
 /// The file's handle, shared by all snapshots of the table.
-fn data_file(table: &Table, rows: &RowsAdded) -> Result<Arc<DataFile>> {
+fn data_file(table: &Table, rows: &RowsAdded, aliases: &Aliases) -> Result<Arc<DataFile>> {
     let key = format!("{}@{}", rows.file, rows.first_row_id);
     let mut files = lock(&table.inner.files);
     if let Some(file) = files.get(&key) {
         return Ok(Arc::clone(file));
     }
-    let file = Arc::new(DataFile::new(table.place(), rows)?);
+    let file = Arc::new(DataFile::new(table.place(), rows, aliases)?);
     files.insert(key, Arc::clone(&file));
     Ok(file)
 }

@@ -28,7 +28,8 @@ impl Snapshot {
     /// not in the snapshot, naming it.
     pub async fn take(&self, row_ids: &[u64], columns: &[&str]) -> Result<RecordBatch> {
         let names: Vec<String> = columns.iter().map(|column| (*column).to_owned()).collect();
-        let projection = Projection::new(self.schema(), Some(&names))?;
+        let aliases = self.resolved().aliases.clone();
+        let projection = Projection::new(self.schema(), Some(&names), aliases)?;
         let mut sorted = row_ids.to_vec();
         sorted.sort_unstable();
         sorted.dedup();
@@ -109,7 +110,7 @@ async fn decode(
     let first_row_id = file.rows().first_row_id;
     let (groups, selection) = select(opened, row_ids.iter().map(|id| id - first_row_id));
     let builder =
-        ParquetRecordBatchStreamBuilder::new_with_metadata(file.reader(), opened.metadata.clone());
+        ParquetRecordBatchStreamBuilder::new_with_metadata(file.reader()?, opened.metadata.clone());
     let builder = builder
         .with_projection(mask)
         .with_row_groups(groups)

@@ -7,6 +7,7 @@
     reason = "tests; clippy takes their helpers for something else"
 )]
 
+mod aliases;
 mod bad_input;
 mod commit;
 mod faults;

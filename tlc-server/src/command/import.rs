@@ -172,9 +172,9 @@ async fn created(spec: &TableSpec, table: &Table) -> CoreResult<CommitView> {
     })
 }
 
-/// A source as a URL; a path is taken from the current folder.
+/// A source as a URL; a path is taken from the current folder, and one by an alias stays.
 fn source_url(source: &str) -> CoreResult<String> {
-    if source.contains("://") {
+    if source.contains("://") || source.starts_with('<') {
         return Ok(source.to_owned());
     }
     let wrong = || Error::invalid(format!("{source:?} is neither a path nor a URL"));

@@ -1,5 +1,6 @@
 //! The verbs, one file each, and what they share: the root, the answer, the way an error leaves.
 
+mod alias;
 mod import;
 mod ls;
 mod run;
@@ -13,7 +14,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tlc_core::Aliases;
 
+use crate::aliases::flag;
 use crate::config::{Config, Flags};
 use crate::error::{Failure, Result, USAGE, error_json};
 use crate::output::Out;
@@ -31,6 +34,9 @@ struct Cli {
     /// The folder or URL that holds the projects: /data, s3://bucket/folder, …
     #[arg(long, global = true, value_name = "URL")]
     root: Option<String>,
+    /// An alias: what <NAME> stands for at the beginning of paths; may be given again for others
+    #[arg(long = "alias", global = true, value_name = "NAME=PATH", value_parser = flag)]
+    aliases: Vec<(String, String)>,
     /// Answer in JSON; an error too, on standard error, as {kind, message, hint}
     #[arg(long, global = true)]
     json: bool,
@@ -53,6 +59,7 @@ enum Verb {
     Import(import::Import),
     Table(table::Table),
     Run(run::Run),
+    Alias(alias::Alias),
 }
 
 impl Verb {
@@ -61,6 +68,7 @@ impl Verb {
         match self {
             Self::Import(import) => import.author(),
             Self::Table(table) => table.author(),
+            Self::Alias(alias) => alias.author(),
             Self::Ls(_) | Self::Sql(_) | Self::Run(_) => None,
         }
     }
@@ -72,6 +80,7 @@ impl Verb {
             Self::Import(verb) => verb.run(session),
             Self::Table(verb) => verb.run(session),
             Self::Run(verb) => verb.run(session),
+            Self::Alias(verb) => verb.run(session),
         }
     }
 }
@@ -103,9 +112,10 @@ fn run(cli: &Cli) -> ExitCode {
     let flags = Flags {
         root: cli.root.clone(),
         author: cli.verb.author().map(str::to_owned),
+        aliases: cli.aliases.clone(),
     };
-    let done = Config::from_env_with(&flags)
-        .map_err(Failure::from)
+    let done = check(&flags.aliases)
+        .and_then(|()| Ok(Config::from_env_with(&flags)?))
         .and_then(|config| {
             cli.verb.run(&Session {
                 config,
@@ -126,6 +136,15 @@ fn run(cli: &Cli) -> ExitCode {
             ExitCode::from(failure.exit_code())
         }
     }
+}
+
+/// Aliases of the command line that are none are wrong usage; from elsewhere they are just wrong.
+fn check(aliases: &[(String, String)]) -> Result<()> {
+    for (name, value) in aliases {
+        let checked = Aliases::new().with(name, value);
+        checked.map_err(|err| Failure::usage(format!("--alias: {err}")))?;
+    }
+    Ok(())
 }
 
 /// Writes to standard error. Where that is closed, there is nobody left to tell.

@@ -1,6 +1,7 @@
 //! The real binary on real folders: arguments in; output, errors, exit codes and files out.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod alias;
 mod errors;
 mod import;
 mod run;

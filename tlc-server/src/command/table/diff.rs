@@ -50,14 +50,7 @@ impl Diff {
                 self.table
             )));
         }
-        let between = block_on(self.between(session))?;
-        if session.json {
-            let mut target = session.out.target();
-            between.write_json(&mut target)?;
-            Ok(target.finish()?)
-        } else {
-            Ok(session.out.print(&between.to_text()?)?)
-        }
+        block_on(self.between(session))?.show(session)
     }
 
     async fn between(&self, session: &Session) -> Result<Between> {
@@ -78,7 +71,30 @@ impl Diff {
     }
 }
 
+/// Shows cells of a snapshot that are, or would be, set, as a diff shows them.
+pub(in crate::command) fn show_cells(
+    session: &Session,
+    snapshot: &Snapshot,
+    cells: Vec<CellsDiff>,
+) -> Result<()> {
+    let diff = CoreDiff {
+        cells,
+        ..CoreDiff::default()
+    };
+    let (from, to) = (snapshot.clone(), snapshot.clone());
+    Between { from, to, diff }.show(session)
+}
+
 impl Between {
+    fn show(&self, session: &Session) -> Result<()> {
+        if !session.json {
+            return Ok(session.out.print(&self.to_text()?)?);
+        }
+        let mut target = session.out.target();
+        self.write_json(&mut target)?;
+        Ok(target.finish()?)
+    }
+
     /// Writes the array item by item: whole rows are read a thousand at a time.
     fn write_json(&self, target: &mut Target) -> Result<()> {
         let mut items = Items { target, n_items: 0 };
