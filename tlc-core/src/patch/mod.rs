@@ -104,8 +104,18 @@ pub struct Patch {
     schema: SchemaRef,
     cells: BTreeMap<ColumnName, Vec<(Vec<u64>, ArrayRef)>>,
     appended: Vec<RecordBatch>,
+    staged: Vec<StagedFile>,
     dropped: RoaringTreemap,
     added: Vec<(FieldRef, ArrayRef)>,
+}
+
+/// A data file of rows to append that lies in the table's folder, where no revision names it yet.
+#[derive(Clone, Debug)]
+pub(crate) struct StagedFile {
+    /// Its path from the table's folder.
+    pub(crate) file: String,
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Patch {
@@ -116,6 +126,7 @@ impl Patch {
             schema,
             cells: BTreeMap::new(),
             appended: Vec::new(),
+            staged: Vec::new(),
             dropped: RoaringTreemap::new(),
             added: Vec::new(),
         }
@@ -217,6 +228,7 @@ impl Patch {
             .flatten()
             .any(|(ids, _)| !ids.is_empty());
         let rows = self.appended.iter().any(|batch| batch.num_rows() > 0);
+        let rows = rows || !self.staged.is_empty();
         !cells && !rows && self.dropped.is_empty() && self.added.is_empty()
     }
 
@@ -248,6 +260,16 @@ impl Patch {
     /// The rows to append, each with the columns of the base.
     pub(crate) fn appended(&self) -> &[RecordBatch] {
         &self.appended
+    }
+
+    /// Appends the rows of files that are written already; they come before those of [`Self::append`].
+    pub(crate) fn append_staged(&mut self, files: impl IntoIterator<Item = StagedFile>) {
+        self.staged.extend(files);
+    }
+
+    /// The files of rows to append that are written already.
+    pub(crate) fn staged(&self) -> &[StagedFile] {
+        &self.staged
     }
 
     /// The columns to add, each with its default as an array of one.

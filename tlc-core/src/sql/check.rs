@@ -1,4 +1,7 @@
-//! What a session refuses before it plans anything: everything but reading, and text built to hurt.
+//! What a session refuses before it plans anything: text built to hurt, and what it is not asked for.
+//!
+//! A query that writes is refused by its kind, and once more by its plan. A statement that is meant to
+//! write goes through the same bounds; what it may be is for [`statement`](super::statement) to say.
 
 use std::ops::ControlFlow;
 
@@ -6,7 +9,9 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SQLOptions;
 use datafusion::sql::parser::{ResetStatement, Statement};
-use datafusion::sql::sqlparser::ast::{Statement as Ast, TableFactor, Visit as _, Visitor};
+use datafusion::sql::sqlparser::ast::{
+    Expr, SetExpr, Statement as Ast, TableFactor, Visit as _, Visitor,
+};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer, Word};
 
@@ -22,8 +27,10 @@ const OPERATORS_MAX: usize = 500;
 /// The most tables in one query, for the same reason.
 const TABLES_MAX: usize = 100;
 
-const HOW_TO_EDIT: &str =
-    "queries only read; change cells with `tlc table edit` or `Sql::edit`, which commit a revision";
+const HOW_TO_WRITE: &str =
+    "queries only read; run a statement that writes with `Sql::execute`, which commits a revision";
+const NO_EXPLAIN: &str = "EXPLAIN is for queries; explain a SELECT with the same condition instead";
+const NO_WITH: &str = "WITH cannot stand before a statement that writes; put its query into FROM, USING, IN (…) or after INSERT INTO";
 const HOW_TO_MAKE: &str =
     "queries only read; make tables with `tlc import` or `Project::create_table`";
 const NO_SETTINGS: &str =
@@ -32,6 +39,13 @@ const ONLY_READ: &str = "only queries, EXPLAIN, SHOW and DESCRIBE can be run";
 
 /// Reads one statement that asks for rows and changes nothing.
 pub(super) fn parse(state: &SessionState, sql: &str) -> Result<Statement> {
+    let statement = parse_any(state, sql)?;
+    check_statement(&statement)?;
+    Ok(statement)
+}
+
+/// Reads one statement of bounded size, whatever it does.
+pub(super) fn parse_any(state: &SessionState, sql: &str) -> Result<Statement> {
     if sql.len() > SQL_BYTES_MAX {
         return Err(Error::invalid(format!(
             "the query is longer than {SQL_BYTES_MAX} bytes"
@@ -40,9 +54,20 @@ pub(super) fn parse(state: &SessionState, sql: &str) -> Result<Statement> {
     check_tokens(sql)?;
     let dialect = state.config().options().sql_parser.dialect;
     let statement = state.sql_to_statement(sql, &dialect)?;
-    check_statement(&statement)?;
     check_tables(&statement)?;
     Ok(statement)
+}
+
+/// Whether the statement is of a kind that changes rows of a table.
+pub(super) fn writes(statement: &Statement) -> bool {
+    matches!(statement, Statement::Statement(ast) if changes_rows(ast))
+}
+
+fn changes_rows(ast: &Ast) -> bool {
+    matches!(
+        ast,
+        Ast::Insert(_) | Ast::Update(_) | Ast::Delete(_) | Ast::Merge(_) | Ast::Truncate(_)
+    )
 }
 
 /// Refuses, behind the statement's own kind, a plan that would write.
@@ -136,7 +161,7 @@ fn nests(token: &Token) -> bool {
 }
 
 /// Bounds how many tables a query names, in all its parts.
-fn check_tables(statement: &Statement) -> Result<()> {
+pub(super) fn check_tables(statement: &Statement) -> Result<()> {
     let mut tables = Tables(0);
     let counted = match statement {
         Statement::Explain(explain) => return check_tables(&explain.statement),
@@ -166,10 +191,13 @@ impl Visitor for Tables {
     }
 }
 
-fn check_statement(statement: &Statement) -> Result<()> {
+/// Refuses, by its kind, a statement that would change anything.
+pub(super) fn check_statement(statement: &Statement) -> Result<()> {
     let refusal = match statement {
+        Statement::Explain(explain) if writes(&explain.statement) => NO_EXPLAIN,
         Statement::Explain(explain) => return check_statement(&explain.statement),
         Statement::Statement(ast) => match &**ast {
+            Ast::Query(query) if is_write(&query.body) => NO_WITH,
             Ast::Query(_)
             | Ast::ExplainTable { .. }
             | Ast::ShowTables { .. }
@@ -177,9 +205,7 @@ fn check_statement(statement: &Statement) -> Result<()> {
             | Ast::ShowFunctions { .. }
             | Ast::ShowVariable { .. }
             | Ast::ShowVariables { .. } => return Ok(()),
-            Ast::Insert(_) | Ast::Update(_) | Ast::Delete(_) | Ast::Merge(_) | Ast::Truncate(_) => {
-                HOW_TO_EDIT
-            }
+            ast if changes_rows(ast) => HOW_TO_WRITE,
             Ast::CreateTable(_)
             | Ast::CreateView(_)
             | Ast::CreateSchema { .. }
@@ -195,10 +221,22 @@ fn check_statement(statement: &Statement) -> Result<()> {
     Err(Error::invalid(refusal))
 }
 
-/// Reads one expression, and gives it back as text that is one expression wherever it is put.
-pub(super) fn expression(state: &SessionState, text: &str) -> Result<String> {
+/// Whether what stands after `WITH …` changes rows.
+fn is_write(body: &SetExpr) -> bool {
+    matches!(
+        body,
+        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_)
+    )
+}
+
+/// Reads one expression.
+pub(super) fn expression(state: &SessionState, text: &str) -> Result<Expr> {
+    if text.len() > SQL_BYTES_MAX {
+        return Err(Error::invalid(format!(
+            "the expression is longer than {SQL_BYTES_MAX} bytes"
+        )));
+    }
     check_tokens(text)?;
     let dialect = state.config().options().sql_parser.dialect;
-    let expression = state.sql_to_expr(text, &dialect)?;
-    Ok(format!("({expression})"))
+    Ok(state.sql_to_expr(text, &dialect)?)
 }

@@ -21,6 +21,7 @@ use roaring::RoaringTreemap;
 
 use super::create::write_rows;
 use super::snapshot::{Resolved, Snapshot, VALUE, read_cells, read_dropped};
+use super::stage::with_staged;
 use super::state::{Loaded, State, history};
 use super::{MAIN, Table, lock, record};
 use crate::blob::{self, Rows};
@@ -428,7 +429,7 @@ impl Written {
             }
         };
         Ok(Self {
-            rows,
+            rows: with_staged(place, patch, rows).await?,
             dropped,
             cells,
         })

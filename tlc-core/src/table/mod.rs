@@ -10,6 +10,7 @@ mod diff;
 mod file;
 mod scan;
 mod snapshot;
+mod stage;
 mod state;
 mod take;
 
