@@ -86,21 +86,23 @@ fn check_tokens(sql: &str) -> Result<()> {
     let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize() else {
         return Ok(());
     };
-    let tokens = || {
-        tokens
-            .iter()
-            .filter(|token| !matches!(token, Token::Whitespace(_)))
-    };
-    if tokens().all(|token| *token == Token::SemiColon) {
+    let tokens: Vec<&Token> = tokens
+        .iter()
+        .filter(|token| !matches!(token, Token::Whitespace(_)))
+        .collect();
+    if tokens.iter().all(|token| **token == Token::SemiColon) {
         return Err(Error::invalid("there is no query in the text"));
     }
-    if tokens().filter(|token| nests(token)).count() > OPERATORS_MAX {
+    let deeper = (0..tokens.len()).filter(|at| nests(tokens[*at]) && !is_sign(&tokens, *at));
+    if deeper.count() > OPERATORS_MAX {
         return Err(Error::invalid(format!(
             "the query has more than {OPERATORS_MAX} operators; use IN (…) or a join with VALUES for long lists"
         )));
     }
-    let after = tokens().skip_while(|token| **token != Token::SemiColon);
-    if after.filter(|token| **token != Token::SemiColon).count() > 0 {
+    let mut after = tokens
+        .iter()
+        .skip_while(|token| ***token != Token::SemiColon);
+    if after.any(|token| **token != Token::SemiColon) {
         return Err(Error::invalid(
             "there is more than one statement; run one at a time",
         ));
@@ -158,6 +160,14 @@ fn nests(token: &Token) -> bool {
         | Token::EOF => false,
         _ => true,
     }
+}
+
+/// Whether the token is the sign of a number in a list, of which `VALUES` may have many.
+fn is_sign(tokens: &[&Token], at: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|before| tokens.get(before));
+    matches!(tokens.get(at), Some(Token::Minus))
+        && matches!(before, Some(Token::LParen | Token::Comma))
+        && matches!(tokens.get(at + 1), Some(Token::Number(..)))
 }
 
 /// Bounds how many tables a query names, in all its parts.

@@ -112,10 +112,7 @@ impl Sql {
         write: Write,
         options: CommitOptions,
     ) -> Result<Written> {
-        let (project, name) = (
-            head.table().project().as_str(),
-            head.table().name().as_str(),
-        );
+        let name = head.table().name().as_str();
         check_columns(head, &write.change)?;
         let mut catalog = Catalog::new(&self.root, self.project.clone())
             .pin(write.target.table.clone(), head)
@@ -131,17 +128,14 @@ impl Sql {
             Change::Insert(columns) => {
                 let mut patch = head.patch();
                 let rows = NewRows::new(head, rows, columns.as_deref())?;
-                n_inserted =
-                    head.table().stage(&mut patch, rows).await.map_err(|err| {
-                        err.context(format!("cannot insert into {project}.{name}"))
-                    })?;
+                n_inserted = head.table().stage(&mut patch, rows).await?;
                 patch
             }
         };
         let committed = head.table().commit(&patch, options).await?;
         let end = committed.snapshot.next_row_id();
         Ok(Written {
-            row_ids: end - n_inserted..end,
+            row_ids: end.saturating_sub(n_inserted)..end,
             committed,
         })
     }
@@ -227,7 +221,8 @@ async fn updated(head: &Snapshot, mut rows: SqlStream, columns: &[String]) -> Re
         let ids = row_ids(&batch)?;
         if let Some(twice) = ids.values().iter().find(|id| !seen.insert(**id)) {
             return Err(Error::invalid(format!(
-                "row {twice} of {head:?} would get two values; let each row be joined with one"
+                "row {twice} of table {} would get two values; let each row be joined with one",
+                head.table().name()
             )));
         }
         for (at, field) in fields.iter().enumerate() {
@@ -245,15 +240,14 @@ fn set_changed(
     ids: &UInt64Array,
     (old, new): (&ArrayRef, &ArrayRef),
 ) -> Result<()> {
-    let name = field.name();
-    let new = fit(new, field).map_err(|err| err.context(format!("cannot set column {name:?}")))?;
+    let new = fit(new, field)?;
     let changed = changed(old, &new)?;
     if changed.true_count() == 0 {
         return Ok(());
     }
     let ids = filter(ids, &changed)?;
     let ids: &UInt64Array = ids.as_primitive::<UInt64Type>();
-    patch.set_column(name, ids.values(), &filter(&new, &changed)?)
+    patch.set_column(field.name(), ids.values(), &filter(&new, &changed)?)
 }
 
 /// Where two columns of one type hold different values. Nulls are the same, and so are NaNs.

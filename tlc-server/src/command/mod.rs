@@ -61,7 +61,8 @@ impl Verb {
         match self {
             Self::Import(import) => import.author(),
             Self::Table(table) => table.author(),
-            Self::Ls(_) | Self::Sql(_) | Self::Run(_) => None,
+            Self::Sql(sql) => sql.author(),
+            Self::Ls(_) | Self::Run(_) => None,
         }
     }
 
