@@ -245,7 +245,6 @@ fn a_statement_sees_one_state_of_its_table_in_all_its_parts() {
 fn a_statement_that_changes_nothing_makes_no_revision() {
     let project = project();
     let train = table(&project, "0:1 1:1");
-    let n_files = || block_on(project.root().clone().projects()).unwrap().len();
     for sql in [
         "UPDATE train SET weight = 2 WHERE false",
         "UPDATE train SET weight = 1, animal = animal",
@@ -264,7 +263,7 @@ fn a_statement_that_changes_nothing_makes_no_revision() {
         assert_eq!(counts, (0, 0, 0, 0), "{sql}");
         assert!(written.row_ids.is_empty(), "{sql}");
     }
-    assert_eq!((block_on(train.log()).unwrap().len(), n_files()), (1, 1));
+    assert_eq!(block_on(train.log()).unwrap().len(), 1);
 }
 
 #[test]
