@@ -17,7 +17,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{Array as _, ArrayRef, AsArray as _, Int64Array, RecordBatch};
+use arrow::array::{
+    Array as _, ArrayRef, AsArray as _, FixedSizeListArray, Int64Array, ListArray, RecordBatch,
+    StructArray,
+};
+use arrow::buffer::OffsetBuffer;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use serde_json::{Value as Json, json};
@@ -511,7 +515,8 @@ pub(crate) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordB
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }
 
-/// `values` in the type of `field`; never rounded, wrapped or turned into null.
+/// `values` in the type of `field`; never rounded, wrapped or turned into null. The same holds for
+/// what lies in lists and structs; a struct must have the same names, in any order.
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming the column and the first value that
@@ -523,26 +528,84 @@ pub(crate) fn fit(values: &ArrayRef, field: &Field) -> Result<ArrayRef> {
     if field.data_type().is_integer() && is_any_text(values.data_type()) {
         return class_numbers(values, field);
     }
+    if let Some(fitted) = fit_nested(values, field)? {
+        return Ok(fitted);
+    }
     let options = CastOptions {
         safe: false,
         ..CastOptions::default()
     };
-    let wrong = || {
-        let (from, to) = (values.data_type(), field.data_type());
-        Error::invalid(format!(
-            "a value of type {from} does not fit column {:?} of type {to}",
-            field.name()
-        ))
-    };
     let cast = cast_with_options(values, field.data_type(), &options)
-        .map_err(|err| wrong().with_source(err))?;
+        .map_err(|err| unfit(values, field).with_source(err))?;
     if may_lose(values.data_type(), field.data_type()) {
         let back = cast_with_options(&cast, values.data_type(), &options)?;
         if back.to_data() != values.to_data() {
-            return Err(wrong());
+            return Err(unfit(values, field));
         }
     }
     Ok(cast)
+}
+
+fn unfit(values: &ArrayRef, field: &Field) -> Error {
+    let (from, to) = (values.data_type(), field.data_type());
+    Error::invalid(format!(
+        "a value of type {from} does not fit column {:?} of type {to}",
+        field.name()
+    ))
+}
+
+/// [`fit`] for lists and structs, whose parts have to fit one by one; `None` for anything else.
+fn fit_nested(values: &ArrayRef, field: &Field) -> Result<Option<ArrayRef>> {
+    let within = |part: &Field| {
+        let name = format!("{}.{}", field.name(), part.name());
+        part.clone().with_name(name)
+    };
+    let wrong = |err| unfit(values, field).with_source(err);
+    let nulls = values.nulls().cloned();
+    let fitted: ArrayRef = match (values.data_type(), field.data_type()) {
+        (DataType::Struct(from), DataType::Struct(to)) => {
+            if from.len() != to.len() {
+                return Err(unfit(values, field));
+            }
+            let own = values.as_struct();
+            let part = |part: &FieldRef| match own.column_by_name(part.name()) {
+                Some(values) => fit(values, &within(part)),
+                None => Err(unfit(values, field)),
+            };
+            let parts = to.iter().map(part).collect::<Result<_>>()?;
+            Arc::new(StructArray::try_new(to.clone(), parts, nulls).map_err(wrong)?)
+        }
+        (DataType::List(_), DataType::List(to)) => {
+            let list = values.as_list::<i32>();
+            let items = fit(&items(list), &within(to))?;
+            let offsets = OffsetBuffer::from_lengths(list.offsets().lengths());
+            Arc::new(ListArray::try_new(Arc::clone(to), offsets, items, nulls).map_err(wrong)?)
+        }
+        (DataType::FixedSizeList(_, n), DataType::FixedSizeList(to, length)) if n == length => {
+            let items = fit(values.as_fixed_size_list().values(), &within(to))?;
+            let list = FixedSizeListArray::try_new(Arc::clone(to), *n, items, nulls);
+            Arc::new(list.map_err(wrong)?)
+        }
+        (DataType::List(item), DataType::FixedSizeList(_, length)) => {
+            let options = CastOptions {
+                safe: false,
+                ..CastOptions::default()
+            };
+            let same_items = DataType::FixedSizeList(Arc::clone(item), *length);
+            let list = cast_with_options(values, &same_items, &options).map_err(wrong)?;
+            return fit(&list, field).map(Some);
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(fitted))
+}
+
+/// The items of the lists that are there, without those that a slice of them has left out.
+fn items(list: &ListArray) -> ArrayRef {
+    let at = |offset: Option<&i32>| offset.and_then(|at| usize::try_from(*at).ok());
+    let start = at(list.value_offsets().first()).unwrap_or(0);
+    let end = at(list.value_offsets().last()).unwrap_or(0);
+    list.values().slice(start, end - start)
 }
 
 /// Whether a cast between the types may change a value without an error. Floats may be rounded to
@@ -684,6 +747,51 @@ mod tests {
         let single = Field::new("f", DataType::Float32, true);
         let large: ArrayRef = Arc::new(Int64Array::from(vec![16_777_217]));
         assert!(fit(&large, &single).is_err(), "an integer is not rounded");
+    }
+
+    #[test]
+    fn what_lies_in_lists_is_not_rounded_either() {
+        let list = |values: Vec<f64>| {
+            let items: ArrayRef = Arc::new(Float64Array::from(values));
+            let item = Arc::new(Field::new_list_field(DataType::Float64, true));
+            let offsets = OffsetBuffer::from_lengths([items.len()]);
+            Arc::new(ListArray::new(item, offsets, items, None)) as ArrayRef
+        };
+        let byte = Arc::new(Field::new_list_field(DataType::Int8, true));
+        let two = DataType::FixedSizeList(Arc::clone(&byte), 2);
+        for to in [DataType::List(byte), two.clone()] {
+            let field = Field::new("l", to, true);
+            let fitted = fit(&list(vec![1.0, 2.0]), &field).unwrap();
+            assert_eq!(fitted.data_type(), field.data_type());
+            let err = fit(&list(vec![1.0, 2.5]), &field).unwrap_err();
+            assert!(err.to_string().contains("\"l.item\""), "{err}");
+        }
+        let three = list(vec![1.0, 2.0, 3.0]);
+        assert!(fit(&three, &Field::new("l", two, true)).is_err());
+    }
+
+    #[test]
+    fn a_struct_fits_by_its_names_and_a_label_in_it_by_its_classes() {
+        let to = boxes("b", ["cat", "dog"]);
+        let DataType::List(item) = to.data_type() else {
+            unreachable!("boxes are a list")
+        };
+        let one = |names: [&str; 5], label: &str| {
+            let half = |_| Arc::new(Float64Array::from(vec![0.5])) as ArrayRef;
+            let mut columns: Vec<ArrayRef> = names[..4].iter().map(half).collect();
+            columns.push(Arc::new(arrow::array::StringArray::from(vec![label])));
+            let batch = RecordBatch::try_from_iter(names.into_iter().zip(columns)).unwrap();
+            Arc::new(StructArray::from(batch)) as ArrayRef
+        };
+        let names = ["y_max", "x_min", "y_min", "x_max", "label"];
+        let fitted = fit(&one(names, "dog"), item).unwrap();
+        assert_eq!(fitted.data_type(), item.data_type());
+        let labels = fitted.as_struct().column_by_name("label").unwrap();
+        assert_eq!(labels.as_primitive::<Int32Type>().values().to_vec(), [1]);
+        let err = fit(&one(names, "cow"), item).unwrap_err();
+        assert!(err.to_string().contains("cat, dog"), "{err}");
+        let other = ["y_max", "x_min", "y_min", "z", "label"];
+        assert!(fit(&one(other, "dog"), item).is_err());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::Serialize;
 use tlc_core::arrow::datatypes::Field;
 use tlc_core::run::StreamRecord;
 use tlc_core::schema::{self, Role};
+use tlc_core::sql::Written;
 use tlc_core::{Committed, Micros, RevisionRecord, RunRecord};
 
 /// What a verb that writes answers.
@@ -26,6 +27,9 @@ pub struct CommitView {
     pub cells: u64,
     /// What the revision added to the root.
     pub bytes: u64,
+    /// The ids of inserted rows, first and last; not there if no row was inserted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row_ids: Option<[u64; 2]>,
 }
 
 impl CommitView {
@@ -39,6 +43,18 @@ impl CommitView {
             rows: committed.rows,
             cells: committed.cells,
             bytes: committed.bytes,
+            row_ids: None,
+        }
+    }
+
+    /// The view of what a statement wrote.
+    #[must_use]
+    pub fn of_statement(written: &Written) -> Self {
+        let (committed, ids) = (&written.committed, &written.row_ids);
+        let project = committed.snapshot.table().project().as_str();
+        Self {
+            row_ids: (!ids.is_empty()).then(|| [ids.start, ids.end - 1]),
+            ..Self::new(project, committed)
         }
     }
 }

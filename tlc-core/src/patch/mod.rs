@@ -64,8 +64,18 @@ pub struct Patch {
     /// Classes whose cells become another's: `(from, into)`.
     class_merges: BTreeMap<i32, Vec<(i64, i64)>>,
     appended: Vec<RecordBatch>,
+    staged: Vec<StagedFile>,
     dropped: RoaringTreemap,
     added: BTreeMap<i32, ArrayRef>,
+}
+
+/// A data file of rows to append that lies in the table's folder, where no revision names it yet.
+#[derive(Clone, Debug)]
+pub(crate) struct StagedFile {
+    /// Its path from the table's folder.
+    pub(crate) file: String,
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Patch {
@@ -79,6 +89,7 @@ impl Patch {
             elements: BTreeMap::new(),
             class_merges: BTreeMap::new(),
             appended: Vec::new(),
+            staged: Vec::new(),
             dropped: RoaringTreemap::new(),
             added: BTreeMap::new(),
         }
@@ -314,6 +325,7 @@ impl Patch {
             .flatten()
             .any(|(ids, _)| !ids.is_empty());
         let rows = self.appended.iter().any(|batch| batch.num_rows() > 0);
+        let rows = rows || !self.staged.is_empty();
         let columns = self.schema != self.base_schema || !self.class_merges.is_empty();
         !cells && !rows && self.elements.is_empty() && self.dropped.is_empty() && !columns
     }
@@ -348,6 +360,16 @@ impl Patch {
     /// The rows to append, each with the columns of the base.
     pub(crate) fn appended(&self) -> &[RecordBatch] {
         &self.appended
+    }
+
+    /// Appends the rows of files that are written already; they come before those of [`Self::append`].
+    pub(crate) fn append_staged(&mut self, files: impl IntoIterator<Item = StagedFile>) {
+        self.staged.extend(files);
+    }
+
+    /// The files of rows to append that are written already.
+    pub(crate) fn staged(&self) -> &[StagedFile] {
+        &self.staged
     }
 
     /// The rows to drop.

@@ -127,7 +127,8 @@ impl Catalog {
         }
     }
 
-    async fn unknown(&self, project: &str, name: &str) -> Result<Error> {
+    /// The error of a name that leads to no table, saying which there are.
+    pub(super) async fn unknown(&self, project: &str, name: &str) -> Result<Error> {
         if project == NO_PROJECT {
             let hint = list("the projects are", &self.projects().await?);
             return Ok(Error::not_found(format!(

@@ -1,4 +1,7 @@
-//! What a session refuses before it plans anything: everything but reading, and text built to hurt.
+//! What a session refuses before it plans anything: text built to hurt, and what it is not asked for.
+//!
+//! A query that writes is refused by its kind, and once more by its plan. A statement that is meant to
+//! write goes through the same bounds; what it may be is for [`statement`](super::statement) to say.
 
 use std::ops::ControlFlow;
 
@@ -6,7 +9,9 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SQLOptions;
 use datafusion::sql::parser::{ResetStatement, Statement};
-use datafusion::sql::sqlparser::ast::{Statement as Ast, TableFactor, Visit as _, Visitor};
+use datafusion::sql::sqlparser::ast::{
+    Expr, SetExpr, Statement as Ast, TableFactor, Visit as _, Visitor,
+};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer, Word};
 
@@ -22,8 +27,10 @@ const OPERATORS_MAX: usize = 500;
 /// The most tables in one query, for the same reason.
 const TABLES_MAX: usize = 100;
 
-const HOW_TO_EDIT: &str =
-    "queries only read; change cells with `tlc table edit` or `Sql::edit`, which commit a revision";
+const HOW_TO_WRITE: &str =
+    "queries only read; run a statement that writes with `Sql::execute`, which commits a revision";
+const NO_EXPLAIN: &str = "EXPLAIN is for queries; explain a SELECT with the same condition instead";
+const NO_WITH: &str = "WITH cannot stand before a statement that writes; put its query into FROM, USING, IN (…) or after INSERT INTO";
 const HOW_TO_MAKE: &str =
     "queries only read; make tables with `tlc import` or `Project::create_table`";
 const NO_SETTINGS: &str =
@@ -32,6 +39,13 @@ const ONLY_READ: &str = "only queries, EXPLAIN, SHOW and DESCRIBE can be run";
 
 /// Reads one statement that asks for rows and changes nothing.
 pub(super) fn parse(state: &SessionState, sql: &str) -> Result<Statement> {
+    let statement = parse_any(state, sql)?;
+    check_statement(&statement)?;
+    Ok(statement)
+}
+
+/// Reads one statement of bounded size, whatever it does.
+pub(super) fn parse_any(state: &SessionState, sql: &str) -> Result<Statement> {
     if sql.len() > SQL_BYTES_MAX {
         return Err(Error::invalid(format!(
             "the query is longer than {SQL_BYTES_MAX} bytes"
@@ -40,9 +54,20 @@ pub(super) fn parse(state: &SessionState, sql: &str) -> Result<Statement> {
     check_tokens(sql)?;
     let dialect = state.config().options().sql_parser.dialect;
     let statement = state.sql_to_statement(sql, &dialect)?;
-    check_statement(&statement)?;
     check_tables(&statement)?;
     Ok(statement)
+}
+
+/// Whether the statement is of a kind that changes rows of a table.
+pub(super) fn writes(statement: &Statement) -> bool {
+    matches!(statement, Statement::Statement(ast) if changes_rows(ast))
+}
+
+fn changes_rows(ast: &Ast) -> bool {
+    matches!(
+        ast,
+        Ast::Insert(_) | Ast::Update(_) | Ast::Delete(_) | Ast::Merge(_) | Ast::Truncate(_)
+    )
 }
 
 /// Refuses, behind the statement's own kind, a plan that would write.
@@ -61,21 +86,23 @@ fn check_tokens(sql: &str) -> Result<()> {
     let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize() else {
         return Ok(());
     };
-    let tokens = || {
-        tokens
-            .iter()
-            .filter(|token| !matches!(token, Token::Whitespace(_)))
-    };
-    if tokens().all(|token| *token == Token::SemiColon) {
+    let tokens: Vec<&Token> = tokens
+        .iter()
+        .filter(|token| !matches!(token, Token::Whitespace(_)))
+        .collect();
+    if tokens.iter().all(|token| **token == Token::SemiColon) {
         return Err(Error::invalid("there is no query in the text"));
     }
-    if tokens().filter(|token| nests(token)).count() > OPERATORS_MAX {
+    let deeper = (0..tokens.len()).filter(|at| nests(tokens[*at]) && !is_sign(&tokens, *at));
+    if deeper.count() > OPERATORS_MAX {
         return Err(Error::invalid(format!(
             "the query has more than {OPERATORS_MAX} operators; use IN (…) or a join with VALUES for long lists"
         )));
     }
-    let after = tokens().skip_while(|token| **token != Token::SemiColon);
-    if after.filter(|token| **token != Token::SemiColon).count() > 0 {
+    let mut after = tokens
+        .iter()
+        .skip_while(|token| ***token != Token::SemiColon);
+    if after.any(|token| **token != Token::SemiColon) {
         return Err(Error::invalid(
             "there is more than one statement; run one at a time",
         ));
@@ -135,8 +162,16 @@ fn nests(token: &Token) -> bool {
     }
 }
 
+/// Whether the token is the sign of a number in a list, of which `VALUES` may have many.
+fn is_sign(tokens: &[&Token], at: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|before| tokens.get(before));
+    matches!(tokens.get(at), Some(Token::Minus))
+        && matches!(before, Some(Token::LParen | Token::Comma))
+        && matches!(tokens.get(at + 1), Some(Token::Number(..)))
+}
+
 /// Bounds how many tables a query names, in all its parts.
-fn check_tables(statement: &Statement) -> Result<()> {
+pub(super) fn check_tables(statement: &Statement) -> Result<()> {
     let mut tables = Tables(0);
     let counted = match statement {
         Statement::Explain(explain) => return check_tables(&explain.statement),
@@ -166,10 +201,13 @@ impl Visitor for Tables {
     }
 }
 
-fn check_statement(statement: &Statement) -> Result<()> {
+/// Refuses, by its kind, a statement that would change anything.
+pub(super) fn check_statement(statement: &Statement) -> Result<()> {
     let refusal = match statement {
+        Statement::Explain(explain) if writes(&explain.statement) => NO_EXPLAIN,
         Statement::Explain(explain) => return check_statement(&explain.statement),
         Statement::Statement(ast) => match &**ast {
+            Ast::Query(query) if is_write(&query.body) => NO_WITH,
             Ast::Query(_)
             | Ast::ExplainTable { .. }
             | Ast::ShowTables { .. }
@@ -177,9 +215,7 @@ fn check_statement(statement: &Statement) -> Result<()> {
             | Ast::ShowFunctions { .. }
             | Ast::ShowVariable { .. }
             | Ast::ShowVariables { .. } => return Ok(()),
-            Ast::Insert(_) | Ast::Update(_) | Ast::Delete(_) | Ast::Merge(_) | Ast::Truncate(_) => {
-                HOW_TO_EDIT
-            }
+            ast if changes_rows(ast) => HOW_TO_WRITE,
             Ast::CreateTable(_)
             | Ast::CreateView(_)
             | Ast::CreateSchema { .. }
@@ -195,10 +231,22 @@ fn check_statement(statement: &Statement) -> Result<()> {
     Err(Error::invalid(refusal))
 }
 
-/// Reads one expression, and gives it back as text that is one expression wherever it is put.
-pub(super) fn expression(state: &SessionState, text: &str) -> Result<String> {
+/// Whether what stands after `WITH …` changes rows.
+fn is_write(body: &SetExpr) -> bool {
+    matches!(
+        body,
+        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_)
+    )
+}
+
+/// Reads one expression.
+pub(super) fn expression(state: &SessionState, text: &str) -> Result<Expr> {
+    if text.len() > SQL_BYTES_MAX {
+        return Err(Error::invalid(format!(
+            "the expression is longer than {SQL_BYTES_MAX} bytes"
+        )));
+    }
     check_tokens(text)?;
     let dialect = state.config().options().sql_parser.dialect;
-    let expression = state.sql_to_expr(text, &dialect)?;
-    Ok(format!("({expression})"))
+    Ok(state.sql_to_expr(text, &dialect)?)
 }

@@ -1,7 +1,7 @@
 //! SQL over the tables and runs of a root, on DataFusion.
 //!
 //! A caller opens a [`Sql`] on a [`Root`], asks it with [`Sql::query`] or [`Sql::collect`], and
-//! changes cells by expression with [`Sql::edit`]. Projects are schemas:
+//! changes tables with [`Sql::execute`] or, by expressions alone, [`Sql::edit`]. Projects are schemas:
 //!
 //! | name | rows |
 //! |---|---|
@@ -15,8 +15,10 @@
 //! The names of the last lists win over a table of the same name, which stays within reach as
 //! `"runs@main"`. Each query sees one state of each table it names, however often it names it.
 //!
-//! Queries only read. What would change data, settings or files, or read a file by its path, is
-//! refused before anything is planned.
+//! `query` and `collect` only read. `execute` takes one `UPDATE`, `DELETE` or `INSERT` of one table
+//! and makes at most one revision of it, by a [`Patch`](crate::Patch) like everybody else. What would
+//! change settings, files or the set of tables, or read a file by its path, is refused before
+//! anything is planned.
 
 mod catalog;
 mod check;
@@ -28,7 +30,9 @@ mod functions;
 mod provider;
 mod rowids;
 mod runs;
+mod statement;
 mod superset;
+mod write;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -54,6 +58,7 @@ use crate::project::Root;
 use crate::runtime;
 
 use catalog::{CATALOG, Catalog, NO_PROJECT, Projects};
+pub use write::Written;
 
 /// The memory that all queries of a [`Sql`] may hold at one time, unless it is opened with another limit.
 const MEMORY_BYTES_MAX: usize = 1 << 30;
@@ -97,7 +102,7 @@ impl SqlOptions {
     }
 }
 
-/// A session for queries over one root. Cheap to clone; clones share the memory limit.
+/// A session for statements over one root. Cheap to clone; clones share the memory limit.
 ///
 /// ```
 /// use tlc_core::{Root, Sql, block_on};
@@ -159,7 +164,8 @@ impl Sql {
     /// revision; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for wrong SQL and for anything
     /// but queries, `EXPLAIN`, `SHOW` and `DESCRIBE`; those of reading.
     pub async fn query(&self, sql: &str) -> Result<SqlStream> {
-        self.query_in(sql, Catalog::new(&self.root, self.project.clone()))
+        let statement = self.parsed(sql, check::parse).await?;
+        self.query_in(statement, Catalog::new(&self.root, self.project.clone()))
             .await
     }
 
@@ -171,13 +177,25 @@ impl Sql {
         self.query(sql).await?.try_collect().await
     }
 
+    /// Reads text away from the calling task, whose stack may be too small for the parser.
+    async fn parsed<T: Send + 'static>(
+        &self,
+        sql: &str,
+        read: fn(&SessionState, &str) -> Result<T>,
+    ) -> Result<T> {
+        let (session, sql) = (self.clone(), sql.to_owned());
+        let reading = runtime::handle()?.spawn(async move { read(&session.state, &sql) });
+        reading
+            .await
+            .map_err(|err| engine_fault().with_source(err))?
+    }
+
     /// Plans a query away from the calling task, so that the engine has its runtime around it and
     /// a fault of its planner is an error.
-    async fn query_in(&self, sql: &str, catalog: Catalog) -> Result<SqlStream> {
+    async fn query_in(&self, statement: Statement, catalog: Catalog) -> Result<SqlStream> {
         let handle = runtime::handle()?;
         let session = self.session(Arc::new(catalog));
-        let sql = sql.to_owned();
-        let planning = handle.spawn(async move { session.plan(&sql).await });
+        let planning = handle.spawn(async move { session.plan(statement).await });
         let (schema, rows) = planning
             .await
             .map_err(|err| engine_fault().with_source(err))??;
@@ -242,8 +260,7 @@ struct Session {
 }
 
 impl Session {
-    async fn plan(&self, sql: &str) -> Result<(SchemaRef, SendableRecordBatchStream)> {
-        let statement = check::parse(&self.state, sql)?;
+    async fn plan(&self, statement: Statement) -> Result<(SchemaRef, SendableRecordBatchStream)> {
         if self.lists_names(&statement)? {
             self.catalog.list().await?;
         }

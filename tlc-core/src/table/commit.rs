@@ -76,6 +76,12 @@ impl CommitOptions {
         self
     }
 
+    /// The branch that moves.
+    #[cfg(feature = "sql")]
+    pub(crate) fn to_branch(&self) -> &str {
+        &self.branch
+    }
+
     /// The branch that moves. It must be there.
     #[must_use]
     pub fn branch(mut self, branch: impl Into<String>) -> Self {

@@ -18,6 +18,7 @@ mod paths;
 mod refs;
 mod scan;
 mod snapshot;
+mod stage;
 mod state;
 mod take;
 mod write;

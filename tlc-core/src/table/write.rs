@@ -10,6 +10,7 @@ use roaring::RoaringTreemap;
 use super::commit::CommitOptions;
 use super::create::write_rows;
 use super::snapshot::{Snapshot, VALUE};
+use super::stage::with_staged;
 use crate::blob::{self, Rows};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
@@ -53,11 +54,12 @@ impl Written {
     pub(super) async fn append(&mut self, place: &Place, patch: &Patch) -> Result<()> {
         let batches = patch.appended().iter().filter(|batch| batch.num_rows() > 0);
         let batches: Vec<_> = batches.cloned().map(Ok).collect();
+        let mut appended = Vec::new();
         if !batches.is_empty() {
             let rows = RecordBatchIterator::new(batches, Arc::clone(patch.base_schema()));
-            self.appended =
-                write_rows(place, Rows::new(Box::new(rows)), patch.base_schema(), 0).await?;
+            appended = write_rows(place, Rows::new(Box::new(rows)), patch.base_schema(), 0).await?;
         }
+        self.appended = with_staged(place, patch, appended).await?;
         Ok(())
     }
 }

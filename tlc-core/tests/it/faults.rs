@@ -127,3 +127,45 @@ fn a_commit_behind_another_is_all_or_nothing() {
     };
     check(prepare, commit, train, "0:0:1.0 1:2:1.0", "0:1:1.0 1:2:1.0");
 }
+
+/// `statement`, in a session of its own.
+#[cfg(feature = "sql")]
+fn execute(project: &Project, statement: &str) -> Result<()> {
+    block_on(async {
+        let sql = tlc_core::Sql::open(project.root()).await?;
+        sql.execute(statement, "a statement").await.map(drop)
+    })
+}
+
+#[cfg(feature = "sql")]
+#[test]
+fn a_statement_that_writes_is_all_or_nothing() {
+    let prepare = |project: &Project| drop(table(project, "0:1 1:1 2:1"));
+    check(
+        prepare,
+        |project| {
+            execute(
+                project,
+                "UPDATE zoo.train SET weight = 0, animal = 'cow' WHERE animal > 0",
+            )
+        },
+        train,
+        "0:0:1.0 1:1:1.0 2:2:1.0",
+        "0:0:1.0 1:2:0.0 2:2:0.0",
+    );
+    check(
+        prepare,
+        |project| execute(project, "DELETE FROM zoo.train WHERE animal = 1"),
+        train,
+        "0:0:1.0 1:1:1.0 2:2:1.0",
+        "0:0:1.0 2:2:1.0",
+    );
+    const INSERT: &str = "INSERT INTO zoo.train SELECT 2 AS a, 9 AS b WHERE NOT EXISTS (SELECT 1 FROM zoo.train WHERE weight = 9)";
+    check(
+        prepare,
+        |project| execute(project, INSERT),
+        train,
+        "0:0:1.0 1:1:1.0 2:2:1.0",
+        "0:0:1.0 1:1:1.0 2:2:1.0 3:2:9.0",
+    );
+}

@@ -19,3 +19,5 @@ mod runs;
 mod sql;
 mod support;
 mod tables;
+#[cfg(feature = "sql")]
+mod writes;

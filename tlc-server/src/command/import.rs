@@ -169,6 +169,7 @@ async fn created(spec: &TableSpec, table: &Table) -> CoreResult<CommitView> {
         rows: first.rows_added,
         cells: first.cells,
         bytes: first.bytes,
+        row_ids: None,
     })
 }
 

@@ -69,7 +69,8 @@ impl Verb {
             Self::Import(import) => import.author(),
             Self::Table(table) => table.author(),
             Self::Alias(alias) => alias.author(),
-            Self::Ls(_) | Self::Sql(_) | Self::Run(_) => None,
+            Self::Sql(sql) => sql.author(),
+            Self::Ls(_) | Self::Run(_) => None,
         }
     }
 

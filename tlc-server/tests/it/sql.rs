@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Cursor, Write as _};
 use std::process::Stdio;
 
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::json;
 use tlc_core::arrow::array::{AsArray as _, RecordBatch};
 use tlc_core::arrow::datatypes::Int64Type;
 use tlc_core::arrow::ipc::reader::{FileReader, StreamReader};
@@ -210,4 +211,133 @@ fn labels_are_names_for_people_and_numbers_for_programs() {
         "animal\n──────\ncat\ndog\nnull\n(3 rows)\n",
     );
     site.check(&["sql", query, "--format", "csv"], "animal\n0\n1\n\"\"\n");
+}
+
+#[test]
+fn a_statement_that_writes_says_what_it_changed() {
+    let site = Site::with_animals();
+    let sql = |statement: &str| ["sql".to_owned(), statement.to_owned()];
+    for (statement, expected) in [
+        (
+            "UPDATE zoo.animals SET legs = legs + 1, tame = true WHERE legs = 4",
+            "zoo/animals r1: 3 cells in 2 rows, SIZE\n",
+        ),
+        (
+            "INSERT INTO zoo.animals VALUES ('owl', 2, false)",
+            "zoo/animals r2: 1 row, SIZE, row id 4\n",
+        ),
+        (
+            "INSERT INTO zoo.animals (name) VALUES ('x'), ('y')",
+            "zoo/animals r3: 2 rows, SIZE, row ids 5 to 6\n",
+        ),
+        (
+            "DELETE FROM zoo.animals WHERE legs IS NULL",
+            "zoo/animals r4: 3 rows, SIZE\n",
+        ),
+    ] {
+        let args = sql(statement);
+        site.check(&[&args[0], &args[1]], expected);
+    }
+    let none = site
+        .tlc(&["sql", "DELETE FROM zoo.animals WHERE false"])
+        .done();
+    assert_eq!(none.text(), "");
+    assert!(none.err.contains("the head is still r4"), "{}", none.err);
+    let view = site.json(&["sql", "INSERT INTO zoo.animals (name) VALUES ('ape')"]);
+    let bytes = view["bytes"].as_u64().unwrap();
+    let expected = json!({"table": "zoo/animals", "revision": 5, "branch": "main", "rows": 1, "cells": 0, "bytes": bytes, "row_ids": [7, 7]});
+    assert_eq!(view, expected);
+    let view = site.json(&["sql", "DELETE FROM zoo.animals WHERE false"]);
+    let expected = json!({"table": "zoo/animals", "revision": 5, "branch": "main", "rows": 0, "cells": 0, "bytes": 0});
+    assert_eq!(view, expected);
+    let rows =
+        "name,legs,tame\ncat,5,true\nant,6,false\n\"wolf, grey\",5,true\nowl,2,false\nape,,\n";
+    site.check(
+        &[
+            "sql",
+            "SELECT name, legs, tame FROM zoo.animals ORDER BY _rowid",
+            "--format",
+            "csv",
+        ],
+        rows,
+    );
+}
+
+#[test]
+fn the_log_says_which_statement_and_who() {
+    let site = Site::with_animals();
+    let write = |statement: &str, more: &[&str]| {
+        site.tlc(&[&["sql", statement], more].concat()).done();
+        let log = site.json(&["table", "log", "zoo/animals"]);
+        let newest = &log[0];
+        let text = |key: &str| newest[key].as_str().unwrap().to_owned();
+        assert!(text("tool").starts_with("tlc "), "{newest}");
+        (text("author"), text("message"))
+    };
+    let short = "DELETE FROM\n  zoo.animals\n  WHERE _rowid = 0";
+    let said = (
+        "ada".to_owned(),
+        "DELETE FROM zoo.animals WHERE _rowid = 0".to_owned(),
+    );
+    assert_eq!(write(short, &[]), said);
+    let (_, message) = write(
+        &format!("UPDATE zoo.animals SET name = '{}'", "é".repeat(300)),
+        &[],
+    );
+    assert_eq!(
+        (message.chars().count(), message.ends_with("é…")),
+        (200, true)
+    );
+    let said = ("grace".to_owned(), "no legs".to_owned());
+    let args = ["-m", "no legs", "--author", "grace"];
+    assert_eq!(write("UPDATE zoo.animals SET legs = 0", &args), said);
+}
+
+#[test]
+fn a_statement_that_cannot_run_says_why_and_changes_nothing() {
+    let site = Site::with_animals();
+    for (args, code, named) in [
+        (
+            &["DELETE FROM zoo.animals", "--format", "csv"][..],
+            2,
+            "answers no rows",
+        ),
+        (
+            &["DELETE FROM zoo.animals", "-o", "rows.csv"],
+            2,
+            "answers no rows",
+        ),
+        (&["SELECT 1", "-m", "why"], 2, "a query makes no revision"),
+        (
+            &["SELECT 1", "--author", "ada"],
+            2,
+            "a query makes no revision",
+        ),
+        (
+            &["UPDATE zoo.\"animals@0\" SET legs = 1"],
+            1,
+            "revision 0 of table animals cannot be changed",
+        ),
+        (
+            &["UPDATE zoo.animal SET legs = 1"],
+            4,
+            "did you mean zoo.animals?",
+        ),
+        (&["UPDATE zoo.animals SET wings = 1"], 4, "name, legs, tame"),
+        (&["UPDATE zoo.animals SET legs = 'many'"], 1, "legs"),
+        (
+            &["EXPLAIN DELETE FROM zoo.animals"],
+            1,
+            "EXPLAIN is for queries",
+        ),
+        (&["DELETE FROM zoo.runs"], 1, "cannot be written to"),
+        (&["TRUNCATE TABLE zoo.animals"], 1, "TRUNCATE is not known"),
+    ] {
+        let answer = site.tlc(&[&["sql"], args].concat());
+        assert_eq!(answer.code, code, "{args:?}: {}", answer.err);
+        assert!(answer.err.contains(named), "{args:?}: {}", answer.err);
+    }
+    let log = site.json(&["table", "log", "zoo/animals"]);
+    assert_eq!(log.as_array().unwrap().len(), 1);
+    assert!(!site.path("rows.csv").exists());
 }
