@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
@@ -13,7 +13,7 @@ use datafusion::logical_expr::TableType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ProjectName;
 use crate::project::{Project, Root};
-use crate::table::Snapshot;
+use crate::table::{Snapshot, Table};
 
 use super::provider::SnapshotTable;
 use super::runs::{self, Records};
@@ -27,10 +27,35 @@ pub(super) const NO_PROJECT: &str = "-";
 /// How alike two names must be for one to be offered for the other.
 const LIKENESS_MIN: f64 = 0.5;
 
+/// The tables that a session has met: what was read of their logs is not read again.
+#[derive(Clone, Default)]
+pub(super) struct Opened(Arc<Mutex<BTreeMap<(String, String), Table>>>);
+
+impl Opened {
+    /// The table, opened now or before.
+    async fn table(&self, project: &Project, name: &str) -> Result<Table> {
+        let key = (project.name().to_string(), name.to_owned());
+        let met = self.lock().get(&key).cloned();
+        if let Some(met) = met
+            && met.is_same().await?
+        {
+            return Ok(met);
+        }
+        let table = project.table(name).await?;
+        self.lock().insert(key, table.clone());
+        Ok(table)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, String), Table>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What one query can name. Made anew for each, so that each sees the root as it is.
 pub(super) struct Catalog {
     root: Root,
     project: Option<ProjectName>,
+    opened: Opened,
     /// Snapshots that the query is about, whatever else happens to their tables.
     pinned: BTreeMap<(String, String), Arc<dyn TableProvider>>,
     /// Every name of every project; empty until [`Self::list`] is called.
@@ -40,10 +65,11 @@ pub(super) struct Catalog {
 }
 
 impl Catalog {
-    pub(super) fn new(root: &Root, project: Option<ProjectName>) -> Self {
+    pub(super) fn new(root: &Root, project: Option<ProjectName>, opened: &Opened) -> Self {
         Self {
             root: root.clone(),
             project,
+            opened: opened.clone(),
             pinned: BTreeMap::new(),
             names: OnceLock::new(),
             missed: Mutex::default(),
@@ -87,7 +113,7 @@ impl Catalog {
             };
         }
         let (table, at) = name.split_once('@').unwrap_or((name, "main"));
-        let table = match opened.table(table).await {
+        let table = match self.opened.table(&opened, table).await {
             Ok(table) => table,
             Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => {
                 return Ok(self.miss(project, name));

@@ -57,7 +57,7 @@ use crate::id::ProjectName;
 use crate::project::Root;
 use crate::runtime;
 
-use catalog::{CATALOG, Catalog, NO_PROJECT, Projects};
+use catalog::{CATALOG, Catalog, NO_PROJECT, Opened, Projects};
 pub use write::Written;
 
 /// The memory that all queries of a [`Sql`] may hold at one time, unless it is opened with another limit.
@@ -102,7 +102,9 @@ impl SqlOptions {
     }
 }
 
-/// A session for statements over one root. Cheap to clone; clones share the memory limit.
+/// A session for statements over one root. Cheap to clone; clones share the memory limit, and what was
+/// read of tables: each query sees the newest state, and asks only for what is new. A change of a
+/// project's aliases is seen by sessions that are opened later.
 ///
 /// ```
 /// use tlc_core::{Root, Sql, block_on};
@@ -117,6 +119,7 @@ pub struct Sql {
     root: Root,
     state: SessionState,
     project: Option<ProjectName>,
+    opened: Opened,
 }
 
 impl Sql {
@@ -142,6 +145,7 @@ impl Sql {
             root: root.clone(),
             state: builder.build(),
             project: None,
+            opened: Opened::default(),
         })
     }
 
@@ -165,7 +169,7 @@ impl Sql {
     /// but queries, `EXPLAIN`, `SHOW` and `DESCRIBE`; those of reading.
     pub async fn query(&self, sql: &str) -> Result<SqlStream> {
         let statement = self.parsed(sql, check::parse).await?;
-        self.query_in(statement, Catalog::new(&self.root, self.project.clone()))
+        self.query_in(statement, Catalog::new(&self.root, self.project.clone(), &self.opened))
             .await
     }
 

@@ -116,7 +116,7 @@ impl Sql {
     ) -> Result<Written> {
         let name = head.table().name().as_str();
         check_columns(head, &write.change)?;
-        let mut catalog = Catalog::new(&self.root, self.project.clone())
+        let mut catalog = Catalog::new(&self.root, self.project.clone(), &self.opened)
             .pin(write.target.table.clone(), head)
             .pin(format!("{name}@{}", options.to_branch()), head);
         if options.to_branch() == MAIN && Records::named(name).is_none() {
@@ -161,7 +161,7 @@ impl Sql {
         match opened {
             Ok(opened) => head_of(&opened, branch).await,
             Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => {
-                let catalog = Catalog::new(&self.root, self.project.clone());
+                let catalog = Catalog::new(&self.root, self.project.clone(), &self.opened);
                 Err(catalog.unknown(project, table).await?)
             }
             Err(err) => Err(err),

@@ -111,6 +111,15 @@ impl Table {
             .collect())
     }
 
+    /// Whether it is the table that it was at the first call, and not one that somebody put in its
+    /// place. One request.
+    #[cfg(feature = "sql")]
+    pub(crate) async fn is_same(&self) -> Result<bool> {
+        let first = self.inner.log.read(Revision::FIRST).await?;
+        let first = first.map(|bytes| blake3::hash(&bytes).to_hex().to_string());
+        Ok(self.inner.first.get_or_init(|| first.clone()) == &first && first.is_some())
+    }
+
     async fn at_time(&self, time: Micros) -> Result<Revision> {
         let mut next = Some(self.branch_head(MAIN)?.revision);
         while let Some(revision) = next {

@@ -63,6 +63,9 @@ struct Inner {
     log: Log,
     /// Entries are immutable, so those that were read once are kept.
     known: Mutex<Option<Known>>,
+    /// The hash of the first entry, once it was asked for.
+    #[cfg(feature = "sql")]
+    first: std::sync::OnceLock<Option<String>>,
     /// The newest that was found or written.
     checkpoint: Mutex<Option<Arc<Checkpoint>>>,
     /// The last ones asked for, the newest use last.
@@ -81,6 +84,8 @@ impl Table {
             name,
             log,
             known: Mutex::default(),
+            #[cfg(feature = "sql")]
+            first: std::sync::OnceLock::new(),
             checkpoint: Mutex::default(),
             snapshots: Mutex::default(),
             files: Mutex::default(),

@@ -12,6 +12,7 @@ mod bad_input;
 mod commit;
 mod faults;
 mod formats;
+mod histories;
 mod loader;
 mod model;
 mod runs;
