@@ -23,11 +23,15 @@ mod check;
 mod diff;
 mod edit;
 mod error;
+mod exec;
 mod files;
 mod functions;
+mod pinned;
+mod predicate;
 mod provider;
 mod rowids;
 mod runs;
+mod statistics;
 mod superset;
 
 use std::fmt;

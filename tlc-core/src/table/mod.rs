@@ -26,6 +26,8 @@ use crate::store::Place;
 pub use commit::{CommitOptions, Committed};
 pub use diff::{CellsDiff, Diff};
 use file::DataFile;
+#[cfg(feature = "sql")]
+pub(crate) use scan::{Bounds, Containers, Counts, Pruner, RowFilter, Wanted};
 pub use scan::{Scan, ScanOptions};
 use snapshot::Resolved;
 pub use snapshot::Snapshot;

@@ -13,6 +13,8 @@ mod faults;
 mod formats;
 mod loader;
 mod model;
+#[cfg(feature = "sql")]
+mod pruning;
 mod runs;
 #[cfg(feature = "sql")]
 mod sql;
