@@ -51,7 +51,7 @@ pub use run::{Rows, Run, RunOptions, RunRecord, RunStatus, StreamRecord};
 pub use runtime::block_on;
 pub use schema::{Class, Role};
 #[cfg(feature = "sql")]
-pub use sql::Sql;
+pub use sql::{PlanCodec, Sql};
 pub use table::{
     CellsDiff, CommitOptions, Committed, Diff, Parent, RevisionRecord, Scan, ScanOptions, Snapshot,
     Table,

@@ -115,7 +115,9 @@ impl Overlay {
             return 0;
         };
         let own = self.row_ids_in(&(*first..last.saturating_add(1)));
-        let set = own.iter().filter(|id| position(row_ids, *first, **id).is_some());
+        let set = own
+            .iter()
+            .filter(|id| position(row_ids, *first, **id).is_some());
         set.count() as u64
     }
 

@@ -187,7 +187,10 @@ impl SnapshotExec {
     fn check(&self, snapshot: &Snapshot) -> Result<()> {
         let wrong = self.scanned.schema.fields().iter().find(|field| {
             let own = snapshot.schema().field_with_name(field.name());
-            field.name() != ROWID && own.ok().is_none_or(|own| own.data_type() != field.data_type())
+            field.name() != ROWID
+                && own
+                    .ok()
+                    .is_none_or(|own| own.data_type() != field.data_type())
         });
         match wrong {
             None => Ok(()),
@@ -232,7 +235,11 @@ impl fmt::Debug for SnapshotExec {
 impl DisplayAs for SnapshotExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.names().join(", ");
-        write!(f, "SnapshotExec: {}, columns=[{names}]", self.scanned.pinned)?;
+        write!(
+            f,
+            "SnapshotExec: {}, columns=[{names}]",
+            self.scanned.pinned
+        )?;
         write!(f, ", partitions={}", self.scanned.parts.len())?;
         if let Some(limit) = self.scanned.limit {
             write!(f, ", limit={limit}")?;
@@ -377,8 +384,14 @@ impl ExecutionPlan for SnapshotExec {
         };
         let limit = self.scanned.limit.map_or(u64::MAX, |limit| limit as u64);
         if !self.filters.is_empty() {
-            let left = self.pruned.map_or(share, |pruned| pruned.rows_left.min(share));
-            let passing = if self.pruned.is_some() { left / PASS_ONE_OF } else { left };
+            let left = self
+                .pruned
+                .map_or(share, |pruned| pruned.rows_left.min(share));
+            let passing = if self.pruned.is_some() {
+                left / PASS_ONE_OF
+            } else {
+                left
+            };
             let n = Precision::Inexact(passing.max(1).min(limit).min(all));
             let known = (*self.statistics).clone().to_inexact();
             let n = n.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
@@ -428,7 +441,10 @@ impl Told {
             counts: Arc::clone(counts),
             metrics: [
                 (|counts| &counts.files_pruned, metric("files_pruned")),
-                (|counts| &counts.row_groups_pruned, metric("row_groups_pruned")),
+                (
+                    |counts| &counts.row_groups_pruned,
+                    metric("row_groups_pruned"),
+                ),
                 (|counts| &counts.rows_pruned, metric("rows_pruned")),
                 (|counts| &counts.rows_dropped, metric("rows_dropped")),
                 (|counts| &counts.cells_overlaid, metric("cells_overlaid")),

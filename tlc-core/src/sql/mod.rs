@@ -20,12 +20,14 @@
 
 mod catalog;
 mod check;
+mod codec;
 mod diff;
 mod edit;
 mod error;
 mod exec;
 mod files;
 mod functions;
+mod named;
 mod pinned;
 mod predicate;
 mod provider;
@@ -47,7 +49,7 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
 use datafusion::physical_plan::execute_stream;
-use datafusion::prelude::SessionConfig;
+use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use tokio::runtime::Handle;
@@ -56,6 +58,8 @@ use crate::error::{Error, Result};
 use crate::id::ProjectName;
 use crate::project::Root;
 use crate::runtime;
+
+pub use codec::PlanCodec;
 
 use catalog::{CATALOG, Catalog, NO_PROJECT, Projects};
 
@@ -173,6 +177,17 @@ impl Sql {
     /// As [`Self::query`].
     pub async fn collect(&self, sql: &str) -> Result<Vec<RecordBatch>> {
         self.query(sql).await?.try_collect().await
+    }
+
+    /// The engine's own session over the root, for programs that use DataFusion themselves: its names
+    /// are those of queries here, and it runs plans that a [`PlanCodec`] read.
+    ///
+    /// Names are looked up each time that a query is planned. What [`Self::query`] refuses is not
+    /// refused there.
+    #[must_use]
+    pub fn context(&self) -> SessionContext {
+        let catalog = Catalog::new(&self.root, self.project.clone());
+        SessionContext::new_with_state(self.session(Arc::new(catalog)).state)
     }
 
     /// Plans a query away from the calling task, so that the engine has its runtime around it and

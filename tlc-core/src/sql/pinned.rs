@@ -56,7 +56,11 @@ impl Pinned {
         let open = || async {
             let place = self.place.as_ref();
             let place = place.ok_or_else(|| Error::not_found(format!("{self} is nowhere")))?;
-            place.table(self.table.as_str()).await?.at(self.revision).await
+            place
+                .table(self.table.as_str())
+                .await?
+                .at(self.revision)
+                .await
         };
         self.snapshot.get_or_try_init(open).await
     }

@@ -12,8 +12,8 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::{Column, Result as EngineResult, ScalarValue};
 use datafusion::datasource::physical_plan::parquet::BloomFilterStatistics;
-use datafusion::physical_expr::utils::{collect_columns, conjunction, reassign_expr_columns};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::utils::{collect_columns, conjunction, reassign_expr_columns};
 use datafusion::physical_expr_common::physical_expr::is_volatile;
 use datafusion::physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder};
 
@@ -29,10 +29,7 @@ pub(super) struct Predicate {
 
 impl Predicate {
     /// The condition that all `filters` over `schema` pass.
-    pub(super) fn new(
-        filters: &[Arc<dyn PhysicalExpr>],
-        schema: &Schema,
-    ) -> EngineResult<Self> {
+    pub(super) fn new(filters: &[Arc<dyn PhysicalExpr>], schema: &Schema) -> EngineResult<Self> {
         let filter = conjunction(filters.iter().cloned());
         let names: HashSet<String> = collect_columns(&filter)
             .iter()
@@ -99,7 +96,10 @@ fn may_pass(predicate: &PruningPredicate, containers: &Containers) -> Vec<bool> 
 /// Whether a scan can settle the filter: it gives the same answer each time.
 pub(super) fn is_settled(filter: &Arc<dyn PhysicalExpr>, schema: &Schema) -> bool {
     let is_known = |name: &str| schema.index_of(name).is_ok();
-    !is_volatile(filter) && collect_columns(filter).iter().all(|column| is_known(column.name()))
+    !is_volatile(filter)
+        && collect_columns(filter)
+            .iter()
+            .all(|column| is_known(column.name()))
 }
 
 /// What is known of rows, as the engine asks for it.

@@ -15,7 +15,11 @@ use crate::table::{Containers, Snapshot};
 /// set, no row dropped and no file lacks it; else nothing is said.
 pub(super) fn statistics(snapshot: &Snapshot, schema: &Schema) -> Statistics {
     let mut statistics = n_rows(schema, Precision::Exact(snapshot.n_rows()));
-    let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+    let names: Vec<String> = schema
+        .fields()
+        .iter()
+        .map(|field| field.name().clone())
+        .collect();
     let Ok(files) = snapshot.containers(&names) else {
         return statistics;
     };
@@ -25,7 +29,11 @@ pub(super) fn statistics(snapshot: &Snapshot, schema: &Schema) -> Statistics {
     if snapshot.has_dropped() {
         return statistics;
     }
-    for (field, column) in schema.fields().iter().zip(&mut statistics.column_statistics) {
+    for (field, column) in schema
+        .fields()
+        .iter()
+        .zip(&mut statistics.column_statistics)
+    {
         let is_edited = field_id(field).is_none_or(|id| snapshot.n_edits(id) > 0);
         if field.name() == ROWID || !is_edited {
             *column = of_column(&files, field.name(), field.data_type());
@@ -52,11 +60,15 @@ fn of_column(files: &[Containers], name: &str, data_type: &DataType) -> ColumnSt
     let nulls = nulls.sum::<Option<u64>>();
     let extreme = |values: fn(&crate::table::Bounds) -> Option<&ArrayRef>, wanted| {
         let values = bounds.iter().map(|bounds| values(bounds));
-        let value = values.collect::<Option<Vec<_>>>().and_then(|all| of_all(&all, wanted));
+        let value = values
+            .collect::<Option<Vec<_>>>()
+            .and_then(|all| of_all(&all, wanted));
         value.map_or(Precision::Absent, |value| precise(value, data_type))
     };
     ColumnStatistics {
-        null_count: nulls.and_then(|n| usize::try_from(n).ok()).map_or(Precision::Absent, Precision::Exact),
+        null_count: nulls
+            .and_then(|n| usize::try_from(n).ok())
+            .map_or(Precision::Absent, Precision::Exact),
         min_value: extreme(|bounds| bounds.min.as_ref(), std::cmp::Ordering::Less),
         max_value: extreme(|bounds| bounds.max.as_ref(), std::cmp::Ordering::Greater),
         ..ColumnStatistics::new_unknown()

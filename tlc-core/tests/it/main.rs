@@ -14,6 +14,8 @@ mod formats;
 mod loader;
 mod model;
 #[cfg(feature = "sql")]
+mod plans;
+#[cfg(feature = "sql")]
 mod pruning;
 mod runs;
 #[cfg(feature = "sql")]

@@ -9,10 +9,9 @@ use parquet::file::properties::WriterProperties;
 use proptest::prelude::*;
 use tempfile::TempDir;
 use tlc_core::arrow::array::{
-    ArrayRef, AsArray as _, Date32Array, Float64Array, Int32Array, Int64Array, RecordBatch,
-    StringArray,
+    ArrayRef, Date32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
 };
-use tlc_core::arrow::compute::{cast, concat_batches};
+use tlc_core::arrow::compute::cast;
 use tlc_core::arrow::datatypes::{DataType, Field, Schema};
 use tlc_core::sql::SqlOptions;
 use tlc_core::{Project, Root, ScanOptions, Sql, Table, Value, block_on};
@@ -48,10 +47,7 @@ fn rows(n: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Row>> {
         prop::option::weighted(0.8, 0..20_u8),
         prop::option::weighted(0.2, 0..5_i32),
     );
-    prop::collection::vec(
-        row.prop_map(|(jitter, f, s, n)| Row { jitter, f, s, n }),
-        n,
-    )
+    prop::collection::vec(row.prop_map(|(jitter, f, s, n)| Row { jitter, f, s, n }), n)
 }
 
 fn word(n: u8) -> String {
@@ -61,16 +57,33 @@ fn word(n: u8) -> String {
 
 fn batch(first: i64, rows: &[Row]) -> RecordBatch {
     let at = |n: usize| first + i64::try_from(n).unwrap();
-    let a = rows.iter().enumerate().map(|(n, row)| at(n) / 2 + row.jitter);
+    let a = rows
+        .iter()
+        .enumerate()
+        .map(|(n, row)| at(n) / 2 + row.jitter);
     let d = (0..rows.len()).map(|n| i32::try_from(1_000 - at(n) / 3).unwrap());
     let columns: [(&str, ArrayRef); 5] = [
         ("a", Arc::new(Int64Array::from_iter_values(a))),
-        ("f", Arc::new(rows.iter().map(|row| row.f).collect::<Float64Array>())),
-        ("s", Arc::new(rows.iter().map(|row| row.s.map(word)).collect::<StringArray>())),
-        ("n", Arc::new(rows.iter().map(|row| row.n).collect::<Int32Array>())),
+        (
+            "f",
+            Arc::new(rows.iter().map(|row| row.f).collect::<Float64Array>()),
+        ),
+        (
+            "s",
+            Arc::new(
+                rows.iter()
+                    .map(|row| row.s.map(word))
+                    .collect::<StringArray>(),
+            ),
+        ),
+        (
+            "n",
+            Arc::new(rows.iter().map(|row| row.n).collect::<Int32Array>()),
+        ),
         ("d", Arc::new(Date32Array::from_iter_values(d))),
     ];
-    RecordBatch::try_from_iter_with_nullable(columns.map(|(name, values)| (name, values, true))).unwrap()
+    RecordBatch::try_from_iter_with_nullable(columns.map(|(name, values)| (name, values, true)))
+        .unwrap()
 }
 
 /// How a file is written that stays in place.
@@ -85,9 +98,20 @@ struct Layout {
 }
 
 fn layout() -> impl Strategy<Value = Layout> {
-    (1..40_usize, 1..12_usize, any::<bool>(), prop::bool::weighted(0.8), 0..3_u8).prop_map(
-        |(group_rows, page_rows, bloom, indexed, text)| Layout { group_rows, page_rows, bloom, indexed, text },
+    (
+        1..40_usize,
+        1..12_usize,
+        any::<bool>(),
+        prop::bool::weighted(0.8),
+        0..3_u8,
     )
+        .prop_map(|(group_rows, page_rows, bloom, indexed, text)| Layout {
+            group_rows,
+            page_rows,
+            bloom,
+            indexed,
+            text,
+        })
 }
 
 fn write(folder: &TempDir, name: &str, rows: &RecordBatch, layout: &Layout) -> String {
@@ -97,13 +121,19 @@ fn write(folder: &TempDir, name: &str, rows: &RecordBatch, layout: &Layout) -> S
         DataType::Utf8View,
     ];
     let kept = &types[usize::from(layout.text)];
-    let fields = rows.schema().fields().iter().map(|field| match field.name().as_str() {
-        "s" => Arc::new(Field::new("s", kept.clone(), true)),
-        _ => Arc::clone(field),
-    }).collect::<Vec<_>>();
+    let fields = rows
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| match field.name().as_str() {
+            "s" => Arc::new(Field::new("s", kept.clone(), true)),
+            _ => Arc::clone(field),
+        })
+        .collect::<Vec<_>>();
     let columns = rows.columns().iter().zip(&fields);
     let columns = columns.map(|(values, field)| cast(values, field.data_type()).unwrap());
-    let rows = RecordBatch::try_new(Arc::new(Schema::new(fields.clone())), columns.collect()).unwrap();
+    let rows =
+        RecordBatch::try_new(Arc::new(Schema::new(fields.clone())), columns.collect()).unwrap();
     let properties = WriterProperties::builder()
         .set_max_row_group_row_count(Some(layout.group_rows))
         .set_data_page_row_count_limit(layout.page_rows)
@@ -125,11 +155,25 @@ fn write(folder: &TempDir, name: &str, rows: &RecordBatch, layout: &Layout) -> S
 
 #[derive(Clone, Debug)]
 enum Change {
-    Set { row: usize, column: usize, value: u8 },
-    SetMany { column: usize, every: usize, value: u8 },
-    Drop { row: usize },
-    Append { rows: Vec<Row> },
-    AddColumn { default: Option<i32> },
+    Set {
+        row: usize,
+        column: usize,
+        value: u8,
+    },
+    SetMany {
+        column: usize,
+        every: usize,
+        value: u8,
+    },
+    Drop {
+        row: usize,
+    },
+    Append {
+        rows: Vec<Row>,
+    },
+    AddColumn {
+        default: Option<i32>,
+    },
 }
 
 fn changes() -> impl Strategy<Value = Vec<Vec<Change>>> {
@@ -172,7 +216,9 @@ fn commit(table: &Table, changes: &[Change], n_added: &mut usize) {
     let mut patch = snapshot.patch();
     let mut dropped = Vec::new();
     for change in changes {
-        if let Change::Drop { row } = change && !ids.is_empty() {
+        if let Change::Drop { row } = change
+            && !ids.is_empty()
+        {
             dropped.push(ids[row % ids.len()]);
         }
     }
@@ -187,7 +233,11 @@ fn commit(table: &Table, changes: &[Change], n_added: &mut usize) {
             Change::Set { row, column, value } if !ids.is_empty() => {
                 set(&mut patch, ids[row % ids.len()], *column, *value);
             }
-            Change::SetMany { column, every, value } => {
+            Change::SetMany {
+                column,
+                every,
+                value,
+            } => {
                 for id in ids.iter().step_by(*every) {
                     set(&mut patch, *id, *column, *value);
                 }
@@ -209,12 +259,26 @@ fn commit(table: &Table, changes: &[Change], n_added: &mut usize) {
 /// Conditions, of which `{x}` is a column that came later.
 fn conditions() -> impl Strategy<Value = String> {
     let atom = prop_oneof![
-        (prop::sample::select(vec!["=", "<>", "<", "<=", ">", ">="]), -2..60_i32).prop_map(|(op, n)| format!("a {op} {n}")),
-        (prop::sample::select(vec!["=", "<", ">="]), 0..250_i32).prop_map(|(op, n)| format!("_rowid {op} {n}")),
-        (prop::sample::select(vec!["=", "<>", "<", ">", ">="]), -3..12_i32).prop_map(|(op, n)| format!("f {op} {}", f64::from(n) / 2.0)),
+        (
+            prop::sample::select(vec!["=", "<>", "<", "<=", ">", ">="]),
+            -2..60_i32
+        )
+            .prop_map(|(op, n)| format!("a {op} {n}")),
+        (prop::sample::select(vec!["=", "<", ">="]), 0..250_i32)
+            .prop_map(|(op, n)| format!("_rowid {op} {n}")),
+        (
+            prop::sample::select(vec!["=", "<>", "<", ">", ">="]),
+            -3..12_i32
+        )
+            .prop_map(|(op, n)| format!("f {op} {}", f64::from(n) / 2.0)),
         Just("f = 'NaN'::double".to_owned()),
-        (prop::sample::select(vec!["=", "<>", "<", ">="]), 0..20_u8).prop_map(|(op, n)| format!("s {op} '{}'", word(n))),
-        (0..20_u8, 0..20_u8).prop_map(|(a, b)| format!("s IN ('{}', '{}', 'none')", word(a), word(b))),
+        (prop::sample::select(vec!["=", "<>", "<", ">="]), 0..20_u8)
+            .prop_map(|(op, n)| format!("s {op} '{}'", word(n))),
+        (0..20_u8, 0..20_u8).prop_map(|(a, b)| format!(
+            "s IN ('{}', '{}', 'none')",
+            word(a),
+            word(b)
+        )),
         (0..20_u8, 0..20_u8).prop_map(|(a, b)| format!("s NOT IN ('{}', '{}')", word(a), word(b))),
         (0..20_u8).prop_map(|n| format!("s LIKE 'k{n:02}%'")),
         (0..3_u8).prop_map(|n| format!("s NOT LIKE 'k{n}%'")),
@@ -241,7 +305,11 @@ fn conditions() -> impl Strategy<Value = String> {
 }
 
 fn lines(batches: &[RecordBatch]) -> Vec<String> {
-    batches.iter().map(text).filter(|text| !text.is_empty()).collect()
+    batches
+        .iter()
+        .map(text)
+        .filter(|text| !text.is_empty())
+        .collect()
 }
 
 /// The same rows as a table in memory.
@@ -270,18 +338,30 @@ fn home(files: &[(Vec<Row>, Layout)]) -> (Home, Table) {
     let mut urls = Vec::new();
     let mut first = 0;
     for (n, (rows, layout)) in files.iter().enumerate() {
-        urls.push(write(&folder, &format!("{n}.parquet"), &batch(first, rows), layout));
+        urls.push(write(
+            &folder,
+            &format!("{n}.parquet"),
+            &batch(first, rows),
+            layout,
+        ));
         first += i64::try_from(rows.len()).unwrap();
     }
     let root = block_on(Root::open(folder.path().join("root").to_str().unwrap())).unwrap();
     let project = root.project("zoo").unwrap();
     let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
     let table = block_on(project.create_table_in_place("t", &urls, "files")).unwrap();
-    (Home { _folder: folder, project, root }, table)
+    (
+        Home {
+            _folder: folder,
+            project,
+            root,
+        },
+        table,
+    )
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, max_shrink_iters: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_filter_gives_the_rows_that_it_gives_over_the_same_rows_in_memory(
@@ -319,4 +399,188 @@ proptest! {
             prop_assert_eq!(lines(&rows), ask_memory(&memory, &query("t")), "{}", column);
         }
     }
+}
+
+/// A table of one file: ten row groups of a hundred rows, pages of ten, `a` ascending by twos.
+fn ten_groups() -> (Home, Table) {
+    let row = Row {
+        jitter: 0,
+        f: Some(0.5),
+        s: Some(1),
+        n: None,
+    };
+    let layout = Layout {
+        group_rows: 100,
+        page_rows: 10,
+        bloom: false,
+        indexed: true,
+        text: 0,
+    };
+    home(&[(vec![row; 1_000], layout)])
+}
+
+fn ask(home: &Home, query: &str) -> String {
+    let sql = block_on(Sql::open_with(&home.root, SqlOptions::new().partitions(1))).unwrap();
+    let rows = block_on(sql.collect(query)).unwrap_or_else(|err| panic!("{query}: {err:#}"));
+    lines(&rows).join(" ")
+}
+
+/// Words that the plan, or what `EXPLAIN ANALYZE` says of the run, must have.
+#[track_caller]
+fn check_plan(home: &Home, explain: &str, query: &str, words: &[&str]) {
+    let plan = ask(home, &format!("{explain} SELECT {query}"));
+    for word in words {
+        assert!(plan.contains(word), "{word}: {plan}");
+    }
+}
+
+#[test]
+fn the_plan_says_what_is_read_and_what_is_pruned() {
+    let (home, table) = ten_groups();
+    let plan = [
+        "zoo/t@0",
+        "columns=[a, s]",
+        "predicate=[a@0 = 7]",
+        "files_pruned=0/1",
+        "row_groups_pruned=9/10",
+    ];
+    check_plan(&home, "EXPLAIN", "s FROM zoo.t WHERE a = 7", &plan);
+    let gone = ["files_pruned=1/1", "row_groups_pruned=10/10"];
+    check_plan(&home, "EXPLAIN", "s FROM zoo.t WHERE a = 7000", &gone);
+    // Two rows of a = 7, on one page of ten.
+    let run = [
+        "row_groups_pruned=9",
+        "rows_pruned=990",
+        "cells_overlaid=0",
+        "output_rows=2",
+    ];
+    check_plan(&home, "EXPLAIN ANALYZE", "s FROM zoo.t WHERE a = 7", &run);
+
+    commit(
+        &table,
+        &[
+            Change::SetMany {
+                column: 0,
+                every: 100,
+                value: 50,
+            },
+            Change::Drop { row: 14 },
+        ],
+        &mut 0,
+    );
+    assert_eq!(ask(&home, "SELECT _rowid FROM zoo.t WHERE a = 7"), "15");
+    assert_eq!(ask(&home, "SELECT count(*) FROM zoo.t WHERE a = 50"), "11");
+    check_plan(
+        &home,
+        "EXPLAIN",
+        "s FROM zoo.t WHERE a = 7",
+        &["zoo/t@1", "cells_set=10", "row_groups_pruned=9/10"],
+    );
+    // What edits set is known without reading: of ten edited rows none is read for a = 7.
+    let run = ["rows_pruned=990", "rows_dropped=1", "output_rows=1"];
+    check_plan(&home, "EXPLAIN ANALYZE", "s FROM zoo.t WHERE a = 7", &run);
+    let run = ["rows_pruned=981", "cells_overlaid=10", "output_rows=11"];
+    check_plan(
+        &home,
+        "EXPLAIN ANALYZE",
+        "a, s FROM zoo.t WHERE a = 50",
+        &run,
+    );
+}
+
+#[test]
+fn extremes_come_from_footers_until_a_cell_is_set() {
+    let (home, table) = ten_groups();
+    let reads = |query: &str| ask(&home, &format!("EXPLAIN {query}")).contains("SnapshotExec");
+    assert!(!reads(
+        "SELECT min(a), max(a), count(n), count(*) FROM zoo.t"
+    ));
+    assert!(
+        reads("SELECT max(f) FROM zoo.t"),
+        "bounds of floats leave NaN out"
+    );
+    commit(
+        &table,
+        &[Change::Set {
+            row: 3,
+            column: 0,
+            value: 59,
+        }],
+        &mut 0,
+    );
+    assert!(reads("SELECT max(a) FROM zoo.t"));
+    assert!(
+        !reads("SELECT max(d), count(*) FROM zoo.t"),
+        "no cell of this column was set"
+    );
+    commit(&table, &[Change::Drop { row: 3 }], &mut 0);
+    assert!(reads("SELECT max(d) FROM zoo.t"), "a row was dropped");
+    assert!(!reads("SELECT count(*) FROM zoo.t"));
+}
+
+#[test]
+fn a_bloom_filter_rules_row_groups_out() {
+    let mut rows: Vec<Row> = (0..100)
+        .map(|n| Row {
+            jitter: 0,
+            f: None,
+            s: Some(n % 10 * 2),
+            n: None,
+        })
+        .collect();
+    rows[77].s = Some(7);
+    let layout = Layout {
+        group_rows: 10,
+        page_rows: 10,
+        bloom: true,
+        indexed: true,
+        text: 0,
+    };
+    let (home, _table) = home(&[(rows, layout)]);
+    let query = format!("_rowid FROM zoo.t WHERE s = '{}'", word(7));
+    assert_eq!(ask(&home, &format!("SELECT {query}")), "77");
+    check_plan(&home, "EXPLAIN", &query, &["row_groups_pruned=0/10"]);
+    check_plan(&home, "EXPLAIN ANALYZE", &query, &["row_groups_pruned=9"]);
+}
+
+#[test]
+fn a_dropped_row_is_not_asked() {
+    let (home, table) = ten_groups();
+    commit(
+        &table,
+        &[Change::SetMany {
+            column: 0,
+            every: 1,
+            value: 60,
+        }],
+        &mut 0,
+    );
+    assert!(
+        ask(&home, "SELECT count(*) FROM zoo.t WHERE a = 0") != "0",
+        "{table:?}"
+    );
+    let ids: Vec<Change> = (0..1_000)
+        .step_by(2)
+        .map(|row| Change::Drop { row })
+        .collect();
+    commit(&table, &ids, &mut 0);
+    let mut patch = block_on(table.head()).unwrap().patch();
+    for id in block_on(table.head()).unwrap().row_ids() {
+        patch.set(id, "a", 5_i64).unwrap();
+    }
+    block_on(table.commit(&patch, "no zero is left")).unwrap();
+    assert_eq!(
+        ask(&home, "SELECT count(*) FROM zoo.t WHERE 10 / a = 2"),
+        "500"
+    );
+}
+
+#[test]
+fn partitions_are_cut_at_the_row_groups_that_files_have() {
+    let (home, _table) = ten_groups();
+    let sql = block_on(Sql::open_with(&home.root, SqlOptions::new().partitions(3))).unwrap();
+    let plan = block_on(sql.collect("EXPLAIN SELECT s FROM zoo.t")).unwrap();
+    assert!(lines(&plan).join(" ").contains("partitions=3"), "{plan:?}");
+    let rows = block_on(sql.collect("SELECT count(DISTINCT _rowid), count(s) FROM zoo.t")).unwrap();
+    assert_eq!(lines(&rows), ["1000:1000"]);
 }

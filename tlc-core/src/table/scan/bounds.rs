@@ -158,8 +158,9 @@ impl Containers {
 }
 
 fn row_ids(first: u64, rows: &[Range<u64>]) -> Bounds {
-    let ids =
-        |id: fn(&Range<u64>) -> u64| UInt64Array::from_iter_values(rows.iter().map(|r| first + id(r)));
+    let ids = |id: fn(&Range<u64>) -> u64| {
+        UInt64Array::from_iter_values(rows.iter().map(|r| first + id(r)))
+    };
     Bounds {
         min: Some(Arc::new(ids(|rows| rows.start))),
         max: Some(Arc::new(ids(|rows| rows.end.saturating_sub(1)))),
@@ -235,7 +236,8 @@ impl<'a> Leaf<'a> {
 
     fn converter(&self) -> Option<StatisticsConverter<'a>> {
         let schema = self.metadata.file_metadata().schema_descr();
-        let converter = StatisticsConverter::from_column_index(self.at, self.stored, schema).ok()?;
+        let converter =
+            StatisticsConverter::from_column_index(self.at, self.stored, schema).ok()?;
         Some(converter.with_missing_null_counts_as_zero(false))
     }
 
@@ -243,7 +245,8 @@ impl<'a> Leaf<'a> {
         let converter = self.converter()?;
         let each = || groups.iter().copied();
         let is_sure = self.is_ordered() && each().all(|group| self.has_sure_bounds(group));
-        let bound = |values: Option<ArrayRef>| values.filter(|_| is_sure).and_then(|v| self.fitted(&v));
+        let bound =
+            |values: Option<ArrayRef>| values.filter(|_| is_sure).and_then(|v| self.fitted(&v));
         Some(Bounds {
             min: bound(converter.row_group_mins(each()).ok()),
             max: bound(converter.row_group_maxes(each()).ok()),
@@ -274,12 +277,18 @@ impl<'a> Leaf<'a> {
         let converter = self.converter()?;
         let (index, pages) = (self.metadata.column_index()?, self.metadata.offset_index()?);
         let page_of = |own: &Range<u64>| starts.partition_point(|start| *start <= own.start) - 1;
-        let positions: UInt64Array = stretches.iter().map(|own| page_of(own) as u64).collect::<Vec<_>>().into();
+        let positions: UInt64Array = stretches
+            .iter()
+            .map(|own| page_of(own) as u64)
+            .collect::<Vec<_>>()
+            .into();
         let spread = |values: Option<ArrayRef>| {
             let values = values.filter(|_| self.is_ordered())?;
             take(&self.fitted(&values)?, &positions, None).ok()
         };
-        let nulls = converter.data_page_null_counts(index, pages, &[group]).ok()?;
+        let nulls = converter
+            .data_page_null_counts(index, pages, &[group])
+            .ok()?;
         let nulls_of = |own: &Range<u64>| {
             let page = page_of(own);
             let end = starts.get(page + 1).copied().unwrap_or(n_rows);
@@ -302,7 +311,10 @@ impl<'a> Leaf<'a> {
         let alike = matches!(
             (from, to),
             (DataType::Utf8View, DataType::Utf8 | DataType::LargeUtf8)
-                | (DataType::BinaryView, DataType::Binary | DataType::LargeBinary)
+                | (
+                    DataType::BinaryView,
+                    DataType::Binary | DataType::LargeBinary
+                )
         );
         let keeps_order = has_bounds(to) && (from == to || alike);
         keeps_order.then(|| schema::fit(values, self.field).ok())?
@@ -319,7 +331,10 @@ impl<'a> Leaf<'a> {
 
     /// Old writers compared text and unsigned numbers as if they were signed.
     fn has_sure_bounds(&self, group: &RowGroupMetaData) -> bool {
-        let statistics = group.columns().get(self.at).and_then(|column| column.statistics());
+        let statistics = group
+            .columns()
+            .get(self.at)
+            .and_then(|column| column.statistics());
         statistics.is_none_or(|found| !found.is_min_max_deprecated())
     }
 }

@@ -29,8 +29,8 @@ use crate::error::Result;
 pub(crate) use bounds::{Bounds, Containers};
 pub(crate) use filter::{Counts, Pruner, RowFilter};
 pub(crate) use projection::{Decoded, Decoding, Overlays, Projection};
-pub(crate) use ranges::{runs, select};
 use ranges::both;
+pub(crate) use ranges::{runs, select};
 use reading::{Batches, Condition, Piece, Reading};
 
 /// What to read of a snapshot: every row and column, unless told otherwise.

@@ -80,7 +80,11 @@ fn units(file: &DataFile) -> Vec<Range<u64>> {
         groups = opened.group_rows().collect();
         is_indexed = opened.metadata.metadata().offset_index().is_some();
     }
-    let unit = if is_indexed { GROUP_ROWS as u64 } else { u64::MAX };
+    let unit = if is_indexed {
+        GROUP_ROWS as u64
+    } else {
+        u64::MAX
+    };
     let mut start = rows.first_row_id;
     let mut units = Vec::new();
     for n_rows in groups {
@@ -108,7 +112,9 @@ fn even(units: &[Range<u64>], parts_max: usize) -> Vec<Range<u64>> {
         .filter_map(|part| {
             let goal = total * part / n_parts;
             let nearest = ends.iter().min_by_key(|(before, _)| before.abs_diff(goal));
-            nearest.filter(|(before, _)| *before < total).map(|(_, end)| *end)
+            nearest
+                .filter(|(before, _)| *before < total)
+                .map(|(_, end)| *end)
         })
         .collect();
     cuts.dedup();
@@ -135,7 +141,10 @@ mod tests {
         let parts = even(&units, parts_max);
         assert!(parts.is_sorted_by(|a, b| a.end == b.start));
         assert_eq!((parts[0].start, parts.last().unwrap().end), (0, u64::MAX));
-        let rows: Vec<u64> = parts.iter().map(|part| part.end.min(start) - part.start).collect();
+        let rows: Vec<u64> = parts
+            .iter()
+            .map(|part| part.end.min(start) - part.start)
+            .collect();
         assert_eq!(rows, expected);
     }
 

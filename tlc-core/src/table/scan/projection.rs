@@ -157,10 +157,7 @@ impl Decoding {
     }
 
     pub(crate) fn mask(&self, opened: &Opened) -> ProjectionMask {
-        ProjectionMask::roots(
-            opened.metadata.parquet_schema(),
-            self.roots.iter().copied(),
-        )
+        ProjectionMask::roots(opened.metadata.parquet_schema(), self.roots.iter().copied())
     }
 }
 

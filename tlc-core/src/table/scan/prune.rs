@@ -38,14 +38,20 @@ impl Reading {
         let groups = groups(opened, &piece.rows);
         let kept = condition.may_pass(&pruner, &source, &groups);
         let kept = condition.not_ruled_out(&pruner, piece, &source, kept).await;
-        count(&self.counts.row_groups_pruned, (groups.len() - kept.len()) as u64);
+        count(
+            &self.counts.row_groups_pruned,
+            (groups.len() - kept.len()) as u64,
+        );
         let pages = kept
             .iter()
             .flat_map(|group| condition.pages(&pruner, &source, group));
         let unedited = union(pages);
         let edited = self.edited(piece, opened, condition, overlays, &unedited)?;
         let left = both(&either(unedited, runs(edited)), &piece.rows);
-        count(&self.counts.rows_pruned, n_rows(&piece.rows) - n_rows(&left));
+        count(
+            &self.counts.rows_pruned,
+            n_rows(&piece.rows) - n_rows(&left),
+        );
         count(&self.counts.files_pruned, u64::from(left.is_empty()));
         Ok(left)
     }
@@ -64,7 +70,10 @@ impl Reading {
             return Ok(Vec::new());
         };
         let ids = first + start.start..first + end.end;
-        let own = condition.projection.stored().filter_map(|id| overlays.get(&id));
+        let own = condition
+            .projection
+            .stored()
+            .filter_map(|id| overlays.get(&id));
         let mut edited: Vec<u64> = own
             .flat_map(|overlay| overlay.row_ids_in(&ids))
             .copied()
@@ -76,14 +85,19 @@ impl Reading {
             let mut stored = condition.projection.stored();
             stored.all(|column| {
                 !opened.columns.contains_key(&column)
-                    || overlays.get(&column).is_some_and(|overlay| overlay.sets(*id))
+                    || overlays
+                        .get(&column)
+                        .is_some_and(|overlay| overlay.sets(*id))
             })
         };
         let (known, mut unknown): (Vec<u64>, Vec<u64>) = edited.into_iter().partition(is_known);
         if !known.is_empty() {
             let nothing = Decoded::nothing();
             let passes = condition.passes(&known, &nothing, &self.resolved, overlays)?;
-            let passing = known.iter().zip(passes.iter()).filter(|(_, passes)| *passes == Some(true));
+            let passing = known
+                .iter()
+                .zip(passes.iter())
+                .filter(|(_, passes)| *passes == Some(true));
             unknown.extend(passing.map(|(id, _)| *id));
             unknown.sort_unstable();
         }

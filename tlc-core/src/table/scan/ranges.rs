@@ -75,7 +75,10 @@ impl Rows {
                 self.current = next;
             }
             let left = (n - rows.len()) as u64;
-            let end = self.current.end.min(self.current.start.saturating_add(left));
+            let end = self
+                .current
+                .end
+                .min(self.current.start.saturating_add(left));
             rows.extend(self.current.start..end);
             self.current.start = end;
         }

@@ -19,9 +19,9 @@ use super::filter::{Counts, RowFilter, count};
 use super::projection::{Decoded, Decoding, Overlays, Projection};
 use super::ranges::{Rows, select};
 use crate::error::{Error, Result};
+use crate::store::Place;
 use crate::table::file::{DataFile, Opened};
 use crate::table::snapshot::Resolved;
-use crate::store::Place;
 
 /// Rows of a batch that a scan gives, at most.
 pub(crate) const BATCH_ROWS: usize = 8_192;
@@ -64,7 +64,9 @@ impl Condition {
         overlays: &Overlays,
     ) -> Result<BooleanArray> {
         let defaults = &resolved.state.defaults;
-        let batch = self.projection.assemble(row_ids, decoded, defaults, overlays)?;
+        let batch = self
+            .projection
+            .assemble(row_ids, decoded, defaults, overlays)?;
         (self.filter.passes)(&batch)
     }
 }
@@ -78,7 +80,10 @@ impl Reading {
         for projection in &read {
             overlays.extend(projection.overlays(&self.resolved, &self.place).await?);
         }
-        if read.iter().all(|projection| projection.stored().next().is_none()) {
+        if read
+            .iter()
+            .all(|projection| projection.stored().next().is_none())
+        {
             return Ok(self.undecoded(&piece, piece.rows.clone(), overlays));
         }
         let opened = piece.file.open().await?;
@@ -198,9 +203,8 @@ impl Reading {
     /// Whether each of the rows becomes one of the output.
     fn gives_all(&self, first: u64, rows: &[Range<u64>]) -> bool {
         let dropped = &self.resolved.dropped;
-        let has_dropped = |rows: &Range<u64>| {
-            dropped.range_cardinality(first + rows.start..first + rows.end) > 0
-        };
+        let has_dropped =
+            |rows: &Range<u64>| dropped.range_cardinality(first + rows.start..first + rows.end) > 0;
         self.condition.is_none() && (dropped.is_empty() || !rows.iter().any(has_dropped))
     }
 
@@ -230,7 +234,8 @@ impl Reading {
             }
         }
         let defaults = &self.resolved.state.defaults;
-        self.projection.assemble(row_ids, decoded, defaults, overlays)
+        self.projection
+            .assemble(row_ids, decoded, defaults, overlays)
     }
 
     /// Which rows are in the table and pass; `None` if all are and do. A dropped row is not asked:
@@ -294,8 +299,11 @@ impl Passed {
             }
             Ok(Some(kept)) => {
                 let passed = ids.iter().zip(kept.iter());
-                self.ids
-                    .extend(passed.filter(|(_, kept)| *kept == Some(true)).map(|(id, _)| id));
+                self.ids.extend(
+                    passed
+                        .filter(|(_, kept)| *kept == Some(true))
+                        .map(|(id, _)| id),
+                );
                 Ok(kept)
             }
             Err(err) => {
@@ -335,7 +343,9 @@ fn sifted(
     kept: &BooleanArray,
 ) -> Result<(Vec<u64>, Option<RecordBatch>)> {
     let ids = row_ids.iter().zip(kept.iter());
-    let ids = ids.filter(|(_, kept)| *kept == Some(true)).map(|(id, _)| *id);
+    let ids = ids
+        .filter(|(_, kept)| *kept == Some(true))
+        .map(|(id, _)| *id);
     let batch = decoded.batch.map(|batch| filter_record_batch(batch, kept));
     Ok((ids.collect(), batch.transpose()?))
 }
@@ -344,14 +354,24 @@ fn sifted(
 fn is_worth_it(opened: &Opened, first: &Decoding, own: &Decoding) -> bool {
     let rest = own.roots.iter().filter(|root| !first.roots.contains(root));
     let rest: u64 = rest.map(|root| opened.uncompressed(*root)).sum();
-    let first: u64 = first.roots.iter().map(|root| opened.uncompressed(*root)).sum();
+    let first: u64 = first
+        .roots
+        .iter()
+        .map(|root| opened.uncompressed(*root))
+        .sum();
     rest > first && first > 0
 }
 
 /// Rows of a batch, so that wide rows are not many.
 fn batch_rows(opened: &Opened, decoding: &Decoding) -> usize {
-    let bytes: u64 = decoding.roots.iter().map(|root| opened.uncompressed(*root)).sum();
+    let bytes: u64 = decoding
+        .roots
+        .iter()
+        .map(|root| opened.uncompressed(*root))
+        .sum();
     let n_rows = opened.group_rows().sum::<u64>().max(1);
     let rows = BATCH_BYTES / (bytes / n_rows).max(1);
-    usize::try_from(rows).unwrap_or(BATCH_ROWS).clamp(1, BATCH_ROWS)
+    usize::try_from(rows)
+        .unwrap_or(BATCH_ROWS)
+        .clamp(1, BATCH_ROWS)
 }
