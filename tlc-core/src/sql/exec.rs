@@ -3,7 +3,6 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
@@ -19,9 +18,7 @@ use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, Sched
 use datafusion::physical_plan::filter_pushdown::{
     ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation, PushedDown,
 };
-use datafusion::physical_plan::metrics::{
-    BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet,
-};
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning,
@@ -38,6 +35,7 @@ use super::pinned::Pinned;
 use super::predicate::{Predicate, is_settled};
 use super::rowids::RowIds;
 use super::statistics::{n_rows, statistics};
+use super::told::Told;
 
 /// A row taken by id costs about as much as this many rows that are read in order.
 const TAKE_COST: u64 = 16;
@@ -221,7 +219,8 @@ fn ids(wanted: &RowIds, part: Range<u64>, n_rows: u64) -> Vec<Range<u64>> {
             .collect(),
         _ => {
             let start = part.start.max(wanted.range.start);
-            vec![start..part.end.min(wanted.range.end).max(start)]
+            let own = start..part.end.min(wanted.range.end).max(start);
+            vec![own]
         }
     }
 }
@@ -424,53 +423,6 @@ impl ExecutionPlan for SnapshotExec {
 fn changes(filter: &Arc<dyn PhysicalExpr>) -> bool {
     let changes = |part: &Arc<dyn PhysicalExpr>| Ok(part.is::<DynamicFilterPhysicalExpr>());
     filter.exists(changes).unwrap_or(true)
-}
-
-/// What a scan counts, as metrics of the plan.
-struct Told {
-    baseline: BaselineMetrics,
-    counts: Arc<Counts>,
-    metrics: [(fn(&Counts) -> &AtomicU64, Count); 6],
-}
-
-impl Told {
-    fn new(metrics: &ExecutionPlanMetricsSet, partition: usize, counts: &Arc<Counts>) -> Self {
-        let metric = |name| MetricBuilder::new(metrics).counter(name, partition);
-        Self {
-            baseline: BaselineMetrics::new(metrics, partition),
-            counts: Arc::clone(counts),
-            metrics: [
-                (|counts| &counts.files_pruned, metric("files_pruned")),
-                (
-                    |counts| &counts.row_groups_pruned,
-                    metric("row_groups_pruned"),
-                ),
-                (|counts| &counts.rows_pruned, metric("rows_pruned")),
-                (|counts| &counts.rows_dropped, metric("rows_dropped")),
-                (|counts| &counts.cells_overlaid, metric("cells_overlaid")),
-                (|counts| &counts.bytes_read, metric("bytes_read")),
-            ],
-        }
-    }
-
-    fn tell(&self, batch: &RecordBatch) {
-        self.baseline.record_output(batch.num_rows());
-        self.tell_counts();
-    }
-
-    fn tell_counts(&self) {
-        for (counter, metric) in &self.metrics {
-            let n = counter(&self.counts).swap(0, Ordering::Relaxed);
-            metric.add(usize::try_from(n).unwrap_or(usize::MAX));
-        }
-    }
-}
-
-/// Also what was counted after the last batch, or without one.
-impl Drop for Told {
-    fn drop(&mut self) {
-        self.tell_counts();
-    }
 }
 
 /// The batch under the plan's own schema; without columns, only its number of rows.

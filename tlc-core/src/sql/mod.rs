@@ -35,6 +35,7 @@ mod rowids;
 mod runs;
 mod statistics;
 mod superset;
+mod told;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,6 +1,6 @@
 //! What the planner is told about a scan before it runs: how many rows, between which values.
 
-use arrow::array::{Array, ArrayRef};
+use arrow::array::{Array as _, ArrayRef};
 use arrow::datatypes::{DataType, Schema};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};

@@ -90,6 +90,7 @@ impl DataFile {
     }
 
     /// The footer if it was read before.
+    #[cfg(feature = "sql")]
     pub(crate) fn opened(&self) -> Option<&Opened> {
         self.opened.get()
     }

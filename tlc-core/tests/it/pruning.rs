@@ -52,7 +52,11 @@ fn rows(n: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Row>> {
 
 fn word(n: u8) -> String {
     // Longer than what page indexes keep of a bound.
-    format!("k{:02}{}", n, "x".repeat(if n % 3 == 0 { 80 } else { 0 }))
+    format!(
+        "k{:02}{}",
+        n,
+        "x".repeat(if n.is_multiple_of(3) { 80 } else { 0 })
+    )
 }
 
 fn batch(first: i64, rows: &[Row]) -> RecordBatch {

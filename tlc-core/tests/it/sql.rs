@@ -381,7 +381,7 @@ fn a_condition_on_row_ids_reads_only_these_rows() {
         assert!(read(&plan) <= read_max, "{condition}: {plan}");
         if read_max <= 5 {
             let bytes = metric(&plan, "bytes_read=");
-            assert!(bytes * 3 < all, "{condition}: {bytes} of {all} bytes");
+            assert!(bytes * 2 < all, "{condition}: {bytes} of {all} bytes");
         }
     }
 }

@@ -23,6 +23,10 @@ use crate::schema::{self, Role};
 use crate::table::file::Opened;
 
 /// Sets of rows of one file, each a range, and what is known of their values by column name.
+#[cfg_attr(
+    not(feature = "sql"),
+    expect(dead_code, reason = "only SQL has conditions")
+)]
 #[derive(Debug, Default)]
 pub(crate) struct Containers {
     /// Positions in the file.
@@ -33,6 +37,10 @@ pub(crate) struct Containers {
 }
 
 /// One value for each container; null where it is unknown.
+#[cfg_attr(
+    not(feature = "sql"),
+    expect(dead_code, reason = "only SQL has conditions")
+)]
 #[derive(Debug)]
 pub(crate) struct Bounds {
     /// No value is smaller. In the column's own type.
@@ -43,6 +51,10 @@ pub(crate) struct Bounds {
 }
 
 /// Which values a column of a row group may hold.
+#[cfg_attr(
+    not(feature = "sql"),
+    expect(dead_code, reason = "only SQL has conditions")
+)]
 pub(crate) struct Bloom {
     pub(crate) filter: Sbbf,
     pub(crate) physical: Type,
@@ -60,7 +72,8 @@ impl std::fmt::Debug for Bloom {
 pub(crate) fn is_prunable(field: &Field) -> bool {
     let data_type = field.data_type();
     let is_text = matches!(data_type, DataType::Utf8 | DataType::LargeUtf8);
-    !data_type.is_nested() && !(is_text && Role::of(field) == Some(Role::Image))
+    let is_alias = is_text && Role::of(field) == Some(Role::Image);
+    !data_type.is_nested() && !is_alias
 }
 
 /// Whether bounds hold for all values of the type. Those of floats leave NaN out, which compares as

@@ -10,15 +10,22 @@ use super::bounds::Containers;
 use crate::error::Result;
 
 /// A condition that rows must pass. It is asked about values as the table has them, edits included.
+#[cfg_attr(
+    not(feature = "sql"),
+    expect(dead_code, reason = "only SQL has conditions")
+)]
 #[derive(Clone)]
 pub(crate) struct RowFilter {
     /// What the condition reads, in this order; `_rowid` is one like the others.
     pub(crate) columns: Vec<String>,
     /// Which rows of these columns pass; null is no.
-    pub(crate) passes: Arc<dyn Fn(&RecordBatch) -> Result<BooleanArray> + Send + Sync>,
+    pub(crate) passes: Arc<Passes>,
     /// What is known now about rows that need not be read: more, perhaps, when asked again.
     pub(crate) pruner: Arc<dyn Fn() -> Pruner + Send + Sync>,
 }
+
+type Passes = dyn Fn(&RecordBatch) -> Result<BooleanArray> + Send + Sync;
+type MayPass = dyn Fn(&Containers) -> Vec<bool> + Send + Sync;
 
 impl fmt::Debug for RowFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -29,11 +36,15 @@ impl fmt::Debug for RowFilter {
 }
 
 /// Tells from statistics which sets of rows cannot hold one that passes.
+#[cfg_attr(
+    not(feature = "sql"),
+    expect(dead_code, reason = "only SQL has conditions")
+)]
 pub(crate) struct Pruner {
     /// Columns that must have one of a few values, so that a Bloom filter can tell.
     pub(crate) looked_up: Vec<String>,
     /// For each container whether a row of it may pass.
-    pub(crate) may_pass: Box<dyn Fn(&Containers) -> Vec<bool> + Send + Sync>,
+    pub(crate) may_pass: Box<MayPass>,
 }
 
 /// What a scan did and did not do, counted while it runs.

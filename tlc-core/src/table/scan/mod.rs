@@ -5,7 +5,9 @@
 
 mod bounds;
 mod filter;
+#[cfg(feature = "sql")]
 mod parts;
+mod passed;
 mod projection;
 mod prune;
 mod ranges;
@@ -26,12 +28,16 @@ use super::file::DataFile;
 use super::snapshot::{Resolved, Snapshot};
 use crate::blob::GROUP_ROWS;
 use crate::error::Result;
+#[cfg(feature = "sql")]
 pub(crate) use bounds::{Bounds, Containers};
+#[cfg(feature = "sql")]
 pub(crate) use filter::{Counts, Pruner, RowFilter};
 pub(crate) use projection::{Decoded, Decoding, Overlays, Projection};
 use ranges::both;
 pub(crate) use ranges::{runs, select};
-use reading::{Batches, Condition, Piece, Reading};
+#[cfg(feature = "sql")]
+use reading::Condition;
+use reading::{Batches, Piece, Reading};
 
 /// What to read of a snapshot: every row and column, unless told otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,6 +91,7 @@ pub struct Scan {
 }
 
 /// What the SQL layer asks of a scan.
+#[cfg(feature = "sql")]
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
     pub(crate) columns: Vec<String>,
@@ -111,6 +118,7 @@ impl Scan {
     }
 
     /// Rows of some ids that pass a condition.
+    #[cfg(feature = "sql")]
     pub(crate) fn of(snapshot: &Snapshot, wanted: Wanted, counts: &Arc<Counts>) -> Result<Self> {
         let schema = snapshot.schema();
         let condition = |filter: RowFilter| -> Result<Condition> {

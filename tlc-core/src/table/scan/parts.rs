@@ -18,7 +18,10 @@ const READS_MAX: usize = 32;
 impl Snapshot {
     /// Reads the footers of the files with rows, given by id, that `wanted` says yes to, unless they
     /// were read before: one or two requests each.
-    pub(crate) async fn open_files(&self, wanted: impl Fn(Range<u64>) -> bool) -> Result<()> {
+    pub(crate) async fn open_files(
+        &self,
+        wanted: impl Fn(Range<u64>) -> bool + Send,
+    ) -> Result<()> {
         let files = self.resolved().files.iter().filter(|file| {
             let rows = file.rows();
             wanted(rows.first_row_id..rows.first_row_id + rows.rows)
@@ -51,7 +54,8 @@ impl Snapshot {
                 defaults: &self.resolved().state.defaults,
                 first_row_id: file.rows().first_row_id,
             };
-            let all = groups(opened, &[0..file.rows().rows]);
+            let whole = 0..file.rows().rows;
+            let all = groups(opened, &[whole]);
             Some(Containers::of_groups(&source, &projection, &all))
         };
         let files = self.resolved().files.iter();

@@ -111,7 +111,8 @@ impl Condition {
         let containers = Containers::of_groups(source, &self.projection, groups);
         let may_pass = (pruner.may_pass)(&containers);
         let kept = groups.iter().zip(may_pass);
-        kept.filter_map(|(group, may_pass)| may_pass.then(|| group.clone()))
+        kept.filter(|(_, may_pass)| *may_pass)
+            .map(|(group, _)| group.clone())
             .collect()
     }
 
@@ -154,7 +155,8 @@ impl Condition {
         }
         let may_pass = (pruner.may_pass)(&containers);
         let kept = containers.rows.iter().zip(may_pass);
-        kept.filter_map(|(rows, may_pass)| may_pass.then(|| rows.clone()))
+        kept.filter(|(_, may_pass)| *may_pass)
+            .map(|(rows, _)| rows.clone())
             .collect()
     }
 }

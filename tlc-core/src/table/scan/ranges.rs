@@ -130,6 +130,15 @@ mod tests {
 
     use super::*;
 
+    /// Ranges as `5..15 19..20`.
+    fn ranges(text: &str) -> Vec<Range<u64>> {
+        let ends = text
+            .split_whitespace()
+            .map(|range| range.split_once("..").unwrap());
+        ends.map(|(start, end)| start.parse().unwrap()..end.parse().unwrap())
+            .collect()
+    }
+
     fn text(ranges: &[Range<u64>]) -> String {
         let ranges: Vec<_> = ranges.iter().map(|range| format!("{range:?}")).collect();
         ranges.join(" ")
@@ -143,16 +152,16 @@ mod tests {
 
     #[test]
     fn ranges_meet_and_join() {
-        let (a, b) = ([0..5, 8..10], [3..9]);
+        let (a, b) = (ranges("0..5 8..10"), ranges("3..9"));
         assert_eq!(text(&both(&a, &b)), "3..5 8..9");
-        assert_eq!(text(&either(a.to_vec(), b.to_vec())), "0..10");
+        assert_eq!(text(&either(a, b)), "0..10");
     }
 
     /// Groups of so many rows, rows to read: the groups, and `-` for rows skipped in them, `+` for
     /// rows selected.
     #[track_caller]
-    fn check_select(groups: &[u64], rows: &[Range<u64>], expected: &str) {
-        let (chosen, selection) = select(groups.iter().copied(), rows);
+    fn check_select(groups: &[u64], rows: &str, expected: &str) {
+        let (chosen, selection) = select(groups.iter().copied(), &ranges(rows));
         let selectors: Vec<_> = selection
             .iter()
             .map(|part| format!("{}{}", if part.skip { '-' } else { '+' }, part.row_count))
@@ -162,11 +171,11 @@ mod tests {
 
     #[test]
     fn a_selection_counts_rows_within_the_groups_it_names() {
-        check_select(&[10, 10, 10], &[0..30], "[0, 1, 2] +30");
-        check_select(&[10, 10, 10], &[12..13], "[1] -2+1-7");
-        check_select(&[10, 10, 10], &[5..15, 19..20], "[0, 1] -5+10-4+1");
-        check_select(&[10, 10, 10], &[9..21], "[0, 1, 2] -9+12-9");
-        check_select(&[10, 10], &[], "[] ");
+        check_select(&[10, 10, 10], "0..30", "[0, 1, 2] +30");
+        check_select(&[10, 10, 10], "12..13", "[1] -2+1-7");
+        check_select(&[10, 10, 10], "5..15 19..20", "[0, 1] -5+10-4+1");
+        check_select(&[10, 10, 10], "9..21", "[0, 1, 2] -9+12-9");
+        check_select(&[10, 10], "", "[] ");
     }
 
     proptest! {

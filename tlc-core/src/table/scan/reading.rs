@@ -3,22 +3,21 @@
 //! Where the condition reads little of what is wanted, its columns are decoded first and the others
 //! only for rows that pass; else all at once.
 
-use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arrow::array::{BooleanArray, BooleanBufferBuilder, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::error::ArrowError;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, stream};
 use parquet::arrow::arrow_reader::{ArrowPredicateFn, RowFilter as LateFilter};
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 
 use super::filter::{Counts, RowFilter, count};
+use super::passed::{Passed, lock};
 use super::projection::{Decoded, Decoding, Overlays, Projection};
 use super::ranges::{Rows, select};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::store::Place;
 use crate::table::file::{DataFile, Opened};
 use crate::table::snapshot::Resolved;
@@ -49,6 +48,10 @@ pub(super) struct Reading {
 }
 
 /// A filter, and the columns that it reads.
+#[cfg_attr(
+    not(feature = "sql"),
+    expect(dead_code, reason = "only SQL has conditions")
+)]
 pub(super) struct Condition {
     pub(super) filter: RowFilter,
     pub(super) projection: Projection,
@@ -277,59 +280,6 @@ impl Reading {
         count(&self.counts.rows_dropped, n_dropped);
         (n_dropped > 0).then(|| alive.into())
     }
-}
-
-/// The ids of rows that passed and whose other columns are still to come, in order.
-#[derive(Default)]
-struct Passed {
-    ids: VecDeque<u64>,
-    failed: Option<Error>,
-}
-
-impl Passed {
-    fn note(
-        &mut self,
-        ids: &[u64],
-        verdict: Result<Option<BooleanArray>>,
-    ) -> Result<BooleanArray, ArrowError> {
-        match verdict {
-            Ok(None) => {
-                self.ids.extend(ids);
-                Ok(vec![true; ids.len()].into())
-            }
-            Ok(Some(kept)) => {
-                let passed = ids.iter().zip(kept.iter());
-                self.ids.extend(
-                    passed
-                        .filter(|(_, kept)| *kept == Some(true))
-                        .map(|(id, _)| id),
-                );
-                Ok(kept)
-            }
-            Err(err) => {
-                self.failed = Some(err);
-                Err(ArrowError::ComputeError("the condition failed".to_owned()))
-            }
-        }
-    }
-
-    /// A batch with the ids of its rows.
-    fn take(&mut self, batch: Result<RecordBatch>) -> Result<(Vec<u64>, RecordBatch)> {
-        if let Some(err) = self.failed.take() {
-            return Err(err);
-        }
-        let batch = batch?;
-        let n = batch.num_rows().min(self.ids.len());
-        let ids: Vec<u64> = self.ids.drain(..n).collect();
-        if ids.len() == batch.num_rows() {
-            return Ok((ids, batch));
-        }
-        Err(Error::corrupt("a file gave more rows than were asked for"))
-    }
-}
-
-fn lock(passed: &Mutex<Passed>) -> MutexGuard<'_, Passed> {
-    passed.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn ids(first: u64, rows: &[u64]) -> Vec<u64> {
