@@ -7,6 +7,7 @@
 use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{RecordBatch, RecordBatchReader};
 use arrow::datatypes::SchemaRef;
@@ -271,6 +272,7 @@ pub(crate) fn reader(store: &Arc<dyn ObjectStore>, path: &Path, bytes: u64) -> F
         store: Arc::clone(store),
         path: path.clone(),
         bytes,
+        n_read: None,
     }
 }
 
@@ -280,10 +282,27 @@ pub(crate) struct FileReader {
     store: Arc<dyn ObjectStore>,
     path: Path,
     bytes: u64,
+    /// Counts the bytes that are asked for.
+    n_read: Option<Arc<AtomicU64>>,
+}
+
+impl FileReader {
+    /// The same reader, which adds to `n_read` the bytes that it is asked for.
+    pub(crate) fn counting(mut self, n_read: &Arc<AtomicU64>) -> Self {
+        self.n_read = Some(Arc::clone(n_read));
+        self
+    }
+
+    fn count(&self, range: &Range<u64>) {
+        if let Some(n_read) = &self.n_read {
+            n_read.fetch_add(range.end.saturating_sub(range.start), Ordering::Relaxed);
+        }
+    }
 }
 
 impl AsyncFileReader for FileReader {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
+        self.count(&range);
         Box::pin(async {
             self.store
                 .get_range(&self.path, range)
@@ -296,6 +315,7 @@ impl AsyncFileReader for FileReader {
         &mut self,
         ranges: Vec<Range<u64>>,
     ) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
+        ranges.iter().for_each(|range| self.count(range));
         Box::pin(async move {
             self.store
                 .get_ranges(&self.path, &ranges)

@@ -53,7 +53,7 @@ pub use run::{Rows, Run, RunOptions, RunRecord, RunStatus, StreamRecord};
 pub use runtime::block_on;
 pub use schema::{Class, Role};
 #[cfg(feature = "sql")]
-pub use sql::Sql;
+pub use sql::{PlanCodec, Sql};
 pub use table::{
     Blame, BlameOptions, Branch, CellConflicts, CellsDiff, ColumnDiff, CommitOptions, Committed,
     Conflicts, Diff, Merged, Parent, Resolution, RevisionRecord, Scan, ScanOptions, Snapshot,

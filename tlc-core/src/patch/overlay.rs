@@ -4,6 +4,8 @@
 //! order and their values. Reading through it costs a search of the batch's first and last id, and a
 //! copy of the column only where a cell of it is set; everything else passes through untouched.
 
+use std::ops::Range;
+
 use arrow::array::{Array, ArrayRef, MutableArrayData, UInt64Array, make_array};
 use arrow::compute::{concat, take};
 
@@ -140,6 +142,30 @@ impl Overlay {
             .binary_search(&row_id)
             .ok()
             .map(|at| self.values.slice(at, 1))
+    }
+
+    /// The rows of `ids` that have a new value, in order.
+    pub(crate) fn row_ids_in(&self, ids: &Range<u64>) -> &[u64] {
+        let start = self.row_ids.partition_point(|id| *id < ids.start);
+        let end = self.row_ids.partition_point(|id| *id < ids.end);
+        self.row_ids.get(start..end).unwrap_or_default()
+    }
+
+    /// Whether the row has a new value.
+    pub(crate) fn sets(&self, row_id: u64) -> bool {
+        self.row_ids.binary_search(&row_id).is_ok()
+    }
+
+    /// How many of `row_ids`, which are strictly increasing, have a new value.
+    pub(crate) fn n_set(&self, row_ids: &[u64]) -> u64 {
+        let (Some(first), Some(last)) = (row_ids.first(), row_ids.last()) else {
+            return 0;
+        };
+        let own = self.row_ids_in(&(*first..last.saturating_add(1)));
+        let set = own
+            .iter()
+            .filter(|id| position(row_ids, *first, **id).is_some());
+        set.count() as u64
     }
 
     /// Reads `base` as if the new values had been written into it.

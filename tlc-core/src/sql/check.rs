@@ -4,9 +4,17 @@
 //! write goes through the same bounds; what it may be is for [`statement`](super::statement) to say.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::datasource::listing::ListingTable;
+use datafusion::datasource::physical_plan::FileScanConfig;
+use datafusion::datasource::sink::DataSinkExec;
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::source_as_provider;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SQLOptions;
 use datafusion::sql::parser::{ResetStatement, Statement};
 use datafusion::sql::sqlparser::ast::{
@@ -16,6 +24,8 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer, Word};
 
 use crate::error::{Error, Result};
+
+use super::files::root_url;
 
 /// The longest query, in bytes.
 const SQL_BYTES_MAX: usize = 1 << 20;
@@ -79,6 +89,44 @@ pub(super) fn reads_only(plan: &LogicalPlan) -> Result<()> {
     options
         .verify_plan(plan)
         .map_err(|err| Error::invalid(ONLY_READ).with_source(err))
+}
+
+/// Refuses a plan from elsewhere that reads more than tables of a root.
+pub(super) fn reads_tables(plan: &LogicalPlan) -> Result<()> {
+    let mut wrong = None;
+    let look = |node: &LogicalPlan| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Ok(table) = source_as_provider(&scan.source)
+            && table.is::<ListingTable>()
+        {
+            wrong = Some(scan.table_name.to_string());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    };
+    plan.apply_with_subqueries(look)?;
+    match wrong {
+        None => Ok(()),
+        Some(name) => Err(Error::invalid(format!(
+            "the plan reads files by their path: {name}"
+        ))),
+    }
+}
+
+/// Refuses a physical plan from elsewhere that writes, or reads files outside the root's store.
+pub(super) fn runs_within(plan: &Arc<dyn ExecutionPlan>) -> Result<()> {
+    if plan.is::<DataSinkExec>() {
+        return Err(Error::invalid("the plan writes; plans only read"));
+    }
+    if let Some(source) = plan.downcast_ref::<DataSourceExec>()
+        && let Some(files) = source.data_source().downcast_ref::<FileScanConfig>()
+        && files.object_store_url != root_url()?
+    {
+        return Err(Error::invalid(format!(
+            "the plan reads files of {}, which is not the root's store",
+            files.object_store_url
+        )));
+    }
+    plan.children().into_iter().try_for_each(runs_within)
 }
 
 /// One statement, of bounded depth. Text that is no SQL at all is left to the parser's message.

@@ -84,12 +84,12 @@ fn literal(expr: &Expr) -> Option<String> {
 
 /// One call of the function; the work is done when it is scanned.
 #[derive(Debug)]
-struct DiffTable {
-    root: Root,
-    project: String,
-    table: String,
-    from: String,
-    to: String,
+pub(super) struct DiffTable {
+    pub(super) root: Root,
+    pub(super) project: String,
+    pub(super) table: String,
+    pub(super) from: String,
+    pub(super) to: String,
 }
 
 impl DiffTable {

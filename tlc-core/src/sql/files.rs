@@ -26,11 +26,11 @@ use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use object_store::path::Path;
 
 use crate::error::Result;
-use crate::id::{ROWID, RunName};
+use crate::id::{ProjectName, ROWID, RunName};
 use crate::project::Project;
 use crate::run::{SampleFile, ScalarFile, scalar_schema};
 
-use super::runs;
+use super::runs::{self, Records};
 use super::superset::{Superset, field};
 
 /// How many folders are listed at the same time.
@@ -140,6 +140,15 @@ impl RunFiles {
             schema: Arc::new(Schema::new(schema)),
             columns,
         }
+    }
+
+    /// Of which project, and which of its records.
+    pub(super) fn named(&self) -> (ProjectName, Records) {
+        let kind = match self.kind {
+            Kind::Scalars => Records::Scalars,
+            Kind::Samples => Records::Samples,
+        };
+        (self.project.name().clone(), kind)
     }
 
     fn shared(&self) -> Vec<&str> {

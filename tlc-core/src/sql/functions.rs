@@ -20,16 +20,20 @@ use super::diff::DiffFunction;
 
 /// Adds our functions to those of the engine.
 pub(super) fn register(builder: &mut SessionStateBuilder, root: &Root) {
-    let label_name = Arc::new(ScalarUDF::from(LabelName::new()));
     builder
         .scalar_functions()
         .get_or_insert_default()
-        .push(label_name);
+        .push(label_name());
     let diff = TableFunction::new("diff".to_owned(), Arc::new(DiffFunction::new(root)));
     builder
         .table_functions()
         .get_or_insert_default()
         .insert("diff".to_owned(), Arc::new(diff));
+}
+
+/// The function `label_name`.
+pub(super) fn label_name() -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::from(LabelName::new()))
 }
 
 /// `label_name(column)`: the name of the class that a cell of a label column holds.

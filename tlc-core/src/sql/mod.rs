@@ -22,16 +22,23 @@
 
 mod catalog;
 mod check;
+mod codec;
 mod diff;
 mod edit;
 mod error;
+mod exec;
 mod files;
 mod functions;
+mod named;
+mod pinned;
+mod predicate;
 mod provider;
 mod rowids;
 mod runs;
 mod statement;
+mod statistics;
 mod superset;
+mod told;
 mod write;
 
 use std::fmt;
@@ -47,7 +54,7 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
 use datafusion::physical_plan::execute_stream;
-use datafusion::prelude::SessionConfig;
+use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use tokio::runtime::Handle;
@@ -58,6 +65,7 @@ use crate::project::Root;
 use crate::runtime;
 
 use catalog::{CATALOG, Catalog, NO_PROJECT, Opened, Projects};
+pub use codec::PlanCodec;
 pub use write::Written;
 
 /// The memory that all queries of a [`Sql`] may hold at one time, unless it is opened with another limit.
@@ -169,8 +177,11 @@ impl Sql {
     /// but queries, `EXPLAIN`, `SHOW` and `DESCRIBE`; those of reading.
     pub async fn query(&self, sql: &str) -> Result<SqlStream> {
         let statement = self.parsed(sql, check::parse).await?;
-        self.query_in(statement, Catalog::new(&self.root, self.project.clone(), &self.opened))
-            .await
+        self.query_in(
+            statement,
+            Catalog::new(&self.root, self.project.clone(), &self.opened),
+        )
+        .await
     }
 
     /// Runs a query and waits for all its rows.
@@ -179,6 +190,17 @@ impl Sql {
     /// As [`Self::query`].
     pub async fn collect(&self, sql: &str) -> Result<Vec<RecordBatch>> {
         self.query(sql).await?.try_collect().await
+    }
+
+    /// The engine's own session over the root, for programs that use DataFusion themselves: its names
+    /// are those of queries here, and it runs plans that a [`PlanCodec`] read.
+    ///
+    /// Names are looked up each time that a query is planned. What [`Self::query`] refuses is not
+    /// refused there.
+    #[must_use]
+    pub fn context(&self) -> SessionContext {
+        let catalog = Catalog::new(&self.root, self.project.clone(), &self.opened);
+        SessionContext::new_with_state(self.session(Arc::new(catalog)).state)
     }
 
     /// Reads text away from the calling task, whose stack may be too small for the parser.

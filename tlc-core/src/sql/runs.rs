@@ -18,7 +18,7 @@ use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 
 use crate::env::Micros;
 use crate::error::{ErrorKind, Result};
-use crate::id::{Revision, RunName, TableName};
+use crate::id::{ProjectName, Revision, RunName, TableName};
 use crate::project::Project;
 use crate::run::RunRecord;
 use crate::table::RevisionRecord;
@@ -76,6 +76,15 @@ pub(super) async fn provider(project: Project, kind: Records) -> Result<Arc<dyn 
             kind,
         }),
     })
+}
+
+/// What `provider` is, if it is one of these tables: of which project, and which.
+pub(super) fn named(provider: &dyn TableProvider) -> Option<(ProjectName, Records)> {
+    if let Some(files) = provider.downcast_ref::<RunFiles>() {
+        return Some(files.named());
+    }
+    let table = provider.downcast_ref::<RecordTable>()?;
+    Some((table.project.name().clone(), table.kind))
 }
 
 /// The records of all runs of `names`, read at the same time.

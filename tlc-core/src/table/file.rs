@@ -45,6 +45,28 @@ pub(crate) struct Opened {
     pub(crate) columns: BTreeMap<i32, usize>,
 }
 
+impl Opened {
+    /// The rows of each row group.
+    pub(crate) fn group_rows(&self) -> impl Iterator<Item = u64> {
+        let groups = self.metadata.metadata().row_groups().iter();
+        groups.map(|group| u64::try_from(group.num_rows()).unwrap_or(0))
+    }
+
+    /// The uncompressed bytes of all leaves of the top-level column at `position`.
+    pub(crate) fn uncompressed(&self, position: usize) -> u64 {
+        let metadata = self.metadata.metadata();
+        let schema = metadata.file_metadata().schema_descr();
+        let leaves =
+            (0..schema.num_columns()).filter(|leaf| schema.get_column_root_idx(*leaf) == position);
+        let bytes = leaves.flat_map(|leaf| {
+            let groups = metadata.row_groups().iter();
+            groups.filter_map(move |group| group.columns().get(leaf))
+        });
+        let bytes = bytes.map(|chunk| u64::try_from(chunk.uncompressed_size()).unwrap_or(0));
+        bytes.fold(0, u64::saturating_add)
+    }
+}
+
 impl DataFile {
     /// The file that `rows` names, below the table in `place` or wherever its URL says. A URL that
     /// leads nowhere is an error of [`Self::open`]: the rest of the table can still be read.
@@ -75,6 +97,12 @@ impl DataFile {
     /// [`ErrorKind::Invalid`] if the URL's store cannot be opened.
     pub(crate) async fn open(&self) -> Result<&Opened> {
         self.opened.get_or_try_init(|| self.read_footer()).await
+    }
+
+    /// The footer if it was read before.
+    #[cfg(feature = "sql")]
+    pub(crate) fn opened(&self) -> Option<&Opened> {
+        self.opened.get()
     }
 
     /// # Errors

@@ -40,6 +40,8 @@ use history::Known;
 pub use log::{Parent, RevisionRecord};
 pub use merge::{CellConflicts, Conflicts, Merged, Resolution, Take};
 pub use refs::{Branch, Tag};
+#[cfg(feature = "sql")]
+pub(crate) use scan::{Bounds, Containers, Counts, Pruner, RowFilter, Wanted};
 pub use scan::{Scan, ScanOptions};
 use snapshot::Resolved;
 pub use snapshot::Snapshot;

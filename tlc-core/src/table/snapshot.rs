@@ -157,7 +157,7 @@ impl Snapshot {
             for file in self.resolved.files.iter() {
                 let opened = file.open().await?;
                 let position = schema::field_id(field).and_then(|id| opened.columns.get(&id));
-                bytes += position.map_or(0, |position| uncompressed(opened, *position));
+                bytes += position.map_or(0, |position| opened.uncompressed(*position));
             }
         }
         Ok(bytes)
@@ -182,21 +182,6 @@ impl fmt::Debug for Snapshot {
             self.revision()
         )
     }
-}
-
-/// The uncompressed bytes of all leaves of the top-level column at `position`.
-fn uncompressed(opened: &super::file::Opened, position: usize) -> u64 {
-    let metadata = opened.metadata.metadata();
-    let schema = metadata.file_metadata().schema_descr();
-    let leaves =
-        (0..schema.num_columns()).filter(|leaf| schema.get_column_root_idx(*leaf) == position);
-    let bytes = leaves.flat_map(|leaf| {
-        metadata
-            .row_groups()
-            .iter()
-            .map(move |group| group.column(leaf).uncompressed_size())
-    });
-    u64::try_from(bytes.sum::<i64>()).unwrap_or(0)
 }
 
 impl Resolved {

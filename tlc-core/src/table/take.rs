@@ -6,11 +6,10 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, UInt64Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 
 use super::file::{DataFile, Opened};
-use super::scan::{Decoded, Overlays, Projection};
+use super::scan::{Decoded, Decoding, Overlays, Projection, runs, select};
 use super::snapshot::Snapshot;
 use crate::error::{Error, Result};
 
@@ -87,15 +86,13 @@ impl Snapshot {
             .get(file)
             .ok_or_else(|| Error::corrupt("a file of rows is missing"))?;
         let opened = file.open().await?;
-        let (mask, columns) = projection.mask(opened);
-        let batch = match columns.is_empty() {
+        let decoding = Decoding::new(opened, &[projection]);
+        let batch = match decoding.roots.is_empty() {
             true => None,
-            false => Some(decode(file, opened, mask, row_ids).await?),
+            false => Some(decode(file, opened, decoding.mask(opened), row_ids).await?),
         };
-        let decoded = Decoded {
-            batch: batch.as_ref(),
-            columns: &columns,
-        };
+        let decoded = batch.as_ref().map(|batch| decoding.of(batch));
+        let decoded = decoded.unwrap_or_else(Decoded::nothing);
         projection.assemble(row_ids, &decoded, &resolved.state.defaults, overlays)
     }
 }
@@ -108,7 +105,8 @@ async fn decode(
     row_ids: &[u64],
 ) -> Result<RecordBatch> {
     let first_row_id = file.rows().first_row_id;
-    let (groups, selection) = select(opened, row_ids.iter().map(|id| id - first_row_id));
+    let rows = runs(row_ids.iter().map(|id| id - first_row_id));
+    let (groups, selection) = select(opened.group_rows(), &rows);
     let builder =
         ParquetRecordBatchStreamBuilder::new_with_metadata(file.reader()?, opened.metadata.clone());
     let builder = builder
@@ -128,28 +126,4 @@ async fn decode(
         )));
     }
     Ok(batch)
-}
-
-/// The row groups that hold `rows`, ascending positions in the file, and the rows within those groups.
-fn select(opened: &Opened, rows: impl Iterator<Item = u64>) -> (Vec<usize>, RowSelection) {
-    let mut rows = rows.filter_map(|row| usize::try_from(row).ok()).peekable();
-    let mut groups = Vec::new();
-    let mut selectors = Vec::new();
-    let mut start = 0;
-    for (at, group) in opened.metadata.metadata().row_groups().iter().enumerate() {
-        let end = start + usize::try_from(group.num_rows()).unwrap_or(0);
-        if rows.peek().is_some_and(|row| *row < end) {
-            groups.push(at);
-            let mut next = start;
-            while let Some(row) = rows.next_if(|row| *row < end) {
-                selectors.push(RowSelector::skip(row - next));
-                selectors.push(RowSelector::select(1));
-                next = row + 1;
-            }
-            selectors.push(RowSelector::skip(end - next));
-        }
-        start = end;
-    }
-    // From selectors one by one: the selection joins neighbours and drops empty ones itself.
-    (groups, selectors.into_iter().collect())
 }

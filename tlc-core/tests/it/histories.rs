@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use tlc_core::arrow::array::{Array as _, ArrayRef, AsArray as _, Int32Array, RecordBatch};
-use tlc_core::arrow::datatypes::{DataType, Field, Int32Type, Schema};
+use tlc_core::arrow::datatypes::{DataType, Field, Int32Type, Schema, UInt64Type};
 use tlc_core::{
-    CommitOptions, Merged, Project, Resolution, Revision, ScanOptions, Snapshot, Table, Take, Value,
-    block_on,
+    CommitOptions, Merged, Project, Resolution, Revision, ScanOptions, Snapshot, Table, Take,
+    Value, block_on,
 };
 
 use crate::support::{project, reader};
@@ -22,24 +22,57 @@ use crate::support::{project, reader};
 /// One step of a history. Numbers choose among what there is, modulo how much there is.
 #[derive(Clone, Debug)]
 enum Step {
-    Commit { branch: usize, changes: Vec<Change> },
-    Branch { at: usize },
-    Tag { at: usize },
-    Merge { from: usize, into: usize, take: Take },
-    Revert { revision: usize, branch: usize, take: Take },
-    Pick { revision: usize, branch: usize, take: Take },
+    Commit {
+        branch: usize,
+        changes: Vec<Change>,
+    },
+    Branch {
+        at: usize,
+    },
+    Tag {
+        at: usize,
+    },
+    Merge {
+        from: usize,
+        into: usize,
+        take: Take,
+    },
+    Revert {
+        revision: usize,
+        branch: usize,
+        take: Take,
+    },
+    Pick {
+        revision: usize,
+        branch: usize,
+        take: Take,
+    },
     Checkpoint,
     Reopen,
 }
 
 #[derive(Clone, Debug)]
 enum Change {
-    Set { row: usize, column: usize, null: bool },
-    Append { rows: usize },
-    Drop { row: usize },
-    AddColumn { null: bool },
-    DropColumn { column: usize },
-    RenameColumn { column: usize },
+    Set {
+        row: usize,
+        column: usize,
+        null: bool,
+    },
+    Append {
+        rows: usize,
+    },
+    Drop {
+        row: usize,
+    },
+    AddColumn {
+        null: bool,
+    },
+    DropColumn {
+        column: usize,
+    },
+    RenameColumn {
+        column: usize,
+    },
 }
 
 /// A table in plain memory: values by row id and column.
@@ -97,23 +130,36 @@ fn name(column: usize) -> String {
 }
 
 fn batch(columns: &[String], rows: &[Vec<i32>]) -> RecordBatch {
-    let column = |at: usize| Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row[at]))) as ArrayRef;
-    let fields: Vec<_> = columns.iter().map(|name| Field::new(name, DataType::Int32, true)).collect();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), (0..columns.len()).map(column).collect()).unwrap()
+    let column = |at: usize| {
+        Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row[at]))) as ArrayRef
+    };
+    let fields: Vec<_> = columns
+        .iter()
+        .map(|name| Field::new(name, DataType::Int32, true))
+        .collect();
+    RecordBatch::try_new(
+        Arc::new(Schema::new(fields)),
+        (0..columns.len()).map(column).collect(),
+    )
+    .unwrap()
 }
 
 /// The rows of a snapshot, with its columns as the model numbers them.
 fn read(snapshot: &Snapshot, columns: &BTreeMap<usize, String>) -> Model {
     let names: Vec<&String> = columns.values().collect();
-    let wanted = std::iter::once("_rowid".to_owned()).chain(names.iter().map(|name| (*name).clone()));
+    let wanted =
+        std::iter::once("_rowid".to_owned()).chain(names.iter().map(|name| (*name).clone()));
     let batch = block_on(snapshot.read(ScanOptions::new().columns(wanted))).unwrap();
-    let ids = batch.column(0).as_primitive::<tlc_core::arrow::datatypes::UInt64Type>();
+    let ids = batch.column(0).as_primitive::<UInt64Type>();
     let cell = |at: usize, row: usize| {
         let values = batch.column(at + 1).as_primitive::<Int32Type>();
         values.is_valid(row).then(|| values.value(row))
     };
     let rows = (0..batch.num_rows()).map(|row| {
-        let cells = columns.keys().enumerate().map(|(at, column)| (*column, cell(at, row)));
+        let cells = columns
+            .keys()
+            .enumerate()
+            .map(|(at, column)| (*column, cell(at, row)));
         (ids.value(row), cells.collect())
     });
     Model {
@@ -127,8 +173,11 @@ impl World {
         let project = project();
         let names = [name(0), name(1)];
         let first = [vec![1, 2], vec![3, 4], vec![5, 6]];
-        let table = block_on(project.create_table("t", reader(batch(&names, &first)), "start")).unwrap();
-        let rows = first.iter().map(|row| BTreeMap::from([(0, Some(row[0])), (1, Some(row[1]))]));
+        let table =
+            block_on(project.create_table("t", reader(batch(&names, &first)), "start")).unwrap();
+        let rows = first
+            .iter()
+            .map(|row| BTreeMap::from([(0, Some(row[0])), (1, Some(row[1]))]));
         let model = Model {
             columns: BTreeMap::from([(0, name(0)), (1, name(1))]),
             rows: (0..).zip(rows).collect(),
@@ -170,22 +219,35 @@ impl World {
                 block_on(self.table.create_tag(&name, at, "a tag")).unwrap();
                 self.tags.push((name, at));
             }
-            Step::Merge { from, into, take } => self.merge(self.revision(*from), into % self.branches.len(), *take),
-            Step::Revert { revision, branch, take } => {
+            Step::Merge { from, into, take } => {
+                self.merge(self.revision(*from), into % self.branches.len(), *take)
+            }
+            Step::Revert {
+                revision,
+                branch,
+                take,
+            } => {
                 let revision = self.revision(*revision);
                 if let Some(before) = self.parents[&revision].first().copied() {
                     let branch = branch % self.branches.len();
                     let (resolution, options) = (Resolution::all(*take), self.on(branch));
-                    let done = block_on(self.table.revert(revision, revision, &resolution, options)).unwrap();
+                    let done =
+                        block_on(self.table.revert(revision, revision, &resolution, options))
+                            .unwrap();
                     self.brought(done, branch, revision, before, *take, None);
                 }
             }
-            Step::Pick { revision, branch, take } => {
+            Step::Pick {
+                revision,
+                branch,
+                take,
+            } => {
                 let revision = self.revision(*revision);
                 if let Some(before) = self.parents[&revision].first().copied() {
                     let branch = branch % self.branches.len();
                     let (resolution, options) = (Resolution::all(*take), self.on(branch));
-                    let done = block_on(self.table.cherry_pick(revision, &resolution, options)).unwrap();
+                    let done =
+                        block_on(self.table.cherry_pick(revision, &resolution, options)).unwrap();
                     self.brought(done, branch, before, revision, *take, None);
                 }
             }
@@ -202,17 +264,25 @@ impl World {
         let head = self.branches[branch].1;
         let base = self.models[&head].clone();
         let mut model = base.clone();
-        let mut patch = block_on(self.table.branch(&self.branches[branch].0.clone())).unwrap().patch();
+        let mut patch = block_on(self.table.branch(&self.branches[branch].0.clone()))
+            .unwrap()
+            .patch();
         let (mut set, mut dropped, mut appended) = (BTreeSet::new(), BTreeSet::new(), 0);
         for change in changes {
             let columns: Vec<usize> = model.columns.keys().copied().collect();
             let row = |at: usize| base.rows.keys().nth(at % base.rows.len().max(1)).copied();
             match change {
-                Change::Set { row: at, column, null } => {
+                Change::Set {
+                    row: at,
+                    column,
+                    null,
+                } => {
                     let column = columns[column % columns.len()];
                     if let Some(row) = row(*at).filter(|row| !dropped.contains(row)) {
                         let value = (!null).then(|| self.fresh());
-                        patch.set(row, &model.columns[&column], Value::from(value)).unwrap();
+                        patch
+                            .set(row, &model.columns[&column], Value::from(value))
+                            .unwrap();
                         model.rows.get_mut(&row).unwrap().insert(column, value);
                         set.insert(row);
                     }
@@ -232,7 +302,9 @@ impl World {
                     patch.add_column(field, Value::from(default)).unwrap();
                     model.columns.insert(column, name(column));
                     self.defaults.insert(column, default);
-                    model.rows.values_mut().for_each(|row| drop(row.insert(column, default)));
+                    for row in model.rows.values_mut() {
+                        row.insert(column, default);
+                    }
                 }
                 Change::DropColumn { column } => {
                     let column = columns[column % columns.len()];
@@ -240,7 +312,9 @@ impl World {
                     if column > 0 {
                         patch.drop_column(&model.columns[&column]).unwrap();
                         model.columns.remove(&column);
-                        model.rows.values_mut().for_each(|row| drop(row.remove(&column)));
+                        for row in model.rows.values_mut() {
+                            row.remove(&column);
+                        }
                     }
                 }
                 Change::RenameColumn { column } => {
@@ -252,15 +326,32 @@ impl World {
             }
         }
         // A patch speaks of the columns of its base where it appends.
-        let rows: Vec<Vec<i32>> = (0..appended).map(|_| base.columns.iter().map(|_| self.fresh()).collect()).collect();
+        let rows: Vec<Vec<i32>> = (0..appended)
+            .map(|_| base.columns.iter().map(|_| self.fresh()).collect())
+            .collect();
         if appended > 0 {
             let names: Vec<String> = base.columns.values().cloned().collect();
             patch.append(&batch(&names, &rows)).unwrap();
         }
         for row in &rows {
-            let given: BTreeMap<usize, i32> = base.columns.keys().copied().zip(row.iter().copied()).collect();
-            let cell = |column: &usize| (*column, given.get(column).copied().map_or(self.defaults.get(column).copied().flatten(), Some));
-            model.rows.insert(self.next_row_id, model.columns.keys().map(cell).collect());
+            let given: BTreeMap<usize, i32> = base
+                .columns
+                .keys()
+                .copied()
+                .zip(row.iter().copied())
+                .collect();
+            let cell = |column: &usize| {
+                (
+                    *column,
+                    given
+                        .get(column)
+                        .copied()
+                        .map_or(self.defaults.get(column).copied().flatten(), Some),
+                )
+            };
+            model
+                .rows
+                .insert(self.next_row_id, model.columns.keys().map(cell).collect());
             self.next_row_id += 1;
         }
         let empty = patch.is_empty();
@@ -281,18 +372,32 @@ impl World {
         let mut found = BTreeSet::from([revision]);
         let mut pending = vec![revision];
         while let Some(revision) = pending.pop() {
-            pending.extend(self.parents[&revision].iter().filter(|parent| found.insert(**parent)));
+            pending.extend(
+                self.parents[&revision]
+                    .iter()
+                    .filter(|parent| found.insert(**parent)),
+            );
         }
         found
     }
 
     fn merge(&mut self, from: u64, into: usize, take: Take) {
         let head = self.branches[into].1;
-        let common: BTreeSet<u64> = self.ancestors(from).intersection(&self.ancestors(head)).copied().collect();
+        let common: BTreeSet<u64> = self
+            .ancestors(from)
+            .intersection(&self.ancestors(head))
+            .copied()
+            .collect();
         let base = *common.last().unwrap();
-        let done = block_on(self.table.merge(from, &Resolution::all(take), self.on(into))).unwrap();
+        let done = block_on(
+            self.table
+                .merge(from, &Resolution::all(take), self.on(into)),
+        )
+        .unwrap();
         if base == head && base != from {
-            let Merged::Committed(committed) = done else { panic!("{done:?}") };
+            let Merged::Committed(committed) = done else {
+                panic!("{done:?}")
+            };
             let model = self.models[&from].clone();
             self.add(into, committed.revision.0, vec![from, head], model);
         } else {
@@ -301,8 +406,18 @@ impl World {
     }
 
     /// What turned `base` into `theirs` happened to the head of a branch.
-    fn brought(&mut self, done: Merged, branch: usize, base: u64, theirs: u64, take: Take, second: Option<u64>) {
-        let Merged::Committed(committed) = done else { panic!("{done:?}") };
+    fn brought(
+        &mut self,
+        done: Merged,
+        branch: usize,
+        base: u64,
+        theirs: u64,
+        take: Take,
+        second: Option<u64>,
+    ) {
+        let Merged::Committed(committed) = done else {
+            panic!("{done:?}")
+        };
         let head = self.branches[branch].1;
         let [b, o, t] = [base, head, theirs].map(|revision| self.models[&revision].clone());
         let (expected, open) = joined(&b, &o, &t, take, &self.defaults);
@@ -314,7 +429,10 @@ impl World {
         if open {
             self.n_open += 1;
         } else {
-            assert_eq!(found, expected, "base r{base} {b:?} ours r{head} {o:?} theirs r{theirs} {t:?}");
+            assert_eq!(
+                found, expected,
+                "base r{base} {b:?} ours r{head} {o:?} theirs r{theirs} {t:?}"
+            );
         }
         let parents = std::iter::once(head).chain(second).collect();
         self.add(branch, committed.revision.0, parents, found);
@@ -325,19 +443,41 @@ impl World {
         for (revision, model) in &self.models {
             for table in [&self.table, &fresh] {
                 let snapshot = block_on(table.at(*revision)).unwrap();
-                assert_eq!(&read(&snapshot, &model.columns), model, "revision {revision}");
+                assert_eq!(
+                    &read(&snapshot, &model.columns),
+                    model,
+                    "revision {revision}"
+                );
                 assert_eq!(snapshot.n_rows(), model.rows.len() as u64);
-                let names: BTreeSet<&String> = snapshot.schema().fields().iter().map(|field| field.name()).collect();
+                let names: BTreeSet<&String> = snapshot
+                    .schema()
+                    .fields()
+                    .iter()
+                    .map(|field| field.name())
+                    .collect();
                 assert_eq!(names, model.columns.values().collect());
             }
         }
         for (name, revision) in self.branches.iter().chain(&self.tags) {
-            assert_eq!(block_on(fresh.resolve(name)).unwrap(), Revision(*revision), "{name}");
+            assert_eq!(
+                block_on(fresh.resolve(name)).unwrap(),
+                Revision(*revision),
+                "{name}"
+            );
         }
         let log = block_on(fresh.log()).unwrap();
         let logged: BTreeMap<u64, Vec<u64>> = log
             .iter()
-            .map(|record| (record.revision.0, record.parents.iter().map(|parent| parent.revision.0).collect()))
+            .map(|record| {
+                (
+                    record.revision.0,
+                    record
+                        .parents
+                        .iter()
+                        .map(|parent| parent.revision.0)
+                        .collect(),
+                )
+            })
             .collect();
         assert_eq!(logged, self.parents);
     }
@@ -346,13 +486,25 @@ impl World {
     fn check_diff(&self, from: u64, to: u64) {
         let diff = block_on(self.table.diff(from, to)).unwrap();
         let (old, new) = (&self.models[&from], &self.models[&to]);
-        let missing = |a: &Model, b: &Model| a.rows.keys().filter(|id| !b.rows.contains_key(id)).copied().collect::<Vec<_>>();
+        let missing = |a: &Model, b: &Model| {
+            a.rows
+                .keys()
+                .filter(|id| !b.rows.contains_key(id))
+                .copied()
+                .collect::<Vec<_>>()
+        };
         assert_eq!(diff.rows_added, missing(new, old), "r{from} to r{to}");
         assert_eq!(diff.rows_dropped, missing(old, new), "r{from} to r{to}");
         let mut expected = BTreeSet::new();
         for (id, cells) in &old.rows {
-            let Some(others) = new.rows.get(id) else { continue };
-            for (column, name) in new.columns.iter().filter(|(column, _)| old.columns.contains_key(column)) {
+            let Some(others) = new.rows.get(id) else {
+                continue;
+            };
+            for (column, name) in new
+                .columns
+                .iter()
+                .filter(|(column, _)| old.columns.contains_key(column))
+            {
                 if cells[column] != others[column] {
                     expected.insert((name.clone(), *id, cells[column], others[column]));
                 }
@@ -365,7 +517,12 @@ impl World {
                     let values = values.as_primitive::<Int32Type>();
                     values.is_valid(at).then(|| values.value(at))
                 };
-                found.insert((cells.column.to_string(), *id, value(&cells.old), value(&cells.new)));
+                found.insert((
+                    cells.column.to_string(),
+                    *id,
+                    value(&cells.old),
+                    value(&cells.new),
+                ));
             }
         }
         assert_eq!(found, expected, "r{from} to r{to}");
@@ -373,7 +530,13 @@ impl World {
 }
 
 /// What both made of `base`, and whether that is open.
-fn joined(base: &Model, ours: &Model, theirs: &Model, take: Take, defaults: &Defaults) -> (Model, bool) {
+fn joined(
+    base: &Model,
+    ours: &Model,
+    theirs: &Model,
+    take: Take,
+    defaults: &Defaults,
+) -> (Model, bool) {
     let pick = |b: Option<&String>, o: Option<&String>, t: Option<&String>| {
         let chosen = match (o == t || b == t, b == o, take) {
             (true, _, _) | (false, false, Take::Ours) => o,
@@ -381,7 +544,12 @@ fn joined(base: &Model, ours: &Model, theirs: &Model, take: Take, defaults: &Def
         };
         chosen.cloned()
     };
-    let all = |models: [&Model; 3]| models.iter().flat_map(|model| model.columns.keys().copied()).collect::<BTreeSet<_>>();
+    let all = |models: [&Model; 3]| {
+        models
+            .iter()
+            .flat_map(|model| model.columns.keys().copied())
+            .collect::<BTreeSet<_>>()
+    };
     let mut columns = BTreeMap::new();
     let mut open = false;
     for column in all([base, ours, theirs]) {
@@ -393,14 +561,19 @@ fn joined(base: &Model, ours: &Model, theirs: &Model, take: Take, defaults: &Def
         open |= o.is_none() && t.is_some() && b != t;
         open |= b.is_none() && o.is_some() && t.is_some();
     }
-    let ids: BTreeSet<u64> = [base, ours, theirs].iter().flat_map(|model| model.rows.keys().copied()).collect();
+    let ids: BTreeSet<u64> = [base, ours, theirs]
+        .iter()
+        .flat_map(|model| model.rows.keys().copied())
+        .collect();
     let mut rows = BTreeMap::new();
     for id in ids {
         let [b, o, t] = [base, ours, theirs].map(|model| model.rows.get(&id));
         let changed = |own: Option<&BTreeMap<usize, Option<i32>>>| {
             let cells = own.into_iter().flatten();
             let mut cells = cells.filter(|(column, _)| columns.contains_key(column));
-            cells.any(|(column, value)| b.is_some_and(|b| b.get(column).is_some_and(|before| before != value)))
+            cells.any(|(column, value)| {
+                b.is_some_and(|b| b.get(column).is_some_and(|before| before != value))
+            })
         };
         let row = match (b, o, t) {
             (_, None, None) => None,
@@ -436,7 +609,10 @@ fn joined(base: &Model, ours: &Model, theirs: &Model, take: Take, defaults: &Def
         if let Some(row) = row {
             let cell = |column: &usize| {
                 let value = row.get(column).copied();
-                (*column, value.unwrap_or_else(|| defaults.get(column).copied().flatten()))
+                (
+                    *column,
+                    value.unwrap_or_else(|| defaults.get(column).copied().flatten()),
+                )
             };
             rows.insert(id, columns.keys().map(cell).collect());
         }
@@ -445,7 +621,9 @@ fn joined(base: &Model, ours: &Model, theirs: &Model, take: Take, defaults: &Def
 }
 
 fn n_cases() -> u32 {
-    let cases = std::env::var("TLC_CASES").ok().and_then(|cases| cases.parse().ok());
+    let cases = std::env::var("TLC_CASES")
+        .ok()
+        .and_then(|cases| cases.parse().ok());
     cases.unwrap_or(1_000)
 }
 

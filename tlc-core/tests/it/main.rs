@@ -15,6 +15,10 @@ mod formats;
 mod histories;
 mod loader;
 mod model;
+#[cfg(feature = "sql")]
+mod plans;
+#[cfg(feature = "sql")]
+mod pruning;
 mod runs;
 #[cfg(feature = "sql")]
 mod sql;

@@ -106,6 +106,23 @@ fn partitions_together_are_the_whole_table_in_order() {
 }
 
 #[test]
+fn batches_of_wide_rows_are_small() {
+    let wide: Vec<Vec<u8>> = (0..900_u32)
+        .map(|n| n.to_le_bytes().repeat(16 << 10))
+        .collect();
+    let values: ArrayRef = Arc::new(BinaryArray::from_iter_values(&wide));
+    let rows = RecordBatch::try_from_iter([("wide", values)]).unwrap();
+    let project = project();
+    let table = block_on(project.create_table("wide", reader(rows), "wide rows")).unwrap();
+    let scan = block_on(table.head()).unwrap().scan(ScanOptions::new());
+    let batches: Vec<RecordBatch> = block_on(scan.unwrap().try_collect()).unwrap();
+    let n_rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    let most = batches.iter().map(RecordBatch::num_rows).max().unwrap();
+    assert_eq!(n_rows, 900);
+    assert!(most <= 256, "{most} rows of 64 KiB in one batch");
+}
+
+#[test]
 fn a_range_of_row_ids_and_a_limit_give_just_those_rows() {
     let project = project();
     let snapshot = block_on(tens(&project, 20_000).head()).unwrap();
