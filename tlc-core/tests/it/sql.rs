@@ -73,6 +73,8 @@ fn zoo(root: &Root) -> Project {
     for (name, lr, columns) in [("first", 0.1, "loss"), ("second", 0.01, "loss correct")] {
         log_run(&project, &train, name, lr, columns);
     }
+    block_on(train.create_branch("fix", 1, "to try")).unwrap();
+    block_on(train.create_tag("gold", 0, "as imported")).unwrap();
     project
 }
 

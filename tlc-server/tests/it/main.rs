@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod errors;
+mod history;
 mod import;
 mod run;
 mod site;
