@@ -6,7 +6,7 @@ use tlc_core::{Error, Result as CoreResult, Revision, RevisionRecord, Table, blo
 use super::bring::{Deciding, Target, Words};
 use crate::command::TableSpec;
 use crate::command::session::Session;
-use crate::error::Result;
+use crate::error::{Failure, Result};
 
 /// Undo what a revision did, or several, by a new revision
 ///
@@ -73,7 +73,14 @@ impl Revert {
     async fn range(&self, target: &Target) -> Result<(Revision, Revision)> {
         let Some((after, last)) = self.revisions.split_once("..") else {
             let only = target.revision(&self.revisions, &self.table).await?;
-            return Ok((only, only));
+            let log = target.table.log().await?;
+            let is_first = |record: &&RevisionRecord| record.parents.is_empty();
+            return match log.iter().find(is_first) {
+                Some(first) if first.revision == only => Err(Failure::from(Error::invalid(
+                    format!("r{only} made the table; there is nothing before it"),
+                ))),
+                _ => Ok((only, only)),
+            };
         };
         let after = target.revision(after, &self.table).await?;
         let last = target.revision(last, &self.table).await?;
