@@ -776,21 +776,22 @@ mod tests {
         let DataType::List(item) = to.data_type() else {
             unreachable!("boxes are a list")
         };
-        let one = |names: [&str; 5], label: &str| {
+        let one = |names: [&str; 6], label: &str| {
             let half = |_| Arc::new(Float64Array::from(vec![0.5])) as ArrayRef;
             let mut columns: Vec<ArrayRef> = names[..4].iter().map(half).collect();
+            columns.push(Arc::new(Int64Array::from(vec![7])));
             columns.push(Arc::new(arrow::array::StringArray::from(vec![label])));
             let batch = RecordBatch::try_from_iter(names.into_iter().zip(columns)).unwrap();
             Arc::new(StructArray::from(batch)) as ArrayRef
         };
-        let names = ["y_max", "x_min", "y_min", "x_max", "label"];
+        let names = ["y_max", "x_min", "y_min", "x_max", "id", "label"];
         let fitted = fit(&one(names, "dog"), item).unwrap();
         assert_eq!(fitted.data_type(), item.data_type());
         let labels = fitted.as_struct().column_by_name("label").unwrap();
         assert_eq!(labels.as_primitive::<Int32Type>().values().to_vec(), [1]);
         let err = fit(&one(names, "cow"), item).unwrap_err();
         assert!(err.to_string().contains("cat, dog"), "{err}");
-        let other = ["y_max", "x_min", "y_min", "z", "label"];
+        let other = ["y_max", "x_min", "y_min", "z", "id", "label"];
         assert!(fit(&one(other, "dog"), item).is_err());
     }
 

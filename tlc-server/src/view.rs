@@ -80,14 +80,22 @@ pub struct RevisionView {
     pub rows_added: u64,
     /// Rows that were dropped.
     pub rows_dropped: u64,
+    /// Rows that had been dropped and are there again.
+    pub rows_restored: u64,
+    /// The branches that end there.
+    pub heads: Vec<String>,
+    /// The tags it has.
+    pub tags: Vec<String>,
     /// The program that made it.
     pub tool: String,
     /// What it added to the root.
     pub bytes: u64,
 }
 
-impl From<&RevisionRecord> for RevisionView {
-    fn from(record: &RevisionRecord) -> Self {
+impl RevisionView {
+    /// The view of a revision with its names.
+    #[must_use]
+    pub fn new(record: &RevisionRecord, heads: Vec<String>, tags: Vec<String>) -> Self {
         Self {
             revision: record.revision.0,
             branch: record.branch.clone(),
@@ -102,8 +110,75 @@ impl From<&RevisionRecord> for RevisionView {
             cells: record.cells,
             rows_added: record.rows_added,
             rows_dropped: record.rows_dropped,
+            rows_restored: record.rows_restored,
+            heads,
+            tags,
             tool: record.tool.clone(),
             bytes: record.bytes,
+        }
+    }
+}
+
+/// What `tlc table branch` and `tlc table tag` answer for one name.
+#[derive(Clone, Debug, Serialize)]
+pub struct NameView {
+    /// `PROJECT/TABLE`.
+    pub table: String,
+    /// `branch` or `tag`.
+    pub kind: &'static str,
+    /// The name.
+    pub name: String,
+    /// The revision that it names, or named until it was dropped.
+    pub revision: u64,
+    /// Whether it was taken away.
+    pub dropped: bool,
+}
+
+/// One name of the list that `tlc table branch` or `tlc table tag` answers.
+#[derive(Clone, Debug, Serialize)]
+pub struct NamedView {
+    /// The name.
+    pub name: String,
+    /// The revision that it names.
+    pub revision: u64,
+    /// Who made the revision; of a tag, who set it.
+    pub author: String,
+    /// When.
+    pub time: String,
+    /// Why.
+    pub message: String,
+}
+
+/// What `tlc table merge`, `revert` and `cherry-pick` answer.
+#[derive(Clone, Debug, Serialize)]
+pub struct BroughtView {
+    /// The commit; of what changed nothing, the head.
+    #[serde(flatten)]
+    pub commit: CommitView,
+    /// `merged`, `fast-forward`, `reverted`, `picked` or `nothing`.
+    pub result: &'static str,
+}
+
+/// One cell of `tlc table blame`, after `_rowid` and `value`.
+#[derive(Clone, Debug, Serialize)]
+pub struct BlamedView {
+    /// The revision that gave the cell its value.
+    pub revision: u64,
+    /// Who made it.
+    pub author: String,
+    /// When.
+    pub time: String,
+    /// Why.
+    pub message: String,
+}
+
+impl From<&RevisionRecord> for BlamedView {
+    fn from(record: &RevisionRecord) -> Self {
+        Self {
+            revision: record.revision.0,
+            author: record.author.clone(),
+            time: record.time.to_rfc3339(),
+            message: record.message.clone(),
         }
     }
 }
@@ -129,6 +204,9 @@ pub struct ClassView {
     pub name: String,
     /// `#rrggbb`.
     pub color: String,
+    /// The class that it became part of, by position; not there if it stands for itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub merged_into: Option<usize>,
 }
 
 impl From<&Field> for ColumnView {
@@ -143,6 +221,7 @@ impl From<&Field> for ColumnView {
                 .map(|class| ClassView {
                     name: class.name,
                     color: class.color,
+                    merged_into: class.merged_into,
                 })
                 .collect(),
         }
@@ -171,6 +250,10 @@ pub struct TableView {
     pub table: String,
     /// The revision that is shown.
     pub revision: u64,
+    /// The branches that end there.
+    pub heads: Vec<String>,
+    /// The tags it has.
+    pub tags: Vec<String>,
     /// Rows of the revision.
     pub rows: u64,
     /// What the table takes in the root, all revisions up to this one.

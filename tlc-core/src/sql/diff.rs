@@ -16,7 +16,7 @@ use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
 use crate::error::{Error, Result};
-use crate::id::ROWID;
+use crate::id::{ColumnName, ROWID};
 use crate::project::Root;
 use crate::table::Diff;
 
@@ -51,7 +51,7 @@ impl TableFunctionImpl for DiffFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> EngineResult<Arc<dyn TableProvider>> {
         let usage = || {
             Error::invalid(
-                "write diff('<project>/<table>', <revision>, <revision>), such as diff('mnist/train', 0, 1)",
+                "write diff('<project>/<table>', <revision>, <revision>), such as diff('mnist/train', 0, 1) or diff('mnist/train', 'main', 'cleanup')",
             )
         };
         let texts: Option<Vec<String>> = args.exprs().iter().map(literal).collect();
@@ -70,7 +70,7 @@ impl TableFunctionImpl for DiffFunction {
 }
 
 /// A number or a text that stands in the query itself.
-fn literal(expr: &Expr) -> Option<String> {
+pub(super) fn literal(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Literal(ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)), _) => {
             Some(text.clone())
@@ -131,7 +131,7 @@ impl TableProvider for DiffTable {
 
 /// The cells by column, then rows and columns that came or went.
 fn rows(diff: &Diff) -> Result<RecordBatch> {
-    let mut parts = Vec::with_capacity(diff.cells.len() + 3);
+    let mut parts = Vec::with_capacity(diff.cells.len() + 5);
     for cells in &diff.cells {
         let ids = UInt64Array::from(cells.row_ids.clone());
         let column =
@@ -158,18 +158,22 @@ fn rows(diff: &Diff) -> Result<RecordBatch> {
             change,
         )?);
     }
-    let columns =
-        StringArray::from_iter_values(diff.columns_added.iter().map(AsRef::<str>::as_ref));
-    let nothing = nulls(columns.len());
-    let ids = Arc::new(UInt64Array::new_null(columns.len()));
-    parts.push(part(
-        ids,
-        Arc::new(columns),
-        Arc::clone(&nothing),
-        nothing,
-        "column added",
-    )?);
+    let changed = diff.columns_changed.iter().map(|column| column.new.name());
+    for (columns, change) in [
+        (names(&diff.columns_added), "column added"),
+        (names(&diff.columns_dropped), "column dropped"),
+        (changed.cloned().collect(), "column changed"),
+    ] {
+        let (n, nothing) = (columns.len(), nulls(columns.len()));
+        let columns = Arc::new(StringArray::from(columns));
+        let ids = Arc::new(UInt64Array::new_null(n));
+        parts.push(part(ids, columns, Arc::clone(&nothing), nothing, change)?);
+    }
     Ok(arrow::compute::concat_batches(&SCHEMA, &parts)?)
+}
+
+fn names(columns: &[ColumnName]) -> Vec<String> {
+    columns.iter().map(ToString::to_string).collect()
 }
 
 fn nulls(n: usize) -> ArrayRef {

@@ -1,4 +1,5 @@
-//! The functions that SQL gets from us: `label_name(column)`, and the door to [`diff`](super::diff).
+//! The functions that SQL gets from us: `label_name(column)`, and the doors to [`diff`](super::diff) and
+//! [`blame`](super::blame).
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::project::Root;
 use crate::schema;
 
+use super::blame::BlameFunction;
 use super::diff::DiffFunction;
 
 /// Adds our functions to those of the engine.
@@ -25,10 +27,11 @@ pub(super) fn register(builder: &mut SessionStateBuilder, root: &Root) {
         .get_or_insert_default()
         .push(label_name());
     let diff = TableFunction::new("diff".to_owned(), Arc::new(DiffFunction::new(root)));
-    builder
-        .table_functions()
-        .get_or_insert_default()
-        .insert("diff".to_owned(), Arc::new(diff));
+    let blame = TableFunction::new("blame".to_owned(), Arc::new(BlameFunction::new(root)));
+    builder.table_functions().get_or_insert_default().extend([
+        ("diff".to_owned(), Arc::new(diff)),
+        ("blame".to_owned(), Arc::new(blame)),
+    ]);
 }
 
 /// The function `label_name`.

@@ -6,10 +6,11 @@
 //! | name | rows |
 //! |---|---|
 //! | `<project>.<table>` | the head of `main`; `_rowid` comes first |
-//! | `<project>."<table>@7"`, `"<table>@main"` | another snapshot |
+//! | `<project>."<table>@7"`, `"<table>@gold"` | another snapshot: a revision, a branch, a tag or a time |
 //! | `<project>.runs`, `.params`, `.scalars`, `.samples` | the project's runs and what they logged |
 //! | `<project>.revisions`, `.lineage` | how the tables came to be, and what was made from what |
-//! | `diff('<project>/<table>', a, b)` | what differs between two revisions |
+//! | `diff('<project>/<table>', a, b)` | what differs between two revisions, by number or name |
+//! | `blame('<project>/<table>', 'column', a)` | who gave each cell its value, as of `a` or of the head |
 //! | `label_name(column)` | the name of the class that a label column holds |
 //!
 //! The names of the last lists win over a table of the same name, which stays within reach as
@@ -20,6 +21,7 @@
 //! change settings, files or the set of tables, or read a file by its path, is refused before
 //! anything is planned.
 
+mod blame;
 mod catalog;
 mod check;
 mod codec;

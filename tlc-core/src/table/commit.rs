@@ -171,7 +171,7 @@ impl Table {
         let mut checked = base.revision();
         for _ in 0..ATTEMPTS_MAX {
             // The head may have moved on unseen: then the number is taken, and the log is read again.
-            let parent = self.branch_head(&options.branch)?;
+            let (position, parent) = self.turn(&options.branch).await?;
             let before = self.snapshot_of(self.resolved(parent.revision).await?);
             if before.revision() != checked {
                 let found = self.follow(&mine, patch, &base, &before).await?;
@@ -183,7 +183,7 @@ impl Table {
                 (applied, columns.schema) = (found.changes, found.schema);
                 checked = before.revision();
             }
-            let position = self.position(&options.branch, vec![parent]).await?;
+            let position = position.after([parent]);
             let entry = next_entry(&template, &written, &columns, &before, position)?;
             if let Some(committed) = self.append(&entry, &applied, &before).await? {
                 return Ok(committed);
@@ -215,29 +215,29 @@ impl Table {
         }
     }
 
-    /// Where the next entry goes, as far as is known: on `branch`, after `parents`.
-    pub(super) async fn position(&self, branch: &str, parents: Vec<ParentRef>) -> Result<Position> {
-        let ids = self.with_known(|known| {
-            let (row, column) = known.next_ids();
-            (known.next(), row, column)
+    /// Where the next entry goes, and the head of `branch`, as they are known at one moment: whoever
+    /// writes there without having seen a later entry finds the number taken.
+    pub(super) async fn turn(&self, branch: &str) -> Result<(Position, ParentRef)> {
+        let turn = self.with_known(|known| {
+            let head = known.refs().branches.get(branch).cloned();
+            (known.next(), known.next_ids(), head)
         });
-        let (number, next_row_id, next_column_id) =
-            ids.ok_or_else(|| Error::corrupt("a log has no entries"))?;
+        let (number, (next_row_id, next_column_id), head) =
+            turn.ok_or_else(|| Error::corrupt("a log has no entries"))?;
+        let head = head.ok_or_else(|| self.no_ref("branch", branch))?;
         let next_column_id = match next_column_id {
             Some(next) => next,
             // Entries of version 1 do not say it; they are all of one line.
-            None => {
-                let head = self.branch_head(MAIN)?;
-                self.resolved(head.revision).await?.state.next_column_id
-            }
+            None => self.resolved(head.revision).await?.state.next_column_id,
         };
-        Ok(Position {
+        let position = Position {
             number,
             branch: branch.to_owned(),
-            parents,
+            parents: Vec::new(),
             next_row_id,
             next_column_id,
-        })
+        };
+        Ok((position, head))
     }
 
     /// Creates the entry; `None` if its number is taken. What it did to the table as it was `before`

@@ -19,7 +19,7 @@ use super::history::merge_base;
 use super::scan::ScanOptions;
 use super::snapshot::{Snapshot, read_row_ids};
 use super::state::span;
-use super::write::{Columns, Written, new_entry, next_entry, no_turn, write_row_ids};
+use super::write::{Columns, Position, Written, new_entry, next_entry, no_turn, write_row_ids};
 use crate::blob::Rows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::table::{ParentRef, RowsAdded};
@@ -227,8 +227,8 @@ impl Table {
         let (from, options) = (from.into(), options.into());
         let theirs = self.at(from).await?;
         for _ in 0..ATTEMPTS_MAX {
-            let ours = self.branch_head(&options.branch)?;
-            let (mine, other) = (ours.revision, from.0);
+            let turn = self.turn(&options.branch).await?;
+            let (mine, other) = (turn.1.revision, from.0);
             let base = self
                 .ancestry(|known| merge_base(known, mine, other))
                 .await?;
@@ -237,14 +237,14 @@ impl Table {
                 return Ok(Merged::Committed(Committed::nothing(&options.branch, head)));
             }
             let done = if base == mine {
-                self.fast_forward(ours, &theirs, &options).await?
+                self.fast_forward(turn, &theirs, &options).await?
             } else {
                 let bringing = Bringing {
                     base: self.at(base).await?,
                     theirs: theirs.clone(),
                     second_parent: Some(self.entry(from.0).await?.named()),
                 };
-                self.bring(&bringing, ours, resolution, &options).await?
+                self.bring(&bringing, turn, resolution, &options).await?
             };
             match done {
                 Some(merged) => return Ok(merged),
@@ -254,8 +254,8 @@ impl Table {
         Err(no_turn(self))
     }
 
-    /// Undoes the revisions after `first` up to `last` on the line of `last`, or `last` alone if both
-    /// are the same, as a new revision of the branch of `options`.
+    /// Undoes the revisions from `first` to `last`, both included, on the line of `last`, as a new
+    /// revision of the branch of `options`.
     ///
     /// What was set since by others is a conflict, as in [`Self::merge`]. Rows and columns that were
     /// dropped come back with their values.
@@ -332,8 +332,8 @@ impl Table {
         options: &CommitOptions,
     ) -> Result<Merged> {
         for _ in 0..ATTEMPTS_MAX {
-            let ours = self.branch_head(&options.branch)?;
-            match self.bring(bringing, ours, resolution, options).await? {
+            let turn = self.turn(&options.branch).await?;
+            match self.bring(bringing, turn, resolution, options).await? {
                 Some(merged) => return Ok(merged),
                 None => self.refresh().await?,
             }
@@ -344,12 +344,12 @@ impl Table {
     /// Moves the branch to `theirs`, which builds on it. `None` if the number was taken.
     async fn fast_forward(
         &self,
-        ours: ParentRef,
+        (position, ours): (Position, ParentRef),
         theirs: &Snapshot,
         options: &CommitOptions,
     ) -> Result<Option<Merged>> {
-        let parents = vec![self.entry(theirs.revision().0).await?.named(), ours];
-        let position = self.position(&options.branch, parents).await?;
+        let theirs_named = self.entry(theirs.revision().0).await?.named();
+        let position = position.after([theirs_named, ours]);
         let columns = Columns {
             schema: Arc::clone(theirs.schema()),
             defaults: BTreeMap::new(),
@@ -364,7 +364,7 @@ impl Table {
     async fn bring(
         &self,
         bringing: &Bringing,
-        ours: ParentRef,
+        (position, ours): (Position, ParentRef),
         resolution: &Resolution,
         options: &CommitOptions,
     ) -> Result<Option<Merged>> {
@@ -412,8 +412,7 @@ impl Table {
             restored: write_row_ids(self.place(), &rows.restored).await?,
             ..Written::write(self.place(), &changes).await?
         };
-        let parents = std::iter::once(ours).chain(second_parent.clone()).collect();
-        let position = self.position(&options.branch, parents).await?;
+        let position = position.after(std::iter::once(ours).chain(second_parent.clone()));
         let template = new_entry(&self.place().env, options);
         let entry = next_entry(&template, &written, &columns, &head, position)?;
         let done = self.append(&entry, &changes, &head).await?;

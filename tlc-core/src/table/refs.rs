@@ -205,8 +205,8 @@ impl Table {
     ) -> Result<()> {
         let template = new_entry(&self.place().env, &options);
         for _ in 0..ATTEMPTS_MAX {
+            let (position, _) = self.turn(MAIN).await?;
             let set = change(self)?;
-            let position = self.position(MAIN, Vec::new()).await?;
             let entry = Entry {
                 revision: position.number,
                 next_row_id: position.next_row_id,

@@ -74,6 +74,14 @@ pub(super) struct Position {
     pub(super) next_column_id: i32,
 }
 
+impl Position {
+    /// The same, for an entry that builds on `parents`.
+    pub(super) fn after(self, parents: impl IntoIterator<Item = ParentRef>) -> Self {
+        let parents = parents.into_iter().collect();
+        Self { parents, ..self }
+    }
+}
+
 /// The columns as an entry leaves them, and what rows hold in those that are new.
 #[derive(Clone, Debug)]
 pub(super) struct Columns {

@@ -175,13 +175,14 @@ fn the_same_place_set_by_two_machines_is_no_conflict() {
     let (ours, theirs) = (patch(&vm, "/data/2"), patch(&laptop, "/mnt/2"));
     // Written before there was an alias, so stored as it is.
     block_on(nobody.commit(&patch(&nobody, "/data/2"), "first")).unwrap();
-    block_on(vm.commit(&ours, "second")).unwrap();
-    let err = block_on(laptop.commit(&theirs, "third")).unwrap_err();
+    let err = block_on(laptop.commit(&theirs, "second")).unwrap_err();
     assert_eq!(
         err.kind(),
         ErrorKind::Conflict,
         "/data/2 is another place on the laptop"
     );
+    block_on(vm.commit(&ours, "second")).unwrap();
+    block_on(laptop.commit(&theirs, "stored as the second was")).unwrap();
     let other = patch(&vm, "/data/3");
     assert_eq!(
         block_on(vm.commit(&other, "x")).unwrap_err().kind(),

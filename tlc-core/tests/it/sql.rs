@@ -161,7 +161,9 @@ fn open(root: &Root) -> Sql {
 }
 
 fn check_files(root: &Root) {
-    zoo(root);
+    let train = block_on(zoo(root).table("train")).unwrap();
+    block_on(train.create_branch("fix", 1, "to try")).unwrap();
+    block_on(train.create_tag("gold", 0, "as imported")).unwrap();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sql");
     let mut files: Vec<_> = folder
         .read_dir()

@@ -330,14 +330,14 @@ fn lists_and_structs_are_set_by_expressions() {
     let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
     block_on(project.create_table("train", reader(rows), "nulls")).unwrap();
     let one_box =
-        "[named_struct('x_min', 1, 'y_min', 2, 'x_max', 3, 'y_max', 4.5, 'label', 'dog')]";
+        "[named_struct('id', 7, 'x_min', 1, 'y_min', 2, 'x_max', 3, 'y_max', 4.5, 'label', 'dog')]";
     let set = format!(
         "UPDATE train SET e = make_array(0.5, 1), boxes = {one_box}, s = named_struct('b', 'x', 'a', 3), n = [] WHERE _rowid = 1"
     );
     assert_eq!(execute(&project, &set).unwrap().committed.cells, 4);
     assert_eq!(execute(&project, &set).unwrap().committed.cells, 0);
     let row =
-        "1:[0.5, 1.0]:[{x_min: 1.0, y_min: 2.0, x_max: 3.0, y_max: 4.5, label: 1}]:{a: 3, b: x}:[]";
+        "1:[0.5, 1.0]:[{id: 7, x_min: 1.0, y_min: 2.0, x_max: 3.0, y_max: 4.5, label: 1}]:{a: 3, b: x}:[]";
     assert_eq!(head(&train(&project)), format!("0:-:-:-:- {row}"));
     let insert = format!("INSERT INTO train (boxes, e) VALUES ({one_box}, [1, 2])");
     assert_eq!(execute(&project, &insert).unwrap().row_ids, 2..3);
@@ -349,7 +349,7 @@ fn lists_and_structs_are_set_by_expressions() {
         ("s = named_struct('a', 1, 'c', 'x')", "\"s\""),
         ("boxes = [named_struct('x_min', 1)]", "boxes.item"),
         (
-            "boxes = [named_struct('x_min', 1, 'y_min', 2, 'x_max', 3, 'y_max', 4, 'label', 'cow')]",
+            "boxes = [named_struct('id', 7, 'x_min', 1, 'y_min', 2, 'x_max', 3, 'y_max', 4, 'label', 'cow')]",
             "cow",
         ),
         (

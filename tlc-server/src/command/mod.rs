@@ -49,6 +49,10 @@ const EXAMPLES: &str = "Examples:
   tlc table show mnist/train
   tlc sql 'SELECT label, count(*) FROM mnist.train GROUP BY label'
   tlc table edit mnist/train --set label=7 --where '_rowid = 42' -m 'a seven'
+  tlc table branch mnist/train cleanup
+  tlc table edit mnist/train@cleanup --set weight=0 --where 'label = 3' -m 'no threes'
+  tlc table merge mnist/train cleanup
+  tlc table log mnist/train
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 conflict, 4 not found";
 
@@ -118,11 +122,10 @@ fn run(cli: &Cli) -> ExitCode {
     let done = check(&flags.aliases)
         .and_then(|()| Ok(Config::from_env_with(&flags)?))
         .and_then(|config| {
-            cli.verb.run(&Session {
-                config,
-                json: cli.json,
-                out: out.clone(),
-            })
+            let session = Session::new(config, cli.json, out.clone());
+            let done = cli.verb.run(&session);
+            session.finish();
+            done
         });
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,7 +1,11 @@
 //! What every verb has at hand: where to look, and how to answer.
 
+use std::sync::OnceLock;
+
 use serde::Serialize;
-use tlc_core::{Error, Project, ProjectName, Result as CoreResult, Root, Snapshot, Table};
+use tlc_core::{
+    Error, Project, ProjectName, Result as CoreResult, Root, Snapshot, Table, block_on,
+};
 
 use super::say;
 use super::spec::TableSpec;
@@ -14,18 +18,40 @@ pub(super) struct Session {
     pub(super) config: Config,
     pub(super) json: bool,
     pub(super) out: Out,
+    root: OnceLock<Root>,
 }
 
 impl Session {
+    pub(super) fn new(config: Config, json: bool, out: Out) -> Self {
+        let root = OnceLock::new();
+        Self {
+            config,
+            json,
+            out,
+            root,
+        }
+    }
+
+    /// Waits for what commits have started on the side, once the answer is printed.
+    pub(super) fn finish(&self) {
+        if let Some(root) = self.root.get() {
+            block_on(root.finish_background());
+        }
+    }
+
     /// The root, which a verb that writes may be the first to use.
     pub(super) async fn root(&self) -> Result<Root> {
+        if let Some(root) = self.root.get() {
+            return Ok(root.clone());
+        }
         let opened = Root::open_with(self.config.root_url(), self.config.root_options()).await;
-        opened.map_err(|err| {
+        let root = opened.map_err(|err| {
             Failure::from(err.context(format!(
                 "the root cannot be opened ({})",
                 self.config.origin()
             )))
-        })
+        })?;
+        Ok(self.root.get_or_init(|| root).clone())
     }
 
     /// The root, which must be there.

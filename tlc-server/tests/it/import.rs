@@ -10,7 +10,7 @@ use crate::site::Site;
 fn a_csv_becomes_a_table() {
     let site = Site::with_animals();
     let expected = "
-        zoo/animals r0: 4 rows, 3 columns, SIZE
+        zoo/animals r0 (main): 4 rows, 3 columns, SIZE
 
         column  type     role  classes
         ──────  ───────  ────  ───────
@@ -32,7 +32,7 @@ fn a_csv_becomes_a_table() {
 fn a_parquet_file_keeps_its_roles() {
     let site = Site::with_pictures();
     let expected = "
-        zoo/pictures r0: 3 rows, 3 columns, SIZE
+        zoo/pictures r0 (main): 3 rows, 3 columns, SIZE
 
         column  type    role   classes
         ──────  ──────  ─────  ────────

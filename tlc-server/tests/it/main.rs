@@ -3,6 +3,7 @@
 
 mod alias;
 mod errors;
+mod history;
 mod import;
 mod run;
 mod site;

@@ -55,8 +55,8 @@ fn an_edit_is_a_revision_that_says_who_and_why() {
     let text = site.tlc(&["table", "log", "zoo/animals"]).done().text();
     let words: Vec<_> = text.lines().nth(2).unwrap().split_whitespace().collect();
     assert_eq!(
-        (words[0], words[2], words[3], &words[6..]),
-        ("r1", "grace", "1", &["no", "legs"][..]),
+        (&words[..3], words[4], words[5], &words[8..]),
+        (&["*", "r1", "main"][..], "grace", "1", &["no", "legs"][..]),
         "{text}"
     );
     assert_eq!(
@@ -216,10 +216,11 @@ fn a_diff_lists_whole_rows_and_columns() {
     let found = site.json(&["table", "diff", "zoo/animals", "0", "1"]);
     let ant = json!({"name": "ant", "legs": 6, "tame": false});
     let cat = json!({"name": "cat", "legs": 4, "tame": true, "weight": 1.0});
+    let weight = json!({"name": "weight", "type": "Float32", "role": "weight", "classes": []});
     assert_eq!(
         found,
         json!([
-            {"_rowid": null, "column": "weight", "old": null, "new": null},
+            {"_rowid": null, "column": "weight", "old": null, "new": weight},
             {"_rowid": 1, "column": null, "old": ant, "new": null},
             {"_rowid": 4, "column": null, "old": null, "new": cat},
         ])

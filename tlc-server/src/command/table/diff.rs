@@ -8,22 +8,27 @@ use tlc_core::arrow::array::{Array as _, RecordBatch, StringArray, StructArray};
 use tlc_core::arrow::datatypes::{DataType, Field, FieldRef};
 use tlc_core::{CellsDiff, Diff as CoreDiff, Error, Result as CoreResult, Snapshot, block_on};
 
+use super::words::column_changes;
 use crate::command::TableSpec;
-use crate::command::session::{Session, with_log_hint};
+use crate::command::session::{Session, view_json, with_log_hint};
 use crate::error::{Failure, Result};
 use crate::output::{Align, Cells, ROWS_SHOWN_MAX, Target, TextTable, count_text, json_texts};
+use crate::view::ColumnView;
 
 /// How many whole rows are read together.
 const ROWS_READ_MAX: usize = 1_000;
 
 /// Show the cells that differ between two revisions of a table
 ///
-/// In JSON an array of {_rowid, column, old, new}. A whole row that was added or dropped has the column null and
-/// the row as an object in new or old; a column that only one of them has is named with the _rowid null.
+/// A and B are numbers, branches, tags or times. In JSON an array of {_rowid, column, old, new}. A whole row that was
+/// added or dropped has the column null and the row as an object in new or old. A column that was added, dropped,
+/// renamed, or got another role or other classes has the _rowid null, and old and new describe it as `tlc table show`
+/// does: {name, type, role, classes}, or null where it is not there.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tlc table diff mnist/train 0 1
-  tlc table diff mnist/train 0 main --json")]
+  tlc table diff mnist/train main cleanup
+  tlc table diff mnist/train before-cleanup main --json")]
 pub(in crate::command) struct Diff {
     /// The table, as PROJECT/TABLE
     table: TableSpec,
@@ -95,23 +100,28 @@ impl Between {
         Ok(target.finish()?)
     }
 
-    /// Writes the array item by item: whole rows are read a thousand at a time.
+    /// Writes the array item by item, columns first; whole rows are read a thousand at a time.
     fn write_json(&self, target: &mut Target) -> Result<()> {
         let mut items = Items { target, n_items: 0 };
-        for column in self
-            .diff
-            .columns_added
-            .iter()
-            .chain(&self.diff.columns_dropped)
-        {
-            items.write("null", &json_text(column.as_str()), "null", "null")?;
+        for name in &self.diff.columns_added {
+            let new = column_json(column(&self.to, name.as_str()))?;
+            items.write("null", &json_text(name.as_str()), "null", &new)?;
+        }
+        for name in &self.diff.columns_dropped {
+            let old = column_json(column(&self.from, name.as_str()))?;
+            items.write("null", &json_text(name.as_str()), &old, "null")?;
+        }
+        for column in &self.diff.columns_changed {
+            let (old, new) = (Some(&column.old), Some(&column.new));
+            let (old, new) = (column_json(old)?, column_json(new)?);
+            items.write("null", &json_text(column.new.name()), &old, &new)?;
         }
         for cells in &self.diff.cells {
-            let field = self.field(cells);
+            let (before, after) = self.fields(cells);
             let column = json_text(cells.column.as_str());
             let (old, new) = (
-                json_texts(&field, &cells.old)?,
-                json_texts(&field, &cells.new)?,
+                json_texts(&before, &cells.old)?,
+                json_texts(&after, &cells.new)?,
             );
             for (row, row_id) in cells.row_ids.iter().enumerate() {
                 items.write(
@@ -145,10 +155,10 @@ impl Between {
             )
         }));
         for cells in &self.diff.cells {
-            let field = self.field(cells);
+            let (before, after) = self.fields(cells);
             let (old, new) = (
-                Cells::new(&field, &cells.old)?,
-                Cells::new(&field, &cells.new)?,
+                Cells::new(&before, &cells.old)?,
+                Cells::new(&after, &cells.new)?,
             );
             for (row, row_id) in cells
                 .row_ids
@@ -181,11 +191,11 @@ impl Between {
                 table.n_rows()
             );
         }
-        text += &self.summary(n_cells);
+        text += &self.summary(n_cells)?;
         Ok(text)
     }
 
-    fn summary(&self, n_cells: usize) -> String {
+    fn summary(&self, n_cells: usize) -> CoreResult<String> {
         let ids = |ids: &[u64]| {
             let shown: Vec<String> = ids.iter().take(10).map(ToString::to_string).collect();
             let more = if ids.len() > shown.len() { ", …" } else { "" };
@@ -219,22 +229,22 @@ impl Between {
                 .iter()
                 .map(|column| format!("column {column} dropped")),
         );
-        lines.join("\n") + "\n"
+        for column in &self.diff.columns_changed {
+            lines.extend(column_changes(&column.old, &column.new)?);
+        }
+        Ok(lines.join("\n") + "\n")
     }
 
-    /// The column of some cells, with its classes; it is in the newer snapshot if in any.
-    fn field(&self, cells: &CellsDiff) -> FieldRef {
+    /// The column of some cells as the one and as the other has it: a class may have another name by then.
+    fn fields(&self, cells: &CellsDiff) -> (FieldRef, FieldRef) {
         let name = cells.column.as_str();
-        let fields = [&self.to, &self.from].map(|snapshot| {
-            snapshot
-                .schema()
-                .fields()
-                .find(name)
-                .map(|(_, field)| Arc::clone(field))
-        });
-        let [to, from] = fields;
-        to.or(from)
-            .unwrap_or_else(|| Arc::new(Field::new(name, cells.new.data_type().clone(), true)))
+        let data_type = || cells.new.data_type().clone();
+        let new = column(&self.to, name).cloned();
+        let new = new.unwrap_or_else(|| Arc::new(Field::new(name, data_type(), true)));
+        let mut changed = self.diff.columns_changed.iter();
+        let old = changed.find(|column| column.new.name() == name);
+        let old = old.map_or_else(|| Arc::clone(&new), |column| Arc::clone(&column.old));
+        (old, new)
     }
 }
 
@@ -288,8 +298,22 @@ fn objects(batch: RecordBatch) -> CoreResult<StringArray> {
     json_texts(&row, &StructArray::from(batch))
 }
 
+/// A column as a snapshot has it.
+fn column<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a FieldRef> {
+    let found = snapshot.schema().fields().find(name);
+    found.map(|(_, field)| field)
+}
+
+/// What a column is, as JSON.
+fn column_json(field: Option<&FieldRef>) -> CoreResult<String> {
+    match field {
+        Some(field) => view_json(&ColumnView::from(field.as_ref())),
+        None => Ok("null".to_owned()),
+    }
+}
+
 /// The JSON of a cell.
-fn text(texts: &StringArray, row: usize) -> &str {
+pub(super) fn text(texts: &StringArray, row: usize) -> &str {
     if texts.is_null(row) {
         "null"
     } else {
@@ -297,6 +321,7 @@ fn text(texts: &StringArray, row: usize) -> &str {
     }
 }
 
-fn json_text(text: &str) -> String {
+/// Text as JSON.
+pub(super) fn json_text(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

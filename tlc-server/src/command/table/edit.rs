@@ -3,6 +3,7 @@
 use clap::Args;
 use tlc_core::{CommitOptions, Sql, block_on};
 
+use super::writing::branch_of;
 use super::{TOOL, commit_text};
 use crate::command::session::Session;
 use crate::command::{Assignment, TableSpec};
@@ -16,9 +17,10 @@ use crate::view::CommitView;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tlc table edit mnist/train --set label=7 --where '_rowid IN (5, 42)' -m 'two sevens'
-  tlc table edit mnist/train --set weight=0 --where 'label = 3' -m 'leave the threes out' --json")]
+  tlc table edit mnist/train --set weight=0 --where 'label = 3' -m 'leave the threes out' --json
+  tlc table edit mnist/train@cleanup --set label=7 --where '_rowid = 5' -m 'on the branch cleanup'")]
 pub(in crate::command) struct Edit {
-    /// The table, as PROJECT/TABLE
+    /// The table, as PROJECT/TABLE or PROJECT/TABLE@BRANCH
     table: TableSpec,
     /// A column and the expression for its new value; may be given again for other columns
     #[arg(long, value_name = "COL=EXPR", required = true)]
@@ -40,17 +42,6 @@ impl Edit {
     }
 
     pub(in crate::command) fn run(&self, session: &Session) -> Result<()> {
-        if self
-            .table
-            .revision
-            .as_deref()
-            .is_some_and(|branch| branch != "main")
-        {
-            return Err(Failure::usage(format!(
-                "an edit goes to the head; write the table without @ in {}",
-                self.table
-            )));
-        }
         let sets: Vec<(&str, &str)> = self
             .set
             .iter()
@@ -59,6 +50,7 @@ impl Edit {
         let options = CommitOptions::new(self.message.clone()).tool(TOOL);
         let committed = block_on(async {
             let table = session.table(&self.table).await?;
+            let options = options.branch(branch_of(&table, &self.table).await?);
             let sql = Sql::open(&session.existing_root().await?).await?;
             Ok::<_, Failure>(sql.edit(&table, &sets, &self.condition, options).await?)
         })?;

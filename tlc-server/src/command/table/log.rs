@@ -3,19 +3,25 @@
 use clap::Args;
 use tlc_core::block_on;
 
+use super::graph::{self, Node};
+use super::refs::{Names, first_line, names_text};
 use crate::command::TableSpec;
 use crate::command::session::{Session, with_log_hint};
 use crate::error::Result;
 use crate::output::{Align, TextTable, bytes_text};
 use crate::view::RevisionView;
 
-/// List a table's revisions, newest first
+/// List a table's revisions, newest first, as a graph of who followed whom
+///
+/// In JSON an array of objects, newest first: `parents` are the revisions that one follows (of a merge, what was merged
+/// comes second), `heads` the branches that end there, `tags` the tags it has.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tlc table log mnist/train
+  tlc table log mnist/train@cleanup
   tlc table log mnist/train@3 --json")]
 pub(in crate::command) struct Log {
-    /// The table, as PROJECT/TABLE; with @REV, from that revision backwards
+    /// The table, as PROJECT/TABLE; with @REV, only what led to that revision, branch or tag
     table: TableSpec,
 }
 
@@ -27,59 +33,69 @@ impl Log {
 
     async fn revisions(&self, session: &Session) -> Result<Vec<RevisionView>> {
         let table = session.table(&self.table).await?;
-        let newest = match &self.table.revision {
-            Some(text) => Some(
-                table
-                    .resolve(text)
-                    .await
-                    .map_err(|err| with_log_hint(err, &self.table))?,
-            ),
-            None => None,
+        let log = match &self.table.revision {
+            Some(text) => {
+                let newest = table.resolve(text).await;
+                let newest = newest.map_err(|err| with_log_hint(err, &self.table))?;
+                table.log_of(newest).await?
+            }
+            None => table.log().await?,
         };
-        let log = table.log().await?;
-        let kept = log
-            .iter()
-            .filter(|record| newest.is_none_or(|newest| record.revision <= newest));
-        Ok(kept.map(RevisionView::from).collect())
+        let names = Names::of(&table).await?;
+        let views = log.iter().map(|record| {
+            let revision = record.revision;
+            RevisionView::new(record, names.heads(revision), names.tags(revision))
+        });
+        Ok(views.collect())
     }
 }
 
 fn log_text(revisions: &[RevisionView]) -> String {
-    let right = ["cells", "rows", "size"];
-    let names = [
-        "revision", "time", "author", "cells", "rows", "size", "message",
-    ];
-    let mut table = TextTable::new(names.map(|name| {
-        (
-            name,
-            if right.contains(&name) {
-                Align::Right
-            } else {
-                Align::Left
-            },
-        )
-    }));
-    for revision in revisions {
-        let rows = [("+", revision.rows_added), ("-", revision.rows_dropped)];
-        let rows: Vec<String> = rows
-            .iter()
-            .filter(|(_, n)| *n > 0)
-            .map(|(sign, n)| format!("{sign}{n}"))
-            .collect();
+    let nodes: Vec<Node> = revisions
+        .iter()
+        .map(|revision| Node {
+            revision: revision.revision,
+            parents: revision.parents.clone(),
+        })
+        .collect();
+    let mut table = TextTable::new([
+        ("", Align::Left),
+        ("revision", Align::Left),
+        ("names", Align::Left),
+        ("time", Align::Left),
+        ("author", Align::Left),
+        ("cells", Align::Right),
+        ("rows", Align::Right),
+        ("size", Align::Right),
+        ("message", Align::Left),
+    ]);
+    for (revision, drawn) in revisions.iter().zip(graph::draw(&nodes)) {
         table.row([
+            drawn.own,
             format!("r{}", revision.revision),
+            names_text(&revision.heads, &revision.tags),
             revision.time.clone(),
             revision.author.clone(),
             revision.cells.to_string(),
-            rows.join(" "),
+            rows_text(revision),
             bytes_text(revision.bytes),
-            revision
-                .message
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .to_owned(),
+            first_line(&revision.message),
         ]);
+        for line in drawn.below {
+            table.row([line]);
+        }
     }
     table.to_text()
+}
+
+/// `+4 -1`.
+fn rows_text(revision: &RevisionView) -> String {
+    let rows = [
+        ("+", revision.rows_added + revision.rows_restored),
+        ("-", revision.rows_dropped),
+    ];
+    let rows = rows.iter().filter(|(_, n)| *n > 0);
+    rows.map(|(sign, n)| format!("{sign}{n}"))
+        .collect::<Vec<_>>()
+        .join(" ")
 }

@@ -4,6 +4,7 @@ use clap::Args;
 use tlc_core::arrow::array::RecordBatch;
 use tlc_core::{Result as CoreResult, ScanOptions, Snapshot, block_on};
 
+use super::refs::{Names, in_brackets};
 use crate::command::TableSpec;
 use crate::command::session::{Session, view_json};
 use crate::error::{Failure, Result};
@@ -44,9 +45,12 @@ impl Show {
 async fn table_view(spec: &TableSpec, snapshot: &Snapshot) -> CoreResult<TableView> {
     let log = snapshot.table().log().await?;
     let revision = snapshot.revision();
+    let names = Names::of(snapshot.table()).await?;
     Ok(TableView {
         table: format!("{}/{}", spec.project, spec.table),
         revision: revision.0,
+        heads: names.heads(revision),
+        tags: names.tags(revision),
         rows: snapshot.n_rows(),
         bytes: log
             .iter()
@@ -75,9 +79,10 @@ fn show_json(view: &TableView, first: &RecordBatch) -> CoreResult<String> {
 
 fn show_text(view: &TableView, first: &RecordBatch) -> CoreResult<String> {
     let title = format!(
-        "{} r{}: {}, {}, {}\n",
+        "{} r{}{}: {}, {}, {}\n",
         view.table,
         view.revision,
+        in_brackets(&view.heads, &view.tags),
         count_text(view.rows, "row"),
         count_text(view.columns.len() as u64, "column"),
         bytes_text(view.bytes)
@@ -107,11 +112,12 @@ fn classes_text(column: &ColumnView) -> String {
     let mut names: Vec<&str> = column
         .classes
         .iter()
-        .take(CLASSES_MAX)
+        .filter(|class| class.merged_into.is_none())
         .map(|class| class.name.as_str())
         .collect();
-    let all = format!("… {} classes", column.classes.len());
-    if column.classes.len() > CLASSES_MAX {
+    let all = format!("… {} classes", names.len());
+    if names.len() > CLASSES_MAX {
+        names.truncate(CLASSES_MAX);
         names.push(&all);
     }
     names.join(", ")
