@@ -52,6 +52,7 @@ pub use runtime::block_on;
 pub use schema::{Class, Role};
 #[cfg(feature = "sql")]
 pub use sql::Sql;
+pub use store::{StoreCheck, StoreReport, Writers};
 pub use table::{
     CellsDiff, CommitOptions, Committed, Diff, Parent, RevisionRecord, Scan, ScanOptions, Snapshot,
     Table,

@@ -13,7 +13,7 @@ use crate::env::Env;
 use crate::error::Result;
 use crate::id::{ProjectName, Revision, RunName, TableName};
 use crate::run::{Run, RunOptions, RunRecord, Runs, SampleFile, ScalarFile};
-use crate::store::{self, Place};
+use crate::store::{self, Gate, Place, StoreReport};
 use crate::table::{CommitOptions, Table};
 
 /// How many folders are looked into at the same time.
@@ -24,6 +24,7 @@ const LOOKS_MAX: usize = 32;
 pub struct RootOptions {
     env: Option<Env>,
     options: Vec<(String, String)>,
+    single_writer: bool,
 }
 
 impl RootOptions {
@@ -52,6 +53,19 @@ impl RootOptions {
         self.options.push((key.into(), value.into()));
         self
     }
+
+    /// Promises that only one process at a time writes under the root.
+    ///
+    /// For a store that ignores the condition of a put, where two writers would overwrite each
+    /// other's revisions: without this promise nothing can be committed there. The library then looks
+    /// before it writes, one request more for each entry, and lets the threads of this process take
+    /// turns; whether the promise is kept, nobody can check. Disks and stores that keep conditional
+    /// puts need no promise.
+    #[must_use]
+    pub fn single_writer(mut self, promised: bool) -> Self {
+        self.single_writer = promised;
+        self
+    }
 }
 
 impl fmt::Debug for RootOptions {
@@ -61,6 +75,7 @@ impl fmt::Debug for RootOptions {
         f.debug_struct("RootOptions")
             .field("env", &self.env)
             .field("options", &keys)
+            .field("single_writer", &self.single_writer)
             .finish()
     }
 }
@@ -99,6 +114,10 @@ impl Root {
     }
 
     /// A root in a store that is open already: the folder `path` of it.
+    ///
+    /// `url` and the options say which store it is: of two with the same, what was found out about
+    /// one is taken to be true of the other. A store at `file:` or `memory:` is trusted to create an
+    /// object once.
     #[must_use]
     pub fn in_store(
         store: Arc<dyn ObjectStore>,
@@ -111,12 +130,15 @@ impl Root {
 
     fn assemble(store: Arc<dyn ObjectStore>, path: Path, url: Url, options: RootOptions) -> Self {
         let env = options.env.unwrap_or_else(|| Env::system("unknown"));
+        let writers = (&env, options.single_writer);
+        let gate = Gate::new((&store, &path), &url, &options.options, writers);
         Self {
             place: Place {
                 store,
                 path,
                 env,
                 options: options.options.into(),
+                gate,
             },
             url: Arc::new(url),
         }
@@ -152,6 +174,16 @@ impl Root {
     /// Those of the store.
     pub async fn projects(&self) -> Result<Vec<ProjectName>> {
         Ok(names(&self.place.folders().await?))
+    }
+
+    /// Tries what the store can do, and whether it is safe to write to. About sixty requests, with
+    /// small objects under the root that are removed again.
+    ///
+    /// # Errors
+    /// Those of the store, if not even a first object can be written. What it lacks is no error, but
+    /// in the report.
+    pub async fn examine(&self) -> Result<StoreReport> {
+        store::examine(&self.place, &self.url).await
     }
 
     /// The project of that name. Nothing is requested: a project is there once it holds something.

@@ -7,10 +7,11 @@
 //! |---|---|
 //! | root | `--root`, `TLC_ROOT`, `root:` of the config file, `$XDG_DATA_HOME/tlc`, `~/.local/share/tlc` |
 //! | author | `--author`, `author:` of the config file, `USER`, `LOGNAME`, `unknown` |
+//! | single writer | `--single-writer`, `TLC_SINGLE_WRITER` (`true` or `1`), `single_writer:` of the config file, no |
 //! | config file | `TLC_CONFIG`, `$XDG_CONFIG_HOME/tlc/config.yaml`, `~/.config/tlc/config.yaml` |
 //! | store options | variables `AWS_…` for `s3://`, `GOOGLE_…` for `gs://`, `AZURE_…` for `az://` |
 //!
-//! The config file is YAML with the keys `root` and `author`; a relative `root` is taken from the
+//! The config file is YAML with the keys `root`, `author` and `single_writer`; a relative `root` is taken from the
 //! file's folder, and `~/` is the home folder. An unknown key is an error. A variable that is set to nothing counts as not set.
 
 use std::collections::BTreeMap;
@@ -33,6 +34,8 @@ pub struct Flags {
     pub root: Option<String>,
     /// `--author`.
     pub author: Option<String>,
+    /// `--single-writer`.
+    pub single_writer: bool,
 }
 
 /// What decided where the root is.
@@ -65,6 +68,7 @@ pub struct Config {
     root: String,
     origin: Origin,
     author: String,
+    single_writer: bool,
     store_options: Vec<(String, String)>,
 }
 
@@ -76,7 +80,7 @@ impl Config {
     pub fn from_env(root_flag: Option<String>) -> Result<Self> {
         Self::from_env_with(&Flags {
             root: root_flag,
-            author: None,
+            ..Flags::default()
         })
     }
 
@@ -130,11 +134,17 @@ impl Config {
             .or(file.author)
             .or_else(|| variable("USER"))
             .or_else(|| variable("LOGNAME"));
+        let single_writer = match variable("TLC_SINGLE_WRITER") {
+            _ if flags.single_writer => true,
+            Some(text) => truth(&text)?,
+            None => file.single_writer,
+        };
         let store_options = store_options(&root, variables);
         Ok(Self {
             root,
             origin,
             author: author.unwrap_or_else(|| "unknown".to_owned()),
+            single_writer,
             store_options,
         })
     }
@@ -157,10 +167,18 @@ impl Config {
         &self.author
     }
 
-    /// What a root is opened with: the author and the options of its store.
+    /// Whether it is promised that only one process at a time writes.
+    #[must_use]
+    pub fn single_writer(&self) -> bool {
+        self.single_writer
+    }
+
+    /// What a root is opened with: the author, the promise, and the options of its store.
     #[must_use]
     pub fn root_options(&self) -> RootOptions {
-        let options = RootOptions::new().author(&self.author);
+        let options = RootOptions::new()
+            .author(&self.author)
+            .single_writer(self.single_writer);
         self.store_options
             .iter()
             .fold(options, |options, (key, value)| options.option(key, value))
@@ -185,6 +203,7 @@ struct ConfigFile {
     path: PathBuf,
     root: Option<String>,
     author: Option<String>,
+    single_writer: bool,
 }
 
 impl ConfigFile {
@@ -220,29 +239,41 @@ impl ConfigFile {
         let entries: Option<BTreeMap<String, Value>> =
             serde_saphyr::from_str(text).map_err(|err| {
                 Error::invalid(format!(
-                    "the config file {shown} is not a YAML map with the keys root and author"
+                    "the config file {shown} is not a YAML map with the keys root, author and single_writer"
                 ))
                 .with_source(err.to_string())
             })?;
         let mut file = Self::default();
         for (key, value) in entries.unwrap_or_default() {
-            let Value::String(value) = value else {
-                return Err(Error::invalid(format!(
-                    "{key:?} in the config file {shown} is not text"
-                )));
+            let is_not = |what: &str| {
+                Error::invalid(format!("{key:?} in the config file {shown} is not {what}"))
             };
-            match key.as_str() {
-                "root" => file.root = Some(located(&value, &path, home)),
-                "author" => file.author = Some(value),
+            match (key.as_str(), value) {
+                ("root", Value::String(value)) => file.root = Some(located(&value, &path, home)),
+                ("author", Value::String(value)) => file.author = Some(value),
+                ("single_writer", Value::Bool(value)) => file.single_writer = value,
+                ("root" | "author", _) => return Err(is_not("text")),
+                ("single_writer", _) => return Err(is_not("true or false")),
                 _ => {
                     return Err(Error::invalid(format!(
-                        "the config file {shown} has the unknown key {key:?}; known are root and author"
+                        "the config file {shown} has the unknown key {key:?}; known are root, author and single_writer"
                     )));
                 }
             }
         }
         file.path = path;
         Ok(file)
+    }
+}
+
+/// What a variable says that is true or false.
+fn truth(text: &str) -> Result<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" => Ok(true),
+        "false" | "0" | "no" => Ok(false),
+        _ => Err(Error::invalid(format!(
+            "TLC_SINGLE_WRITER={text:?} is neither true nor false"
+        ))),
     }
 }
 
@@ -316,7 +347,7 @@ mod tests {
         }
         let flags = Flags {
             root: flag.map(str::to_owned),
-            author: None,
+            ..Flags::default()
         };
         Config::resolve(&flags, &variables, &|path| {
             files
@@ -432,16 +463,60 @@ mod tests {
         };
         check(
             "rot: /x",
-            "the config file /c.yaml has the unknown key \"rot\"; known are root and author",
+            "the config file /c.yaml has the unknown key \"rot\"; known are root, author and single_writer",
         );
         check("root: 7", "\"root\" in the config file /c.yaml is not text");
         check(
+            "single_writer: maybe",
+            "\"single_writer\" in the config file /c.yaml is not true or false",
+        );
+        check(
             "- a",
-            "the config file /c.yaml is not a YAML map with the keys root and author",
+            "the config file /c.yaml is not a YAML map with the keys root, author and single_writer",
         );
         check(
             "root: [",
-            "the config file /c.yaml is not a YAML map with the keys root and author",
+            "the config file /c.yaml is not a YAML map with the keys root, author and single_writer",
+        );
+    }
+
+    #[test]
+    fn one_writer_is_promised_by_flag_variable_or_file() {
+        let check = |flag: bool, lines: &str, expected: &str| {
+            let flags = Flags {
+                root: Some("/r".to_owned()),
+                single_writer: flag,
+                ..Flags::default()
+            };
+            let variables = lines.lines().filter_map(|line| line.split_once('='));
+            let variables = variables
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect();
+            let found =
+                Config::resolve(
+                    &flags,
+                    &variables,
+                    &|_| Ok("single_writer: true".to_owned()),
+                );
+            let found = match found {
+                Ok(config) => config.single_writer().to_string(),
+                Err(err) => err.to_string(),
+            };
+            assert_eq!(found, expected, "{flag} {lines}");
+        };
+        check(false, "", "false");
+        check(true, "TLC_SINGLE_WRITER=0", "true");
+        check(false, "TLC_SINGLE_WRITER=yes", "true");
+        check(false, "TLC_CONFIG=/c.yaml", "true");
+        check(
+            false,
+            "TLC_CONFIG=/c.yaml\nTLC_SINGLE_WRITER=false",
+            "false",
+        );
+        check(
+            false,
+            "TLC_SINGLE_WRITER=maybe",
+            "TLC_SINGLE_WRITER=\"maybe\" is neither true nor false",
         );
     }
 

@@ -5,6 +5,7 @@
 //! anything else of it is read, and a record of our version with an unknown field is not ours.
 
 pub(crate) mod run;
+pub(crate) mod store;
 pub(crate) mod table;
 
 use std::io::Cursor;

@@ -138,6 +138,7 @@ impl Table {
         }
         let changes = patch.changes()?;
         check_rows(&base, &changes)?;
+        self.inner.log.check_store().await?;
         let written = Written::write(self.place(), patch, &changes).await?;
         let template = new_entry(&self.place().env, options);
         let mut checked = patch.base();

@@ -56,6 +56,7 @@ impl Table {
     }
 
     async fn check_absent(&self) -> Result<()> {
+        self.inner.log.check_store().await?;
         match self.inner.log.read(Revision::FIRST).await? {
             None => Ok(()),
             Some(_) => Err(self.exists()),

@@ -91,7 +91,7 @@ pub struct Parent {
 impl Table {
     /// The table in `place`, whether or not it has a log.
     pub(crate) fn new(place: Place, project: ProjectName, name: TableName) -> Self {
-        let log = Log::new(Arc::clone(&place.store), place.path.clone().join("log"));
+        let log = Log::of(&place);
         let inner = Inner {
             place,
             project,

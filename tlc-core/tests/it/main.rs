@@ -14,7 +14,10 @@ mod formats;
 mod loader;
 mod model;
 mod runs;
+#[cfg(any(feature = "aws", feature = "azure"))]
+mod servers;
 #[cfg(feature = "sql")]
 mod sql;
+mod stores;
 mod support;
 mod tables;

@@ -1,5 +1,6 @@
 //! The verbs, one file each, and what they share: the root, the answer, the way an error leaves.
 
+mod doctor;
 mod import;
 mod ls;
 mod run;
@@ -34,6 +35,9 @@ struct Cli {
     /// Answer in JSON; an error too, on standard error, as {kind, message, hint}
     #[arg(long, global = true)]
     json: bool,
+    /// Promise that only one process at a time writes under the root, for a store that ignores conditional puts
+    #[arg(long, global = true)]
+    single_writer: bool,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -53,6 +57,7 @@ enum Verb {
     Import(import::Import),
     Table(table::Table),
     Run(run::Run),
+    Doctor(doctor::Doctor),
 }
 
 impl Verb {
@@ -61,7 +66,15 @@ impl Verb {
         match self {
             Self::Import(import) => import.author(),
             Self::Table(table) => table.author(),
-            Self::Ls(_) | Self::Sql(_) | Self::Run(_) => None,
+            Self::Ls(_) | Self::Sql(_) | Self::Run(_) | Self::Doctor(_) => None,
+        }
+    }
+
+    /// The root, where the verb's own arguments name it.
+    fn root(&self) -> Option<&str> {
+        match self {
+            Self::Doctor(doctor) => doctor.root(),
+            _ => None,
         }
     }
 
@@ -72,6 +85,7 @@ impl Verb {
             Self::Import(verb) => verb.run(session),
             Self::Table(verb) => verb.run(session),
             Self::Run(verb) => verb.run(session),
+            Self::Doctor(verb) => verb.run(session),
         }
     }
 }
@@ -101,8 +115,13 @@ pub fn main() -> ExitCode {
 fn run(cli: &Cli) -> ExitCode {
     let out = Out::default();
     let flags = Flags {
-        root: cli.root.clone(),
+        root: cli
+            .verb
+            .root()
+            .map(str::to_owned)
+            .or_else(|| cli.root.clone()),
         author: cli.verb.author().map(str::to_owned),
+        single_writer: cli.single_writer,
     };
     let done = Config::from_env_with(&flags)
         .map_err(Failure::from)

@@ -1,9 +1,12 @@
 //! The real binary on real folders: arguments in; output, errors, exit codes and files out.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod doctor;
 mod errors;
 mod import;
 mod run;
+#[path = "../../../tlc-core/tests/it/servers.rs"]
+mod servers;
 mod site;
 mod sql;
 mod table;

@@ -1,0 +1,165 @@
+//! Object stores: opened by URL, and durable where the disk is ours.
+//!
+//! Storage is [`object_store`]'s own trait and nothing is put around it, except that files on a
+//! local disk are synced before they get their name ([`Disk`]): a revision that was acknowledged
+//! survives a loss of power. A store that is not ours is asked once whether it keeps its word
+//! ([`Gate`]), since some accept a conditional put and ignore the condition.
+
+mod disk;
+mod examine;
+mod gate;
+mod probe;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _, ObjectStoreScheme};
+use url::Url;
+
+use crate::env::Env;
+use crate::error::{Error, Result};
+use disk::Disk;
+pub(crate) use examine::examine;
+pub use examine::{StoreCheck, StoreReport, Writers};
+pub(crate) use gate::Gate;
+
+/// A folder of a store, and all that is needed to work in it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) path: Path,
+    pub(crate) env: Env,
+    /// What sources outside the root are opened with.
+    pub(crate) options: Arc<[(String, String)]>,
+    /// What the store must have shown before an entry is created in it.
+    pub(crate) gate: Gate,
+}
+
+impl Place {
+    /// The folder `name` below this one.
+    pub(crate) fn child(&self, name: &str) -> Self {
+        Self {
+            path: self.path.clone().join(name),
+            ..self.clone()
+        }
+    }
+
+    /// The names of the folders below this one, in order. One listing.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub(crate) async fn folders(&self) -> Result<Vec<String>> {
+        let listing = self.store.list_with_delimiter(Some(&self.path)).await?;
+        let names = listing
+            .common_prefixes
+            .iter()
+            .filter_map(|path| path.filename());
+        let mut names: Vec<String> = names.map(str::to_owned).collect();
+        names.sort();
+        Ok(names)
+    }
+}
+
+/// Reads a root or a source as a URL; a bare path means the local disk, from the current folder.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] if it is neither.
+pub(crate) fn parse_url(text: &str) -> Result<Url> {
+    match Url::parse(text) {
+        // A single letter before the colon is a drive, not a scheme.
+        Ok(url) if url.scheme().len() > 1 => Ok(url),
+        _ => {
+            let path = std::path::absolute(text).map_err(|err| {
+                Error::invalid(format!("{text:?} is neither a URL nor a path")).with_source(err)
+            })?;
+            Url::from_file_path(&path)
+                .map_err(|()| Error::invalid(format!("{text:?} is neither a URL nor a path")))
+        }
+    }
+}
+
+/// Opens the store that `url` names, and the path inside it.
+///
+/// `options` are [`object_store`]'s own keys, such as `aws_region`. Nothing is requested yet.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] if the scheme is unknown, its feature is not built in, or an option is wrong.
+pub(crate) fn open(
+    url: &Url,
+    options: &[(String, String)],
+) -> Result<(Arc<dyn ObjectStore>, Path)> {
+    let wrong = |err: object_store::Error| {
+        Error::invalid(format!("{} cannot be opened as a store; known are file, memory, and with their features s3, gs, az", redacted(url)))
+            .with_source(err)
+    };
+    let (scheme, path) = ObjectStoreScheme::parse(url).map_err(|err| wrong(err.into()))?;
+    match scheme {
+        ObjectStoreScheme::Local => Ok((Arc::new(Disk::new()), path)),
+        ObjectStoreScheme::Memory => Ok((Arc::new(InMemory::new()), path)),
+        _ => {
+            let options = options
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_str()));
+            let (store, path) = object_store::parse_url_opts(url, options).map_err(wrong)?;
+            Ok((store.into(), path))
+        }
+    }
+}
+
+/// The URL without what it may hold of credentials.
+pub(crate) fn redacted(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    // Both fail only where the URL can hold neither.
+    if url.set_password(None).is_ok() && !url.username().is_empty() {
+        url.set_username("…").unwrap_or_default();
+    }
+    url.to_string()
+}
+
+/// Reads a whole object; `None` if it is not there.
+///
+/// # Errors
+/// As the store says.
+pub(crate) async fn read(store: &dyn ObjectStore, path: &Path) -> Result<Option<Bytes>> {
+    match store.get(path).await {
+        Ok(found) => Ok(Some(found.bytes().await?)),
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(err) => Err(err.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_bare_path_is_a_file_url() {
+        assert_eq!(parse_url("/data/tlc").unwrap().as_str(), "file:///data/tlc");
+        assert_eq!(
+            parse_url("s3://bucket/x").unwrap().as_str(),
+            "s3://bucket/x"
+        );
+        assert!(parse_url("data").unwrap().as_str().ends_with("/data"));
+    }
+
+    #[test]
+    fn a_url_is_shown_without_its_secrets() {
+        let url = Url::parse("s3://key:secret@bucket/x?token=abc").unwrap();
+        let shown = redacted(&url);
+        assert!(
+            !shown.contains("secret") && !shown.contains("abc") && !shown.contains("key"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn an_unknown_scheme_is_invalid_and_named() {
+        let err = open(&Url::parse("ftp://host/x").unwrap(), &[]).unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::Invalid);
+        assert!(err.to_string().contains("ftp://host/x"), "{err}");
+    }
+}
