@@ -9,7 +9,7 @@
 //! | author | `--author`, `author:` of the config file, `USER`, `LOGNAME`, `unknown` |
 //! | single writer | `--single-writer`, `TLC_SINGLE_WRITER` (`true` or `1`), `single_writer:` of the config file, no |
 //! | config file | `TLC_CONFIG`, `$XDG_CONFIG_HOME/tlc/config.yaml`, `~/.config/tlc/config.yaml` |
-//! | store options | variables `AWS_…` for `s3://`, `GOOGLE_…` for `gs://`, `AZURE_…` for `az://` |
+//! | store options | variables `AWS_…` for `s3://`, `GOOGLE_…` for `gs://`, `AZURE_…` for `az://`: for roots and for files in place |
 //!
 //! The config file is YAML with the keys `root`, `author` and `single_writer`; a relative `root` is taken from the
 //! file's folder, and `~/` is the home folder. An unknown key is an error. A variable that is set to nothing counts as not set.
@@ -139,7 +139,7 @@ impl Config {
             Some(text) => truth(&text)?,
             None => file.single_writer,
         };
-        let store_options = store_options(&root, variables);
+        let store_options = store_options(variables);
         Ok(Self {
             root,
             origin,
@@ -306,22 +306,19 @@ fn folder(variable: &dyn Fn(&str) -> Option<String>, name: &str, in_home: &str) 
     own.or_else(|| variable("HOME").map(|home| Path::new(&home).join(in_home)))
 }
 
-/// The variables that the store of this root understands, by the store's own keys.
-fn store_options(root: &str, variables: &Variables) -> Vec<(String, String)> {
-    let (prefix, is_known): (&str, fn(&str) -> bool) =
-        match root.split_once("://").map_or("", |(scheme, _)| scheme) {
-            "s3" | "s3a" => ("AWS_", |key| key.parse::<AmazonS3ConfigKey>().is_ok()),
-            "gs" => ("GOOGLE_", |key| key.parse::<GoogleConfigKey>().is_ok()),
-            "az" | "adl" | "azure" | "abfs" | "abfss" => {
-                ("AZURE_", |key| key.parse::<AzureConfigKey>().is_ok())
-            }
-            _ => return Vec::new(),
-        };
+/// The variables that stores understand, by the stores' own keys: of every kind of store, since a table
+/// of a root on one may refer to files on another. A store takes no key of another kind.
+fn store_options(variables: &Variables) -> Vec<(String, String)> {
+    let is_known = |name: &str| {
+        let key = name.to_ascii_lowercase();
+        (name.starts_with("AWS_") && key.parse::<AmazonS3ConfigKey>().is_ok())
+            || (name.starts_with("GOOGLE_") && key.parse::<GoogleConfigKey>().is_ok())
+            || (name.starts_with("AZURE_") && key.parse::<AzureConfigKey>().is_ok())
+    };
     let ours = variables
         .iter()
-        .filter(|(name, value)| name.starts_with(prefix) && !value.is_empty());
+        .filter(|(name, value)| !value.is_empty() && is_known(name));
     ours.map(|(name, value)| (name.to_ascii_lowercase(), value.clone()))
-        .filter(|(key, _)| is_known(key))
         .collect()
 }
 
@@ -530,21 +527,15 @@ mod tests {
     }
 
     #[test]
-    fn a_store_gets_its_own_variables_and_no_others() {
-        let lines = "AWS_REGION=eu\nAWS_SECRET_ACCESS_KEY=hush\nAWS_PAGER=less\nGOOGLE_SERVICE_ACCOUNT=x\nAZURE_STORAGE_ACCOUNT_NAME=y";
-        let keys = |root: &str| {
-            let config = resolve(Some(root), lines).unwrap();
-            assert!(!format!("{config:?}").contains("hush"));
-            config
-                .store_options
-                .iter()
-                .map(|(key, _)| key.clone())
-                .collect::<Vec<_>>()
-                .join(" ")
-        };
-        assert_eq!(keys("s3://bucket"), "aws_region aws_secret_access_key");
-        assert_eq!(keys("gs://bucket"), "google_service_account");
-        assert_eq!(keys("az://container"), "azure_storage_account_name");
-        assert_eq!(keys("/data"), "");
+    fn stores_get_the_variables_they_know_and_no_others() {
+        let lines = "AWS_REGION=eu\nAWS_SECRET_ACCESS_KEY=hush\nAWS_PAGER=less\nGOOGLE_SERVICE_ACCOUNT=x\nAZURE_STORAGE_ACCOUNT_NAME=y\nREGION=z";
+        // A root on this disk may refer to files in a bucket.
+        let config = resolve(Some("/data"), lines).unwrap();
+        assert!(!format!("{config:?}").contains("hush"));
+        let keys = config.store_options.iter().map(|(key, _)| key.as_str());
+        let keys: Vec<_> = keys.collect();
+        let expected =
+            "aws_region aws_secret_access_key azure_storage_account_name google_service_account";
+        assert_eq!(keys.join(" "), expected);
     }
 }

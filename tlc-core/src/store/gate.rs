@@ -221,7 +221,7 @@ fn identity(url: &Url, options: &[(String, String)]) -> String {
     let mut lines: Vec<String> = options
         .iter()
         .map(|(key, value)| (key.to_ascii_lowercase(), value))
-        .filter(|(key, _)| has(key, &PLACES) && !has(key, &SECRETS))
+        .filter(|(key, _)| is_for(url, key) && has(key, &PLACES) && !has(key, &SECRETS))
         .map(|(key, value)| format!("\n{key}={value}"))
         .collect();
     lines.sort();
@@ -233,13 +233,27 @@ fn identity(url: &Url, options: &[(String, String)]) -> String {
     format!("{scheme}://{user}@{host}{port}{}", lines.concat())
 }
 
+/// Whether an option is for a store of this kind. A root may be opened with those of others too, for
+/// files that its tables refer to.
+fn is_for(url: &Url, key: &str) -> bool {
+    let own = match url.scheme() {
+        "s3" | "s3a" => "aws_",
+        "gs" => "google_",
+        "az" | "adl" | "azure" | "abfs" | "abfss" => "azure_",
+        _ => "",
+    };
+    let mut kinds = ["aws_", "google_", "azure_"].into_iter();
+    !kinds.any(|kind| kind != own && key.starts_with(kind))
+}
+
 /// The store for a message: its URL, and the server where that is not the scheme's own.
 fn shown(url: &Url, options: &[(String, String)]) -> String {
     let mut store = url.clone();
     store.set_path("");
     let endpoint = options
         .iter()
-        .filter(|(key, _)| key.to_ascii_lowercase().contains("endpoint"))
+        .map(|(key, value)| (key.to_ascii_lowercase(), value))
+        .filter(|(key, _)| is_for(url, key) && key.contains("endpoint"))
         .find_map(|(_, value)| Url::parse(value).ok());
     match endpoint {
         Some(endpoint) => format!("{} at {}", redacted(&store), redacted(&endpoint)),
@@ -279,6 +293,7 @@ mod tests {
         check("s3://a aws_endpoint=http://h", "s3://a", false);
         check("s3://a aws_region=x", "s3://a AWS_REGION=x", true);
         check("s3://a aws_access_key_id=x", "s3://a", true);
+        check("s3://a azure_endpoint=http://h", "s3://a", true);
         check("abfss://a@x.net/", "abfss://b@x.net/", false);
         let (a, b) = ("aws_region=x aws_endpoint=y", "aws_endpoint=y aws_region=x");
         check(&format!("s3://a {a}"), &format!("s3://a {b}"), true);

@@ -13,11 +13,12 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
+use parquet::file::metadata::PageIndexPolicy;
 use tokio::sync::OnceCell;
 
 use crate::blob::{self, FileReader};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::table::RowsAdded;
+use crate::format::table::{InPlace, RowsAdded};
 use crate::schema;
 use crate::store::{self, Place};
 
@@ -36,6 +37,8 @@ pub(crate) struct Opened {
     pub(crate) metadata: ArrowReaderMetadata,
     /// Top-level column positions by column id.
     pub(crate) columns: BTreeMap<i32, usize>,
+    /// The tag of a file left in place, as it was when the footer was read.
+    etag: Option<String>,
 }
 
 impl DataFile {
@@ -67,8 +70,10 @@ impl DataFile {
         self.opened.get_or_try_init(|| self.read_footer()).await
     }
 
+    /// Reads the file; one left in place, as long as it is what it was when it was opened.
     pub(crate) fn reader(&self) -> FileReader {
-        blob::reader(&self.store, &self.path, self.rows.bytes)
+        let etag = self.opened.get().and_then(|opened| opened.etag.clone());
+        self.reader_of(etag)
     }
 
     pub(crate) fn rows(&self) -> &RowsAdded {
@@ -100,10 +105,15 @@ impl DataFile {
     }
 
     async fn read_footer(&self) -> Result<Opened> {
+        let etag = match &self.rows.in_place {
+            Some(in_place) => self.check_tag(in_place).await?,
+            None => None,
+        };
+        let mut reader = self.reader_of(etag.clone());
         if let Some(in_place) = &self.rows.in_place {
-            self.check_unchanged(in_place.etag.as_deref()).await?;
+            self.check_footer(in_place, &mut reader).await?;
         }
-        let opened = blob::open(&self.store, &self.path, self.rows.bytes).await;
+        let opened = blob::open(&mut reader, PageIndexPolicy::Optional).await;
         let metadata = opened.map_err(|err| match (err.kind(), &self.rows.in_place) {
             (ErrorKind::NotFound, None) => {
                 let file = &self.rows.file;
@@ -119,7 +129,11 @@ impl DataFile {
             )));
         }
         let columns = self.columns(&metadata);
-        Ok(Opened { metadata, columns })
+        Ok(Opened {
+            metadata,
+            columns,
+            etag,
+        })
     }
 
     fn columns(&self, metadata: &ArrowReaderMetadata) -> BTreeMap<i32, usize> {
@@ -141,23 +155,48 @@ impl DataFile {
         }
     }
 
-    async fn check_unchanged(&self, etag: Option<&str>) -> Result<()> {
-        let file = &self.rows.file;
+    /// Compares size and tag with those remembered, and gives the tag there is now.
+    async fn check_tag(&self, in_place: &InPlace) -> Result<Option<String>> {
         let found = match self.store.head(&self.path).await {
             Ok(found) => found,
             Err(object_store::Error::NotFound { .. }) => {
+                let file = &self.rows.file;
                 return Err(Error::not_found(format!(
                     "{file}, which a table reads in place, is gone; put it back, or import it anew"
                 )));
             }
             Err(err) => return Err(self.unreadable(err)),
         };
-        if found.size != self.rows.bytes || (etag.is_some() && found.e_tag.as_deref() != etag) {
-            return Err(Error::corrupt(format!(
-                "{file}, which a table reads in place, has changed since; put it back, or import it anew"
-            )));
+        // A tag is the store's own: it means something only where the file lay when it was remembered.
+        let is_tagged = in_place.etag.is_some();
+        if found.size != self.rows.bytes || (is_tagged && found.e_tag != in_place.etag) {
+            return Err(self.changed());
         }
-        Ok(())
+        Ok(found.e_tag)
+    }
+
+    /// Compares the footer with the one remembered, wherever the file lies.
+    async fn check_footer(&self, in_place: &InPlace, reader: &mut FileReader) -> Result<()> {
+        let Some(expected) = &in_place.footer else {
+            return Ok(());
+        };
+        match reader.footer_hash().await {
+            Ok(found) if found == *expected => Ok(()),
+            Ok(_) => Err(self.changed()),
+            Err(err) => Err(self.unreadable(err)),
+        }
+    }
+
+    fn reader_of(&self, etag: Option<String>) -> FileReader {
+        let is_local = self.rows.file.starts_with("file:");
+        blob::reader(&self.store, &self.path, self.rows.bytes).only(etag, is_local)
+    }
+
+    fn changed(&self) -> Error {
+        let file = &self.rows.file;
+        Error::corrupt(format!(
+            "{file}, which a table reads in place, has changed since; put it back, or import it anew"
+        ))
     }
 }
 

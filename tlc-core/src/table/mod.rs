@@ -8,6 +8,7 @@ mod commit;
 mod create;
 mod diff;
 mod file;
+mod in_place;
 mod scan;
 mod snapshot;
 mod state;

@@ -11,6 +11,7 @@ mod bad_input;
 mod commit;
 mod faults;
 mod formats;
+mod in_place;
 mod loader;
 mod model;
 mod runs;
