@@ -104,6 +104,13 @@ impl Gate {
         tried.await?;
         Ok(None)
     }
+
+    /// Removes the record of a store that was seen to break its word after all.
+    pub(super) async fn forget(&self) {
+        if let Some(kept) = &self.0 {
+            probe::clean(&*kept.store, &[kept.record_path()]).await;
+        }
+    }
 }
 
 fn kept(
@@ -128,7 +135,7 @@ fn kept(
 
 impl Kept {
     async fn try_out(&self) -> Result<()> {
-        let record = self.folder.clone().join(self.record_name());
+        let record = self.record_path();
         if self.is_recorded(&record).await {
             return Ok(());
         }
@@ -155,10 +162,10 @@ impl Kept {
         Ok(())
     }
 
-    /// The record of this store, whose name no other store's has.
-    fn record_name(&self) -> String {
+    /// Where the record of this store lies; that of another store has another name.
+    fn record_path(&self) -> Path {
         let hash = blake3::hash(self.identity.as_bytes()).to_hex();
-        format!("store-{hash}.json")
+        self.folder.clone().join(format!("store-{hash}.json"))
     }
 
     /// Whether a process before this one found that the store keeps its word. What cannot be read
@@ -345,6 +352,10 @@ mod tests {
         record(&store);
         assert_eq!(first_pass(&store, "s3://a/x"), 1);
         assert!(first_pass(&store, "s3://b/x") > 25, "another store");
+        let (place, url) = ((&store, &Path::from("root")), Url::parse("s3://a").unwrap());
+        block_on(Gate::new(place, &url, &[], (&Env::manual(), false)).forget());
+        assert!(first_pass(&store, "s3://a/x") > 25, "it was forgotten");
+        assert_eq!(first_pass(&store, "s3://b/x"), 1, "the other is not");
     }
 
     #[test]

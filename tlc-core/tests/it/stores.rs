@@ -139,7 +139,13 @@ fn a_commit_is_all_or_nothing_whichever_request_fails(ground: &Ground) {
 fn race(open: impl Fn() -> Project + Sync) -> BTreeMap<usize, i64> {
     const WRITERS: u64 = 32;
     numbers(&open(), 1_000);
-    let row_of = |writer: u64| if writer % 2 == 0 { 500 } else { writer };
+    let row_of = |writer: u64| {
+        if writer.is_multiple_of(2) {
+            500
+        } else {
+            writer
+        }
+    };
     let commit = |writer: u64| {
         let table = block_on(open().table("numbers"))?;
         let mut patch = block_on(table.at(0))?.patch();
