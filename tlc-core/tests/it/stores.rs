@@ -13,7 +13,7 @@ use tlc_core::testing::{Faults, FaultyStore, When, log_contract};
 use tlc_core::{ErrorKind, Project, Result, ScanOptions, Writers, block_on, schema};
 
 use crate::commit::numbers;
-use crate::support::{Ground, animals, head, reader, rows, table};
+use crate::support::{Ground, animals, head, rows, table};
 
 /// The test on each store, as `stores::<store>::<test>`.
 macro_rules! every_store {
@@ -218,6 +218,7 @@ fn an_examination_finds_a_safe_store_and_leaves_nothing(ground: &Ground) {
 #[cfg(feature = "aws")]
 mod unconditional {
     use super::*;
+    use crate::support::reader;
 
     #[test]
     fn a_table_and_a_run_are_refused_with_the_reason_and_leave_nothing() {
