@@ -15,7 +15,10 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt as _, PutMode};
+use object_store::{
+    GetOptions, GetResult, OBJECT_STORE_COALESCE_DEFAULT, ObjectStore, ObjectStoreExt as _,
+    PutMode, coalesce_ranges,
+};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
@@ -47,6 +50,9 @@ const PAGE_BYTES: usize = 64 << 10;
 
 /// Rows of a page at most.
 const PAGE_ROWS: usize = 8_192;
+
+/// Bytes at the end of a file that are read at once when it is opened: what most footers need.
+const TAIL_BYTES: u64 = 64 << 10;
 
 /// The key in a Parquet file's footer under which it says its format version.
 const FORMAT_KEY: &str = "tlc.format";
@@ -198,19 +204,22 @@ pub(crate) async fn put(
     }
 }
 
-/// Reads the footer and the page index of a Parquet file of `bytes` bytes. One or two requests.
+/// Reads the footer of a Parquet file, and its page index where `pages` says so. One request, or two
+/// if they are large.
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming the file if it has another size, is cut
 /// off or no Parquet; those of the store.
 pub(crate) async fn open(
-    store: &Arc<dyn ObjectStore>,
-    path: &Path,
-    bytes: u64,
+    file: &mut FileReader,
+    pages: PageIndexPolicy,
 ) -> Result<ArrowReaderMetadata> {
-    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
-    let mut file = reader(store, path, bytes);
-    let load = AssertUnwindSafe(ArrowReaderMetadata::load_async(&mut file, options));
+    let bytes = file.bytes;
+    let options = ArrowReaderOptions::new().with_page_index_policy(pages);
+    let load = AssertUnwindSafe(async {
+        file.keep_tail().await?;
+        ArrowReaderMetadata::load_async(file, options).await
+    });
     let loaded = match load.catch_unwind().await {
         Ok(loaded) => loaded.map_err(Error::from),
         Err(_panic) => Err(undecodable()),
@@ -219,7 +228,8 @@ pub(crate) async fn open(
     match checked {
         Ok(metadata) => Ok(metadata),
         Err(err) => {
-            let found = store.head(path).await?.size;
+            let path = &file.path;
+            let found = file.store.head(path).await?.size;
             let err = match found == bytes {
                 true => err,
                 false => Error::corrupt(format!("it has {found} bytes in place of {bytes}")),
@@ -273,6 +283,9 @@ pub(crate) fn reader(store: &Arc<dyn ObjectStore>, path: &Path, bytes: u64) -> F
         path: path.clone(),
         bytes,
         n_read: None,
+        etag: None,
+        is_local: false,
+        tail: Bytes::new(),
     }
 }
 
@@ -284,6 +297,12 @@ pub(crate) struct FileReader {
     bytes: u64,
     /// Counts the bytes that are asked for.
     n_read: Option<Arc<AtomicU64>>,
+    /// The tag that the file must still have whenever it is read: for one that is not ours.
+    etag: Option<String>,
+    /// Whether asking for the tag is nearly free, and one request for several ranges is not.
+    is_local: bool,
+    /// The last bytes of the file, if they were read.
+    tail: Bytes,
 }
 
 impl FileReader {
@@ -298,17 +317,76 @@ impl FileReader {
             n_read.fetch_add(range.end.saturating_sub(range.start), Ordering::Relaxed);
         }
     }
+
+    /// Reads the file only as long as it has this tag. `is_local` says that it is on this disk.
+    pub(crate) fn only(mut self, etag: Option<String>, is_local: bool) -> Self {
+        (self.etag, self.is_local) = (etag, is_local);
+        self
+    }
+
+    /// Reads the file from here on only as it is now, and gives the tag that it has.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) async fn pin(&mut self) -> Result<Option<String>> {
+        self.etag = self.keep_tail().await?;
+        Ok(self.etag.clone())
+    }
+
+    /// The BLAKE3 hash of the Parquet footer, with the eight bytes after it: a rewritten file has
+    /// another, for the footer holds sizes, places and statistics of all that is in the file.
+    ///
+    /// # Errors
+    /// Those of the store. Bytes that are no footer have a hash too.
+    pub(crate) async fn footer_hash(&mut self) -> Result<String> {
+        self.keep_tail().await?;
+        let length = match self.tail.as_ref() {
+            [.., a, b, c, d, b'P', b'A', b'R', b'1'] => u32::from_le_bytes([*a, *b, *c, *d]),
+            _ => 0,
+        };
+        let start = self.bytes.saturating_sub(u64::from(length) + 8);
+        let footer = self.fetch(start..self.bytes).await?;
+        Ok(blake3::hash(&footer).to_hex().to_string())
+    }
+
+    /// Reads the last bytes, in which a footer usually lies, unless they are there. Gives the tag that
+    /// the file has: a listing may spell it differently.
+    async fn keep_tail(&mut self) -> Result<Option<String>, ParquetError> {
+        if !self.tail.is_empty() || self.bytes == 0 {
+            return Ok(self.etag.clone());
+        }
+        let start = self.bytes.saturating_sub(TAIL_BYTES);
+        let found = self.get(start..self.bytes).await?;
+        let etag = found.meta.e_tag.clone();
+        self.tail = found.bytes().await.map_err(outside)?;
+        Ok(etag)
+    }
+
+    /// A range of the file: from memory if that holds it, else by one request.
+    async fn fetch(&self, range: Range<u64>) -> Result<Bytes, ParquetError> {
+        let tail_start = self.bytes.saturating_sub(self.tail.len() as u64);
+        if tail_start <= range.start && range.start < range.end && range.end <= self.bytes {
+            // Both are positions in the tail, which is in memory.
+            let at = |position: u64| usize::try_from(position - tail_start).unwrap_or(usize::MAX);
+            return Ok(self.tail.slice(at(range.start)..at(range.end)));
+        }
+        let found = self.get(range).await?;
+        found.bytes().await.map_err(outside)
+    }
+
+    async fn get(&self, range: Range<u64>) -> Result<GetResult, ParquetError> {
+        let options = GetOptions::new()
+            .with_range(Some(range))
+            .with_if_match(self.etag.clone());
+        let found = self.store.get_opts(&self.path, options).await;
+        found.map_err(outside)
+    }
 }
 
 impl AsyncFileReader for FileReader {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
         self.count(&range);
-        Box::pin(async {
-            self.store
-                .get_range(&self.path, range)
-                .await
-                .map_err(outside)
-        })
+        Box::pin(self.fetch(range))
     }
 
     fn get_byte_ranges(
@@ -317,10 +395,20 @@ impl AsyncFileReader for FileReader {
     ) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
         ranges.iter().for_each(|range| self.count(range));
         Box::pin(async move {
-            self.store
-                .get_ranges(&self.path, &ranges)
-                .await
-                .map_err(outside)
+            if self.etag.is_some() && !self.is_local {
+                let fetch = |range| self.fetch(range);
+                return coalesce_ranges(&ranges, fetch, OBJECT_STORE_COALESCE_DEFAULT).await;
+            }
+            let read = self.store.get_ranges(&self.path, &ranges).await;
+            let read = read.map_err(outside)?;
+            if self.etag.is_some() {
+                // Who has the tag now had it while it was read.
+                let found = self.store.head(&self.path).await.map_err(outside)?;
+                if found.e_tag != self.etag {
+                    return Err(changed());
+                }
+            }
+            Ok(read)
         })
     }
 
@@ -336,7 +424,15 @@ impl AsyncFileReader for FileReader {
 
 /// What a store says, as a failure to read Parquet; [`Error`] tells it apart again.
 fn outside(err: object_store::Error) -> ParquetError {
-    ParquetError::External(Box::new(err))
+    match err {
+        object_store::Error::Precondition { .. } => changed(),
+        err => ParquetError::External(Box::new(err)),
+    }
+}
+
+fn changed() -> ParquetError {
+    let text = "it has changed since it was opened; put it back, or import it anew";
+    ParquetError::External(Box::new(Error::corrupt(text)))
 }
 
 /// Decodes a whole small Parquet file from memory.

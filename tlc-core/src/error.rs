@@ -147,7 +147,10 @@ impl From<ParquetError> for Error {
         match err {
             ParquetError::External(source) => match source.downcast::<object_store::Error>() {
                 Ok(store) => (*store).into(),
-                Err(other) => Self::corrupt("not a readable Parquet file").with_source(other),
+                Err(source) => match source.downcast::<Self>() {
+                    Ok(own) => *own,
+                    Err(other) => Self::corrupt("not a readable Parquet file").with_source(other),
+                },
             },
             err => Self::corrupt("not a readable Parquet file").with_source(err),
         }

@@ -54,6 +54,7 @@ pub use runtime::block_on;
 pub use schema::{Class, Role};
 #[cfg(feature = "sql")]
 pub use sql::{PlanCodec, Sql};
+pub use store::{StoreCheck, StoreReport, Writers};
 pub use table::{
     Blame, BlameOptions, Branch, CellConflicts, CellsDiff, ColumnDiff, CommitOptions, Committed,
     Conflicts, Diff, Merged, Parent, Resolution, RevisionRecord, Scan, ScanOptions, Snapshot,

@@ -1,7 +1,7 @@
 //! A log: numbered entries, each created once and never overwritten.
 //!
 //! This is the whole commit protocol of tables and runs. The next entry is created with
-//! [`PutMode::Create`], which every store can do; there is no pointer, no lock and no ETag. An
+//! [`PutMode::Create`], which a store must keep ([`Gate`] sees to it); there is no pointer, no lock and no ETag. An
 //! answer that was lost is settled by reading back, which is why an entry must hold something that
 //! no other writer writes (its stamp).
 
@@ -15,7 +15,7 @@ use object_store::{ObjectStore, PutMode};
 
 use crate::error::{Error, Result};
 use crate::id::Revision;
-use crate::store;
+use crate::store::{self, Gate, Place};
 
 /// How many entries are read at the same time.
 const READS_MAX: usize = 32;
@@ -41,24 +41,49 @@ pub enum Append {
 pub struct Log {
     store: Arc<dyn ObjectStore>,
     folder: Path,
+    gate: Gate,
 }
 
 impl Log {
-    /// The log in the folder `folder` of `store`. Nothing is requested.
+    /// The log in the folder `folder` of `store`, which is trusted to create an object once. Nothing
+    /// is requested.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, folder: Path) -> Self {
-        Self { store, folder }
+        Self {
+            store,
+            folder,
+            gate: Gate::open(),
+        }
+    }
+
+    /// The log of a table or a run.
+    pub(crate) fn of(place: &Place) -> Self {
+        Self {
+            store: Arc::clone(&place.store),
+            folder: place.path.clone().join("log"),
+            gate: place.gate.clone(),
+        }
+    }
+
+    /// Finds out whether entries can be appended safely, for a caller with much to do before that.
+    ///
+    /// # Errors
+    /// As [`Self::append`], where the store is the reason.
+    pub(crate) async fn check_store(&self) -> Result<()> {
+        self.gate.pass().await.map(drop)
     }
 
     /// Appends `entry` as number `revision`, unless another entry is there.
     ///
     /// At most one writer gets each number. `entry` must hold something that no other writer
     /// writes: where an answer was lost after the bytes landed, the entry that is found is our own.
-    /// One request; two more after an unclear answer.
+    /// One request; two more after an unclear answer; one more for a single writer, who looks first.
+    /// The first append to a store that is not known costs more: it is tried out.
     ///
     /// # Errors
     /// Those of the store, when even reading back does not tell. Calling again *with the same
-    /// bytes* is then safe.
+    /// bytes* is then safe. [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the store would let
+    /// two writers have one number, or if the entry is too large.
     pub async fn append(&self, revision: Revision, entry: Bytes) -> Result<Append> {
         let path = self.path(revision);
         if entry.len() > ENTRY_BYTES_MAX {
@@ -67,14 +92,19 @@ impl Log {
                 "a log entry of {bytes} bytes is too large; change less at one time"
             )));
         }
+        let alone = self.gate.pass().await?;
+        if alone.is_some()
+            && let Some(found) = store::read(&*self.store, &path).await?
+        {
+            return Ok(outcome(&found, &entry));
+        }
         let put = self
             .store
             .put_opts(&path, entry.clone().into(), PutMode::Create.into());
         match put.await {
             Ok(_) => Ok(Append::Written),
             Err(err) => match store::read(&*self.store, &path).await {
-                Ok(Some(found)) if found == entry => Ok(Append::Written),
-                Ok(Some(_)) => Ok(Append::Taken),
+                Ok(Some(found)) => Ok(outcome(&found, &entry)),
                 Ok(None) => Err(Error::from(err).context(format!("cannot write {path}"))),
                 // The read tells why the store cannot say; the put may only have said "exists".
                 Err(unclear) => {
@@ -176,6 +206,14 @@ impl fmt::Debug for Log {
         f.debug_struct("Log")
             .field("folder", &self.folder.as_ref())
             .finish_non_exhaustive()
+    }
+}
+
+/// Whose entry it is that was found.
+fn outcome(found: &Bytes, own: &Bytes) -> Append {
+    match found == own {
+        true => Append::Written,
+        false => Append::Taken,
     }
 }
 

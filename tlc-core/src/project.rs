@@ -16,7 +16,7 @@ use crate::format::aliases;
 use crate::id::{ProjectName, Revision, RunName, TableName};
 use crate::run::{Run, RunOptions, RunRecord, Runs, SampleFile, ScalarFile};
 use crate::runtime::Background;
-use crate::store::{self, Place, ProjectAliases};
+use crate::store::{self, Gate, Place, ProjectAliases, StoreReport};
 use crate::table::{CommitOptions, Table};
 
 /// How many folders are looked into at the same time.
@@ -29,6 +29,7 @@ pub struct RootOptions {
     options: Vec<(String, String)>,
     checkpoint_every: Option<u64>,
     aliases: Aliases,
+    single_writer: bool,
 }
 
 /// After how many entries of a table's log these are folded into a checkpoint.
@@ -84,6 +85,19 @@ impl RootOptions {
         self.aliases = aliases;
         self
     }
+
+    /// Promises that only one process at a time writes under the root.
+    ///
+    /// For a store that ignores the condition of a put, where two writers would overwrite each
+    /// other's revisions: without this promise nothing can be committed there. The library then looks
+    /// before it writes, one request more for each entry, and lets the threads of this process take
+    /// turns; whether the promise is kept, nobody can check. Disks and stores that keep conditional
+    /// puts need no promise.
+    #[must_use]
+    pub fn single_writer(mut self, promised: bool) -> Self {
+        self.single_writer = promised;
+        self
+    }
 }
 
 impl fmt::Debug for RootOptions {
@@ -94,6 +108,7 @@ impl fmt::Debug for RootOptions {
             .field("env", &self.env)
             .field("options", &keys)
             .field("aliases", &self.aliases)
+            .field("single_writer", &self.single_writer)
             .finish()
     }
 }
@@ -132,6 +147,10 @@ impl Root {
     }
 
     /// A root in a store that is open already: the folder `path` of it.
+    ///
+    /// `url` and the options say which store it is: of two with the same, what was found out about
+    /// one is taken to be true of the other. A store at `file:` or `memory:` is trusted to create an
+    /// object once.
     #[must_use]
     pub fn in_store(
         store: Arc<dyn ObjectStore>,
@@ -144,6 +163,8 @@ impl Root {
 
     fn assemble(store: Arc<dyn ObjectStore>, path: Path, url: Url, options: RootOptions) -> Self {
         let env = options.env.unwrap_or_else(|| Env::system("unknown"));
+        let writers = (&env, options.single_writer);
+        let gate = Gate::new((&store, &path), &url, &options.options, writers);
         Self {
             place: Place {
                 store,
@@ -153,6 +174,7 @@ impl Root {
                 checkpoint_every: options.checkpoint_every.unwrap_or(CHECKPOINT_EVERY),
                 background: Background::default(),
                 aliases: Arc::new(ProjectAliases::of_root(options.aliases)),
+                gate,
             },
             url: Arc::new(url),
         }
@@ -194,6 +216,16 @@ impl Root {
     /// Those of the store.
     pub async fn projects(&self) -> Result<Vec<ProjectName>> {
         Ok(names(&self.place.folders().await?))
+    }
+
+    /// Tries what the store can do, and whether it is safe to write to. About sixty requests, with
+    /// small objects under the root that are removed again.
+    ///
+    /// # Errors
+    /// Those of the store, if not even a first object can be written. What it lacks is no error, but
+    /// in the report.
+    pub async fn examine(&self) -> Result<StoreReport> {
+        store::examine(&self.place, &self.url).await
     }
 
     /// The project of that name. Nothing is requested: a project is there once it holds something.
@@ -351,8 +383,12 @@ impl Project {
 
     /// Makes a table of Parquet files that stay where they are, in the order given.
     ///
-    /// Reads their footers only. Their sizes and ETags are remembered, so that a file that changes
-    /// later is an error that names it.
+    /// Each of `urls` is a file, or a folder: then all files below it whose names end in `.parquet`, by
+    /// path, without those in whose path a name begins with `.` or `_`. All have the same columns;
+    /// columns in the names of folders are not read. Reads the footers only, one request or two for
+    /// each file, many at a time; memory grows by some hundred bytes for a file. Size, footer and,
+    /// outside local disks, ETag are remembered, so that a file that changes later is an error that
+    /// names it, while one that is copied to another place is the same file.
     ///
     /// # Errors
     /// As [`Self::create_table`]; also [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) or

@@ -7,12 +7,13 @@
 //! |---|---|
 //! | root | `--root`, `TLC_ROOT`, `root:` of the config file, `$XDG_DATA_HOME/tlc`, `~/.local/share/tlc` |
 //! | author | `--author`, `author:` of the config file, `USER`, `LOGNAME`, `unknown` |
+//! | single writer | `--single-writer`, `TLC_SINGLE_WRITER` (`true` or `1`), `single_writer:` of the config file, no |
 //! | config file | `TLC_CONFIG`, `$XDG_CONFIG_HOME/tlc/config.yaml`, `~/.config/tlc/config.yaml` |
 //! | aliases | `--alias`, `TLC_ALIAS_<NAME>`, `aliases:` of the config file; below these, those of a project |
 //! | store options | variables `AWS_…` for `s3://`, `GOOGLE_…` for `gs://`, `AZURE_…` for `az://` |
 //!
-//! The config file is YAML with the keys `root`, `author` and `aliases`, a map of names and paths; a
-//! relative path is taken from the file's folder, and `~/` is the home folder. An unknown key is an
+//! The config file is YAML with the keys `root`, `author`, `single_writer` and `aliases`, a map of names and
+//! paths; a relative path is taken from the file's folder, and `~/` is the home folder. An unknown key is an
 //! error. A variable that is set to nothing counts as not set. The options of all stores are given to
 //! each root, for its paths may lead to any of them; a store takes its own and no others.
 
@@ -40,6 +41,8 @@ pub struct Flags {
     pub author: Option<String>,
     /// `--alias`, each as name and path.
     pub aliases: Vec<(String, String)>,
+    /// `--single-writer`.
+    pub single_writer: bool,
 }
 
 /// What decided where the root is.
@@ -72,6 +75,7 @@ pub struct Config {
     root: String,
     origin: Origin,
     author: String,
+    single_writer: bool,
     store_options: Vec<(String, String)>,
     aliases: Settings,
     file: PathBuf,
@@ -144,11 +148,17 @@ impl Config {
             .or(file.author)
             .or_else(|| variable("USER"))
             .or_else(|| variable("LOGNAME"));
+        let single_writer = match variable("TLC_SINGLE_WRITER") {
+            _ if flags.single_writer => true,
+            Some(text) => truth(&text)?,
+            None => file.single_writer,
+        };
         let store_options = store_options(variables);
         Ok(Self {
             root,
             origin,
             author: author.unwrap_or_else(|| "unknown".to_owned()),
+            single_writer,
             store_options,
             aliases,
             file: file.path,
@@ -174,6 +184,12 @@ impl Config {
         &self.author
     }
 
+    /// Whether it is promised that only one process at a time writes.
+    #[must_use]
+    pub fn single_writer(&self) -> bool {
+        self.single_writer
+    }
+
     /// The aliases of this machine and this call; those of a project lie below them.
     #[must_use]
     pub fn aliases(&self) -> &Settings {
@@ -195,11 +211,14 @@ impl Config {
         Ok(Settings::layered(file.aliases)?.aliases().clone())
     }
 
-    /// What a root is opened with: the author, the aliases and the options of its store.
+    /// What a root is opened with: the author, the promise, the aliases and the options of its store.
     #[must_use]
     pub fn root_options(&self) -> RootOptions {
         let aliases = self.aliases.aliases().clone();
-        let options = RootOptions::new().author(&self.author).aliases(aliases);
+        let options = RootOptions::new()
+            .author(&self.author)
+            .single_writer(self.single_writer)
+            .aliases(aliases);
         self.store_options
             .iter()
             .fold(options, |options, (key, value)| options.option(key, value))
@@ -226,6 +245,7 @@ struct ConfigFile {
     root: Option<String>,
     author: Option<String>,
     aliases: Vec<(String, String, AliasOrigin)>,
+    single_writer: bool,
 }
 
 impl ConfigFile {
@@ -264,7 +284,7 @@ impl ConfigFile {
         let entries: Option<BTreeMap<String, Value>> =
             serde_saphyr::from_str(text).map_err(|err| {
                 Error::invalid(format!(
-                    "the config file {shown} is not a YAML map with the keys root, author and aliases"
+                    "the config file {shown} is not a YAML map with the keys root, author, single_writer and aliases"
                 ))
                 .with_source(err.to_string())
             })?;
@@ -279,6 +299,12 @@ impl ConfigFile {
             match (key.as_str(), value) {
                 ("root", value) => file.root = Some(located(&text(&key, value)?, &path, home)),
                 ("author", value) => file.author = Some(text(&key, value)?),
+                ("single_writer", Value::Bool(value)) => file.single_writer = value,
+                ("single_writer", _) => {
+                    return Err(Error::invalid(format!(
+                        "{key:?} in the config file {shown} is not true or false"
+                    )));
+                }
                 ("aliases", Value::Null) => {}
                 ("aliases", Value::Object(aliases)) => {
                     for (name, value) in aliases {
@@ -294,13 +320,24 @@ impl ConfigFile {
                 }
                 _ => {
                     return Err(Error::invalid(format!(
-                        "the config file {shown} has the unknown key {key:?}; known are root, author and aliases"
+                        "the config file {shown} has the unknown key {key:?}; known are root, author, single_writer and aliases"
                     )));
                 }
             }
         }
         file.path = path;
         Ok(file)
+    }
+}
+
+/// What a variable says that is true or false.
+fn truth(text: &str) -> Result<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" => Ok(true),
+        "false" | "0" | "no" => Ok(false),
+        _ => Err(Error::invalid(format!(
+            "TLC_SINGLE_WRITER={text:?} is neither true nor false"
+        ))),
     }
 }
 
@@ -487,16 +524,60 @@ mod tests {
         };
         check(
             "rot: /x",
-            "the config file /c.yaml has the unknown key \"rot\"; known are root, author and aliases",
+            "the config file /c.yaml has the unknown key \"rot\"; known are root, author, single_writer and aliases",
         );
         check("root: 7", "\"root\" in the config file /c.yaml is not text");
         check(
+            "single_writer: maybe",
+            "\"single_writer\" in the config file /c.yaml is not true or false",
+        );
+        check(
             "- a",
-            "the config file /c.yaml is not a YAML map with the keys root, author and aliases",
+            "the config file /c.yaml is not a YAML map with the keys root, author, single_writer and aliases",
         );
         check(
             "root: [",
-            "the config file /c.yaml is not a YAML map with the keys root, author and aliases",
+            "the config file /c.yaml is not a YAML map with the keys root, author, single_writer and aliases",
+        );
+    }
+
+    #[test]
+    fn one_writer_is_promised_by_flag_variable_or_file() {
+        let check = |flag: bool, lines: &str, expected: &str| {
+            let flags = Flags {
+                root: Some("/r".to_owned()),
+                single_writer: flag,
+                ..Flags::default()
+            };
+            let variables = lines.lines().filter_map(|line| line.split_once('='));
+            let variables = variables
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect();
+            let found =
+                Config::resolve(
+                    &flags,
+                    &variables,
+                    &|_| Ok("single_writer: true".to_owned()),
+                );
+            let found = match found {
+                Ok(config) => config.single_writer().to_string(),
+                Err(err) => err.to_string(),
+            };
+            assert_eq!(found, expected, "{flag} {lines}");
+        };
+        check(false, "", "false");
+        check(true, "TLC_SINGLE_WRITER=0", "true");
+        check(false, "TLC_SINGLE_WRITER=yes", "true");
+        check(false, "TLC_CONFIG=/c.yaml", "true");
+        check(
+            false,
+            "TLC_CONFIG=/c.yaml\nTLC_SINGLE_WRITER=false",
+            "false",
+        );
+        check(
+            false,
+            "TLC_SINGLE_WRITER=maybe",
+            "TLC_SINGLE_WRITER=\"maybe\" is neither true nor false",
         );
     }
 

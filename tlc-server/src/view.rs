@@ -10,7 +10,7 @@ use tlc_core::arrow::datatypes::Field;
 use tlc_core::run::StreamRecord;
 use tlc_core::schema::{self, Role};
 use tlc_core::sql::Written;
-use tlc_core::{Committed, Micros, RevisionRecord, RunRecord};
+use tlc_core::{Committed, Micros, RevisionRecord, RunRecord, StoreReport};
 
 /// What a verb that writes answers.
 #[derive(Clone, Debug, Serialize)]
@@ -55,6 +55,60 @@ impl CommitView {
         Self {
             row_ids: (!ids.is_empty()).then(|| [ids.start, ids.end - 1]),
             ..Self::new(project, committed)
+        }
+    }
+}
+
+/// What `tlc doctor` answers.
+#[derive(Clone, Debug, Serialize)]
+pub struct StoreView {
+    /// Where the store is, without credentials.
+    pub url: String,
+    /// Whether tlc writes there, as it is configured now.
+    pub is_safe: bool,
+    /// Who can write safely: `many`, `one` process at a time, or `none`.
+    pub writers: &'static str,
+    /// What was tried.
+    pub checks: Vec<StoreCheckView>,
+    /// Milliseconds that a small put takes.
+    pub put_ms: f64,
+    /// Milliseconds that a small get takes.
+    pub get_ms: f64,
+    /// Seconds that the store's clock is ahead of ours.
+    pub clock_ahead_secs: i64,
+}
+
+/// One thing that a store was asked to do.
+#[derive(Clone, Debug, Serialize)]
+pub struct StoreCheckView {
+    /// What it is.
+    pub name: &'static str,
+    /// Whether the store did it.
+    pub holds: bool,
+    /// Whether tlc needs it.
+    pub is_needed: bool,
+    /// What was seen.
+    pub detail: String,
+}
+
+impl StoreView {
+    /// The view of a report; `is_safe` is the verdict.
+    #[must_use]
+    pub fn new(report: &StoreReport, is_safe: bool) -> Self {
+        let checks = report.checks.iter().map(|check| StoreCheckView {
+            name: check.name,
+            holds: check.holds,
+            is_needed: check.is_needed,
+            detail: check.detail.clone(),
+        });
+        Self {
+            url: report.url.clone(),
+            is_safe,
+            writers: report.writers.as_str(),
+            checks: checks.collect(),
+            put_ms: report.put.as_secs_f64() * 1_000.0,
+            get_ms: report.get.as_secs_f64() * 1_000.0,
+            clock_ahead_secs: report.clock_ahead_secs,
         }
     }
 }

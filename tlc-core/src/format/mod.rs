@@ -7,6 +7,7 @@
 pub(crate) mod aliases;
 pub(crate) mod checkpoint;
 pub(crate) mod run;
+pub(crate) mod store;
 pub(crate) mod table;
 
 use std::io::Cursor;

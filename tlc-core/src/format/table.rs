@@ -109,8 +109,12 @@ pub(crate) struct RowsAdded {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct InPlace {
+    /// The tag that the store gave the file; none for a local one, whose tag no copy of it keeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) etag: Option<String>,
+    /// The BLAKE3 hash of its Parquet footer and the eight bytes after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) footer: Option<String>,
     /// The file's own column names by our column ids.
     pub(crate) columns: BTreeMap<i32, String>,
 }

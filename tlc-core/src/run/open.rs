@@ -225,7 +225,7 @@ async fn start(
         process: process(project),
     };
     let entry = encode_entry(&place, event)?;
-    let log = Log::new(Arc::clone(&place.store), place.path.join("log"));
+    let log = Log::of(&place);
     match log.append(Revision::FIRST, entry).await {
         Ok(Append::Written) => {}
         Ok(Append::Taken) => return Ok(None),
@@ -273,7 +273,7 @@ async fn join(project: &Place, name: RunName, options: &RunOptions) -> Result<(B
         process: process(project),
     };
     let entry = encode_entry(&place, event)?;
-    let log = Log::new(Arc::clone(&place.store), place.path.join("log"));
+    let log = Log::of(&place);
     let mut next = Revision::FIRST.next();
     while log.append(next, entry.clone()).await? == Append::Taken {
         next = next.next();

@@ -119,7 +119,7 @@ impl Runs {
     /// What the log of a run says, and nothing else.
     pub(crate) async fn folded(&self, run: &RunName) -> Result<Folded> {
         let place = self.place(run);
-        let log = Log::new(place.store, place.path.join("log"));
+        let log = Log::of(&place);
         let entries = log
             .entries(Revision::FIRST)
             .await

@@ -94,7 +94,7 @@ impl Writer {
             is_starter,
         } = opened;
         let place = runs.place(&run);
-        let log = Log::new(Arc::clone(&place.store), place.path.clone().join("log"));
+        let log = Log::of(&place);
         let now = Instant::now();
         Self {
             shared,

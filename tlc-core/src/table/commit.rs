@@ -160,6 +160,7 @@ impl Table {
         }
         let mine = self.prepare(patch, &base).await?;
         check_rows(&base, &mine)?;
+        self.inner.log.check_store().await?;
         let mut written = Written::write(self.place(), &mine).await?;
         written.append(self.place(), patch).await?;
         let mut columns = Columns {

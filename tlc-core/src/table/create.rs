@@ -1,24 +1,22 @@
 //! Making a table: revision 0 from rows that stream in, or from Parquet files that stay in place.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::RecordBatchReader;
 use arrow::datatypes::SchemaRef;
-use object_store::ObjectStoreExt as _;
 
 use super::commit::CommitOptions;
 use super::write::new_entry;
-use super::{MAIN, Table};
+use super::{MAIN, Table, in_place};
 use crate::blob::{self, Encoded, Rows};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format;
-use crate::format::table::{Entry, InPlace, RowsAdded};
+use crate::format::table::{Entry, RowsAdded};
 use crate::id::Revision;
 use crate::log::Append;
 use crate::runtime::run_blocking;
-use crate::store::{self, Place};
-use crate::{schema, schema::field_id};
+use crate::schema;
+use crate::store::Place;
 
 impl Table {
     /// Writes `rows` and makes revision 0 of them.
@@ -44,20 +42,12 @@ impl Table {
         options: CommitOptions,
     ) -> Result<()> {
         self.check_absent().await?;
-        let mut files: Vec<RowsAdded> = Vec::new();
-        let mut schema: Option<SchemaRef> = None;
-        for url in urls {
-            let first_row_id = files.last().map_or(0, |last| last.first_row_id + last.rows);
-            let (own, file) = register(self.place(), url, schema.as_ref(), first_row_id).await?;
-            schema = Some(own);
-            files.push(file);
-        }
-        let schema = schema
-            .ok_or_else(|| Error::invalid("a table in place needs at least one Parquet file"))?;
+        let (schema, files) = in_place::register(self.place(), urls).await?;
         self.publish_first(&schema, files, options).await
     }
 
     async fn check_absent(&self) -> Result<()> {
+        self.inner.log.check_store().await?;
         match self.inner.log.read(Revision::FIRST).await? {
             None => Ok(()),
             Some(_) => Err(self.exists()),
@@ -134,71 +124,4 @@ pub(crate) async fn write_rows(
         });
         next += n_rows;
     }
-}
-
-/// Reads the footer of a Parquet file that stays where it is.
-async fn register(
-    place: &Place,
-    url: &str,
-    known: Option<&SchemaRef>,
-    first_row_id: u64,
-) -> Result<(SchemaRef, RowsAdded)> {
-    let aliases = place.aliases().await?;
-    let url = store::parse_url(&aliases.resolve(url)?)?;
-    let shown = store::redacted(&url);
-    if url.query().is_some() || !url.username().is_empty() || url.password().is_some() {
-        return Err(Error::invalid(format!(
-            "{shown} is given with credentials or a query, which would be kept in the table's log; give them as options of the root"
-        )));
-    }
-    let (source, path) = store::open(&url, &place.options)?;
-    let found = match source.head(&path).await {
-        Ok(found) => found,
-        Err(err) => return Err(Error::from(err).context(format!("cannot read {shown}"))),
-    };
-    let metadata = blob::open(&source, &path, found.size)
-        .await
-        .map_err(|err| err.context(format!("cannot read {shown}")))?;
-    let own = schema::for_table(metadata.schema())?;
-    let schema = match known {
-        None => own,
-        Some(known) if same_columns(known, &own) => Arc::clone(known),
-        Some(_) => {
-            return Err(Error::invalid(format!(
-                "{shown} has other columns than the files before it"
-            )));
-        }
-    };
-    let columns = schema
-        .fields()
-        .iter()
-        .filter_map(|field| Some((field_id(field)?, field.name().clone())));
-    let stored = aliases.shorten(url.as_str());
-    // Read elsewhere it is another store's copy, whose tag says nothing about this one's.
-    let etag = match &stored {
-        Cow::Borrowed(_) => found.e_tag,
-        Cow::Owned(_) => None,
-    };
-    let file = RowsAdded {
-        file: stored.to_string(),
-        first_row_id,
-        rows: u64::try_from(metadata.metadata().file_metadata().num_rows()).unwrap_or(0),
-        bytes: found.size,
-        in_place: Some(InPlace {
-            etag,
-            columns: columns.collect(),
-        }),
-    };
-    Ok((schema, file))
-}
-
-fn same_columns(a: &SchemaRef, b: &SchemaRef) -> bool {
-    let columns = |schema: &SchemaRef| -> Vec<_> {
-        schema
-            .fields()
-            .iter()
-            .map(|field| (field.name().clone(), field.data_type().clone()))
-            .collect()
-    };
-    columns(a) == columns(b)
 }

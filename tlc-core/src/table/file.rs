@@ -13,12 +13,13 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
+use parquet::file::metadata::PageIndexPolicy;
 use tokio::sync::OnceCell;
 
 use crate::alias::Aliases;
 use crate::blob::{self, FileReader};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::table::RowsAdded;
+use crate::format::table::{InPlace, RowsAdded};
 use crate::schema;
 use crate::store::{self, Place};
 
@@ -35,6 +36,8 @@ pub(crate) struct DataFile {
 struct Location {
     store: Arc<dyn ObjectStore>,
     path: Path,
+    /// Whether it is a file of this disk that is not ours.
+    is_local: bool,
 }
 
 /// The footer of a file, and which of its columns is which of the table's.
@@ -43,6 +46,8 @@ pub(crate) struct Opened {
     pub(crate) metadata: ArrowReaderMetadata,
     /// Top-level column positions by column id.
     pub(crate) columns: BTreeMap<i32, usize>,
+    /// The tag of a file left in place, as it was when the footer was read.
+    etag: Option<String>,
 }
 
 impl Opened {
@@ -78,6 +83,7 @@ impl DataFile {
             None => Ok(Location {
                 store: Arc::clone(&place.store),
                 path: below(place, &rows.file)?,
+                is_local: false,
             }),
             Some(_) => elsewhere(place, &rows.file, aliases),
         };
@@ -105,11 +111,13 @@ impl DataFile {
         self.opened.get()
     }
 
+    /// Reads the file; one left in place, as long as it is what it was when it was opened.
+    ///
     /// # Errors
     /// As [`Self::open`], if the file's URL leads nowhere.
     pub(crate) fn reader(&self) -> Result<FileReader> {
-        let Location { store, path } = self.location()?;
-        Ok(blob::reader(store, path, self.rows.bytes))
+        let etag = self.opened.get().and_then(|opened| opened.etag.clone());
+        self.reader_of(etag)
     }
 
     pub(crate) fn rows(&self) -> &RowsAdded {
@@ -146,11 +154,15 @@ impl DataFile {
     }
 
     async fn read_footer(&self) -> Result<Opened> {
-        let Location { store, path } = self.location()?;
+        let etag = match &self.rows.in_place {
+            Some(in_place) => self.check_tag(in_place).await?,
+            None => None,
+        };
+        let mut reader = self.reader_of(etag.clone())?;
         if let Some(in_place) = &self.rows.in_place {
-            self.check_unchanged(in_place.etag.as_deref()).await?;
+            self.check_footer(in_place, &mut reader).await?;
         }
-        let opened = blob::open(store, path, self.rows.bytes).await;
+        let opened = blob::open(&mut reader, PageIndexPolicy::Optional).await;
         let metadata = opened.map_err(|err| match (err.kind(), &self.rows.in_place) {
             (ErrorKind::NotFound, None) => {
                 let file = &self.rows.file;
@@ -166,7 +178,11 @@ impl DataFile {
             )));
         }
         let columns = self.columns(&metadata);
-        Ok(Opened { metadata, columns })
+        Ok(Opened {
+            metadata,
+            columns,
+            etag,
+        })
     }
 
     fn columns(&self, metadata: &ArrowReaderMetadata) -> BTreeMap<i32, usize> {
@@ -188,24 +204,50 @@ impl DataFile {
         }
     }
 
-    async fn check_unchanged(&self, etag: Option<&str>) -> Result<()> {
-        let file = &self.rows.file;
-        let Location { store, path } = self.location()?;
+    /// Compares size and tag with those remembered, and gives the tag there is now.
+    async fn check_tag(&self, in_place: &InPlace) -> Result<Option<String>> {
+        let Location { store, path, .. } = self.location()?;
         let found = match store.head(path).await {
             Ok(found) => found,
             Err(object_store::Error::NotFound { .. }) => {
+                let file = &self.rows.file;
                 return Err(Error::not_found(format!(
                     "{file}, which a table reads in place, is gone; put it back, or import it anew"
                 )));
             }
             Err(err) => return Err(self.unreadable(err)),
         };
-        if found.size != self.rows.bytes || (etag.is_some() && found.e_tag.as_deref() != etag) {
-            return Err(Error::corrupt(format!(
-                "{file}, which a table reads in place, has changed since; put it back, or import it anew"
-            )));
+        // A tag is the store's own: it means something only where the file lay when it was remembered.
+        let is_tagged = in_place.etag.is_some();
+        if found.size != self.rows.bytes || (is_tagged && found.e_tag != in_place.etag) {
+            return Err(self.changed());
         }
-        Ok(())
+        Ok(found.e_tag)
+    }
+
+    /// Compares the footer with the one remembered, wherever the file lies.
+    async fn check_footer(&self, in_place: &InPlace, reader: &mut FileReader) -> Result<()> {
+        let Some(expected) = &in_place.footer else {
+            return Ok(());
+        };
+        match reader.footer_hash().await {
+            Ok(found) if found == *expected => Ok(()),
+            Ok(_) => Err(self.changed()),
+            Err(err) => Err(self.unreadable(err)),
+        }
+    }
+
+    fn reader_of(&self, etag: Option<String>) -> Result<FileReader> {
+        let location = self.location()?;
+        let reader = blob::reader(&location.store, &location.path, self.rows.bytes);
+        Ok(reader.only(etag, location.is_local))
+    }
+
+    fn changed(&self) -> Error {
+        let file = &self.rows.file;
+        Error::corrupt(format!(
+            "{file}, which a table reads in place, has changed since; put it back, or import it anew"
+        ))
     }
 }
 
@@ -216,8 +258,14 @@ impl DataFile {
 /// [`ErrorKind::Invalid`] if the URL's store cannot be opened.
 fn elsewhere(place: &Place, file: &str, aliases: &Aliases) -> Result<Location> {
     let found = aliases.resolve(file).and_then(|url| {
-        let (store, path) = store::open(&store::parse_url(&url)?, &place.options)?;
-        Ok(Location { store, path })
+        let url = store::parse_url(&url)?;
+        let (store, path) = store::open(&url, &place.options)?;
+        let is_local = url.scheme() == "file";
+        Ok(Location {
+            store,
+            path,
+            is_local,
+        })
     });
     found.map_err(|err| err.context(format!("cannot read {file}, which a table reads in place")))
 }

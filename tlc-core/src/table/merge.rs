@@ -391,6 +391,9 @@ impl Table {
             return Ok(Some(Merged::Conflicts(conflicts)));
         }
         let mut changes = found.changes;
+        let cells = changes.cells.iter().map(|(column, set)| (*column, set.row_ids().to_vec()));
+        let news = self.really_changed(cells.collect(), &changes, &head).await?;
+        changes.retain_cells(|column, row_id| has(&news, column, row_id))?;
         let rows = self.rows_from(theirs, &head, &mut changes).await?;
         let unchanged = changes.cells.is_empty()
             && changes.added.is_empty()

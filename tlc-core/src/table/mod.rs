@@ -12,6 +12,7 @@ mod create;
 mod diff;
 mod file;
 mod history;
+mod in_place;
 mod log;
 mod merge;
 mod paths;
@@ -79,7 +80,7 @@ struct Inner {
 impl Table {
     /// The table in `place`, whether or not it has a log.
     pub(crate) fn new(place: Place, project: ProjectName, name: TableName) -> Self {
-        let log = Log::new(Arc::clone(&place.store), place.path.clone().join("log"));
+        let log = Log::of(&place);
         let inner = Inner {
             place,
             project,

@@ -1,16 +1,12 @@
 //! Commits: what two writers of one table see of each other, and what a commit weighs.
 
-use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use tlc_core::arrow::array::{ArrayRef, AsArray as _, Int64Array, RecordBatch};
 use tlc_core::arrow::datatypes::{DataType, Field, Int64Type, Schema};
-use tlc_core::object_store::memory::InMemory;
-use tlc_core::object_store::path::Path;
-use tlc_core::testing::log_contract;
-use tlc_core::{ErrorKind, Patch, Project, ScanOptions, Table, block_on, schema};
+use tlc_core::{ErrorKind, Patch, Project, Table, block_on, schema};
 
 use crate::support::{animals, head, project, project_on_disk, reader, table};
 
@@ -133,13 +129,13 @@ fn a_table_is_made_once() {
     assert_eq!(head(&table), "0:0:1.0");
 }
 
-fn zeros(n: usize) -> RecordBatch {
+pub(crate) fn zeros(n: usize) -> RecordBatch {
     let schema = Schema::new(vec![Field::new("n", DataType::Int64, false)]);
     let values: ArrayRef = Arc::new(Int64Array::from(vec![0; n]));
     RecordBatch::try_new(Arc::new(schema), vec![values]).unwrap()
 }
 
-fn numbers(project: &Project, n: usize) -> Table {
+pub(crate) fn numbers(project: &Project, n: usize) -> Table {
     block_on(project.create_table("numbers", reader(zeros(n)), "zeros")).unwrap()
 }
 
@@ -167,104 +163,6 @@ fn weight(folder: &std::path::Path) -> u64 {
             false => entry.metadata().unwrap().len(),
         })
         .sum()
-}
-
-/// Writers from one snapshot, each with a handle of its own: half set cells nobody else sets, half
-/// all set the same cell. Every acknowledged edit must be in the head.
-fn many_writers(open: impl Fn() -> Project + Sync) {
-    const WRITERS: u64 = 16;
-    numbers(&open(), 1_000);
-    let outcomes: Vec<(u64, Result<u64, ErrorKind>)> = std::thread::scope(|scope| {
-        let writers: Vec<_> = (0..WRITERS)
-            .map(|writer| {
-                let open = &open;
-                scope.spawn(move || {
-                    let table = block_on(open().table("numbers")).unwrap();
-                    let mut patch = block_on(table.at(0)).unwrap().patch();
-                    let row = if writer % 2 == 0 { 500 } else { writer };
-                    patch
-                        .set(row, "n", i64::try_from(writer).unwrap() + 1)
-                        .unwrap();
-                    let outcome = block_on(table.commit(&patch, "race"));
-                    (
-                        writer,
-                        outcome
-                            .map(|done| done.revision.0)
-                            .map_err(|err| err.kind()),
-                    )
-                })
-            })
-            .collect();
-        writers
-            .into_iter()
-            .map(|writer| writer.join().unwrap())
-            .collect()
-    });
-    let table = block_on(open().table("numbers")).unwrap();
-    let read = block_on(
-        block_on(table.head())
-            .unwrap()
-            .read(ScanOptions::new().columns(["n"])),
-    )
-    .unwrap();
-    let values = read.column(0).as_primitive::<Int64Type>().values().to_vec();
-    let mut revisions = BTreeSet::new();
-    for (writer, outcome) in &outcomes {
-        let row = if writer % 2 == 0 {
-            500
-        } else {
-            usize::try_from(*writer).unwrap()
-        };
-        match outcome {
-            Ok(revision) => {
-                assert!(
-                    revisions.insert(*revision),
-                    "revision {revision} was given twice"
-                );
-                assert_eq!(
-                    values[row],
-                    i64::try_from(*writer).unwrap() + 1,
-                    "an acknowledged edit is lost"
-                );
-            }
-            Err(kind) => assert_eq!((*kind, writer % 2), (ErrorKind::Conflict, 0)),
-        }
-    }
-    let n_won = outcomes
-        .iter()
-        .filter(|(_, outcome)| outcome.is_ok())
-        .count() as u64;
-    assert_eq!(
-        n_won,
-        WRITERS / 2 + 1,
-        "one of those who set the same cell, and all others"
-    );
-    assert_eq!(revisions, (1..=n_won).collect());
-}
-
-#[test]
-fn many_writers_lose_nothing_in_memory() {
-    let store = Arc::new(InMemory::new());
-    many_writers(|| crate::support::project_in(Arc::clone(&store) as _));
-}
-
-#[test]
-fn many_writers_lose_nothing_on_disk() {
-    let folder = tempfile::tempdir().unwrap();
-    let url = folder.path().to_str().unwrap();
-    many_writers(|| block_on(Project::open(url, "zoo")).unwrap());
-}
-
-#[test]
-fn memory_and_disk_can_hold_a_log() {
-    block_on(log_contract(Arc::new(InMemory::new()), Path::from("log"))).unwrap();
-    let (_folder, project) = project_on_disk();
-    let root = project.root();
-    block_on(log_contract(
-        Arc::clone(root.store()),
-        root.path().clone().join("log"),
-    ))
-    .unwrap();
 }
 
 /// What the child does: commits until it is killed, each revision setting two cells to one value.

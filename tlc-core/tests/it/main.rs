@@ -13,6 +13,7 @@ mod commit;
 mod faults;
 mod formats;
 mod histories;
+mod in_place;
 mod loader;
 mod model;
 #[cfg(feature = "sql")]
@@ -20,8 +21,11 @@ mod plans;
 #[cfg(feature = "sql")]
 mod pruning;
 mod runs;
+#[cfg(any(feature = "aws", feature = "azure"))]
+mod servers;
 #[cfg(feature = "sql")]
 mod sql;
+mod stores;
 mod support;
 mod tables;
 #[cfg(feature = "sql")]

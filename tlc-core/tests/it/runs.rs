@@ -45,6 +45,12 @@ fn batches(project: &Project, path: &Path) -> Vec<RecordBatch> {
     reader.map(|batch| batch.unwrap()).collect()
 }
 
+/// An object below the project `zoo`, wherever its root is.
+fn below(project: &Project, path: &str) -> Path {
+    let zoo = project.root().path().clone().join("zoo");
+    path.split('/').fold(zoo, |folder, name| folder.join(name))
+}
+
 /// All stored scalars of a run as `name:step:value:rank`, sorted.
 fn scalars(project: &Project, run: &str) -> Vec<String> {
     let files = block_on(project.scalar_files(&run.parse().unwrap())).unwrap();
@@ -320,7 +326,7 @@ fn a_run_of_a_dead_process_reads_as_interrupted() {
     ] {
         let log = Log::new(
             Arc::clone(project.root().store()),
-            Path::from(format!("zoo/runs/{run}/log")),
+            below(&project, &format!("runs/{run}/log")),
         );
         let entry = entry(machine, child.id()).to_string().into();
         assert_eq!(
@@ -699,7 +705,7 @@ fn damaged_and_newer_entries_and_files_are_named() {
     run.log(0, &[("loss", 1.0)]);
     run.flush().unwrap();
     let put = |path: &str, text: &'static str| {
-        let path = Path::from(format!("zoo/runs/lenet/{path}"));
+        let path = below(&project, &format!("runs/lenet/{path}"));
         block_on(project.root().store().put(&path, text.into())).unwrap();
     };
     let told = || {

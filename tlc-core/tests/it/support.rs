@@ -12,9 +12,116 @@ use tlc_core::object_store::memory::InMemory;
 use tlc_core::object_store::path::Path;
 use tlc_core::{Env, Project, Root, RootOptions, ScanOptions, Snapshot, Table, block_on, schema};
 
-/// A project in memory, with a clock and ids of its own.
+/// A place for one root, on a store of some kind, that no other test uses.
+pub(crate) struct Ground {
+    url: String,
+    options: Vec<(&'static str, String)>,
+    /// Memory that is opened anew would be empty.
+    memory: Option<Arc<dyn ObjectStore>>,
+    _folder: Option<tempfile::TempDir>,
+}
+
+impl Ground {
+    pub(crate) fn memory() -> Self {
+        Self {
+            url: "memory:///".to_owned(),
+            options: Vec::new(),
+            memory: Some(Arc::new(InMemory::new())),
+            _folder: None,
+        }
+    }
+
+    pub(crate) fn disk() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self {
+            url: folder.path().to_str().unwrap().to_owned(),
+            options: Vec::new(),
+            memory: None,
+            _folder: Some(folder),
+        }
+    }
+
+    #[cfg(any(feature = "aws", feature = "azure"))]
+    fn server(address: crate::servers::Address) -> Self {
+        Self {
+            url: address.url,
+            options: address.options,
+            memory: None,
+            _folder: None,
+        }
+    }
+
+    #[cfg(feature = "aws")]
+    pub(crate) fn s3() -> Self {
+        Self::server(crate::servers::s3())
+    }
+
+    /// S3 as a server speaks it that ignores the condition of a put.
+    #[cfg(feature = "aws")]
+    pub(crate) fn unconditional() -> Self {
+        Self::server(crate::servers::unconditional())
+    }
+
+    #[cfg(feature = "azure")]
+    pub(crate) fn azure() -> Self {
+        Self::server(crate::servers::azure())
+    }
+
+    /// The store that `TLC_TEST_STORE` names, `s3` or `azure`; without it, memory.
+    fn chosen() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "what runs the tests says it so")]
+        match std::env::var("TLC_TEST_STORE").as_deref() {
+            Err(_) => Self::memory(),
+            #[cfg(feature = "aws")]
+            Ok("s3") => Self::s3(),
+            #[cfg(feature = "azure")]
+            Ok("azure") => Self::azure(),
+            Ok(other) => panic!("TLC_TEST_STORE={other:?} is no store that is built in"),
+        }
+    }
+
+    fn options(&self) -> RootOptions {
+        let options = self.options.iter();
+        options.fold(RootOptions::new(), |options, (key, value)| {
+            options.option(*key, value)
+        })
+    }
+
+    /// The root through a handle of its own, as another process would open it.
+    pub(crate) fn root_with(&self, change: impl Fn(RootOptions) -> RootOptions) -> Root {
+        let options = change(self.options().author("ada"));
+        match &self.memory {
+            None => block_on(Root::open_with(&self.url, options)).unwrap(),
+            Some(memory) => {
+                let url = self.url.parse().unwrap();
+                Root::in_store(Arc::clone(memory), Path::default(), url, options)
+            }
+        }
+    }
+
+    pub(crate) fn root(&self) -> Root {
+        self.root_with(|options| options)
+    }
+
+    pub(crate) fn project(&self) -> Project {
+        self.root().project("zoo").unwrap()
+    }
+
+    /// The root through `wrap` around its store.
+    pub(crate) fn root_over(
+        &self,
+        wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>,
+    ) -> Root {
+        let root = self.root();
+        let (store, path) = (wrap(Arc::clone(root.store())), root.path().clone());
+        Root::in_store(store, path, root.url().clone(), self.options())
+    }
+}
+
+/// A project in memory, or where `TLC_TEST_STORE` says, with a clock and ids of its own.
 pub(crate) fn project() -> Project {
-    project_in(Arc::new(InMemory::new()))
+    let root = Ground::chosen().root_with(|options| options.env(Env::manual()));
+    root.project("zoo").unwrap()
 }
 
 /// The same in a given store.

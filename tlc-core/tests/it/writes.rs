@@ -336,8 +336,7 @@ fn lists_and_structs_are_set_by_expressions() {
     );
     assert_eq!(execute(&project, &set).unwrap().committed.cells, 4);
     assert_eq!(execute(&project, &set).unwrap().committed.cells, 0);
-    let row =
-        "1:[0.5, 1.0]:[{id: 7, x_min: 1.0, y_min: 2.0, x_max: 3.0, y_max: 4.5, label: 1}]:{a: 3, b: x}:[]";
+    let row = "1:[0.5, 1.0]:[{id: 7, x_min: 1.0, y_min: 2.0, x_max: 3.0, y_max: 4.5, label: 1}]:{a: 3, b: x}:[]";
     assert_eq!(head(&train(&project)), format!("0:-:-:-:- {row}"));
     let insert = format!("INSERT INTO train (boxes, e) VALUES ({one_box}, [1, 2])");
     assert_eq!(execute(&project, &insert).unwrap().row_ids, 2..3);

@@ -32,21 +32,24 @@ enum SourceFormat {
 
 /// Make a table from a file
 ///
-/// The file is read as a stream, so it may be larger than memory. With --in-place a Parquet file is not copied:
-/// the table refers to it, remembers its size and its ETag, and says so when it has changed.
+/// The file is read as a stream, so it may be larger than memory. With --in-place Parquet files are not copied: the
+/// table refers to them, remembers their sizes and footers, and says so when one has changed. A folder stands for
+/// all *.parquet files below it, by path; names that begin with . or _ are left out.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tlc import train.csv flowers/train
-  tlc import s3://data/big.parquet flowers/big --in-place -m 'the whole lot'")]
+  tlc import --in-place s3://data/big/ flowers/big -m 'the whole lot'
+  tlc import --in-place 2024.parquet 2025.parquet flowers/years")]
 pub(super) struct Import {
-    /// The file; with --in-place also a URL
-    source: String,
+    /// The file; with --in-place also more than one, folders and URLs
+    #[arg(required = true, value_name = "SOURCE")]
+    sources: Vec<String>,
     /// The table to make, as PROJECT/TABLE
     table: TableSpec,
     /// What the source is [default: by its extension]
     #[arg(long, value_enum)]
     format: Option<SourceFormat>,
-    /// Refer to the Parquet file where it is instead of copying it
+    /// Refer to the Parquet files where they are instead of copying them
     #[arg(long)]
     in_place: bool,
     /// Why, for the table's log
@@ -69,68 +72,78 @@ impl Import {
                 self.table
             )));
         }
-        let format = self.format()?;
+        let source = self.one_source()?;
         let project = block_on(async {
             Ok::<_, Failure>(session.root().await?.project(self.table.project.as_str())?)
         })?;
-        let table = if self.in_place {
-            self.refer(&project, format)?
-        } else {
-            self.copy(&project, format)?
+        let table = match source {
+            None => self.refer(&project)?,
+            Some((source, format)) => self.copy(&project, source, format)?,
         };
         let view = block_on(created(&self.table, &table))?;
         session.answer(&view, || commit_text(&view))
     }
 
-    fn format(&self) -> Result<SourceFormat> {
-        let extension = Path::new(&self.source)
-            .extension()
-            .and_then(OsStr::to_str)
-            .map(str::to_ascii_lowercase);
-        let of_extension = || match extension.as_deref() {
-            Some("parquet" | "pq") => Some(SourceFormat::Parquet),
-            Some("csv") => Some(SourceFormat::Csv),
-            _ => None,
+    /// The one file to copy and what it is; `None` if files are to stay where they are.
+    fn one_source(&self) -> Result<Option<(&str, SourceFormat)>> {
+        let of_name = |source: &str| {
+            let extension = Path::new(source).extension().and_then(OsStr::to_str);
+            match extension.map(str::to_ascii_lowercase).as_deref() {
+                Some("parquet" | "pq") => Some(SourceFormat::Parquet),
+                Some("csv") => Some(SourceFormat::Csv),
+                _ => None,
+            }
         };
-        self.format.or_else(of_extension).ok_or_else(|| {
-            Failure::usage(format!(
-                "the name {:?} does not say what it is; add --format parquet or --format csv",
-                self.source
-            ))
-        })
-    }
-
-    fn copy(&self, project: &Project, format: SourceFormat) -> Result<Table> {
-        if self.source.contains("://") {
+        let format_of = |source: &String| self.format.or_else(|| of_name(source));
+        if self.in_place {
+            if self
+                .sources
+                .iter()
+                .any(|source| format_of(source) == Some(SourceFormat::Csv))
+            {
+                return Err(Failure::usage(
+                    "only Parquet can be referred to with --in-place; without it the file is copied in",
+                ));
+            }
+            return Ok(None);
+        }
+        let [source] = self.sources.as_slice() else {
+            return Err(Failure::usage(
+                "only one file is copied in by an import; with --in-place a table refers to several",
+            ));
+        };
+        if source.contains("://") {
             return Err(Failure::usage(format!(
-                "{} is a URL; copy it here first, or refer to it with --in-place",
-                self.source
+                "{source} is a URL; copy it here first, or refer to it with --in-place"
             )));
         }
-        let path = Path::new(&self.source);
+        match format_of(source) {
+            Some(format) => Ok(Some((source, format))),
+            None => Err(Failure::usage(format!(
+                "the name {source:?} does not say what it is; add --format parquet or --format csv"
+            ))),
+        }
+    }
+
+    fn copy(&self, project: &Project, source: &str, format: SourceFormat) -> Result<Table> {
+        let path = Path::new(source);
         let reader = match format {
             SourceFormat::Parquet => import::parquet(path)?,
             SourceFormat::Csv => import::csv(path)?,
         };
-        let (reader, bar) = Counted::new(reader, &self.source);
+        let (reader, bar) = Counted::new(reader, source);
         let made =
             block_on(project.create_table(self.table.table.as_str(), reader, self.options()));
         bar.finish_and_clear();
         made.map_err(|err| self.explain(err))
     }
 
-    fn refer(&self, project: &Project, format: SourceFormat) -> Result<Table> {
-        if format != SourceFormat::Parquet {
-            return Err(Failure::usage(
-                "only Parquet can be referred to with --in-place; without it the file is copied in",
-            ));
-        }
-        let url = source_url(&self.source)?;
-        let made = block_on(project.create_table_in_place(
-            self.table.table.as_str(),
-            &[url.as_str()],
-            self.options(),
-        ));
+    fn refer(&self, project: &Project) -> Result<Table> {
+        let urls = self.sources.iter().map(|source| source_url(source));
+        let urls = urls.collect::<CoreResult<Vec<_>>>()?;
+        let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
+        let name = self.table.table.as_str();
+        let made = block_on(project.create_table_in_place(name, &urls, self.options()));
         made.map_err(|err| self.explain(err))
     }
 
@@ -138,7 +151,12 @@ impl Import {
         let message = self
             .message
             .clone()
-            .unwrap_or_else(|| format!("import {}", self.source));
+            .unwrap_or_else(|| match self.sources.as_slice() {
+                [first, rest @ ..] if !rest.is_empty() => {
+                    format!("import {first} and {} more", rest.len())
+                }
+                sources => format!("import {}", sources.concat()),
+            });
         CommitOptions::new(message).tool(TOOL)
     }
 

@@ -1,6 +1,7 @@
 //! The verbs, one file each, and what they share: the root, the answer, the way an error leaves.
 
 mod alias;
+mod doctor;
 mod import;
 mod ls;
 mod run;
@@ -40,6 +41,9 @@ struct Cli {
     /// Answer in JSON; an error too, on standard error, as {kind, message, hint}
     #[arg(long, global = true)]
     json: bool,
+    /// Promise that only one process at a time writes under the root, for a store that ignores conditional puts
+    #[arg(long, global = true)]
+    single_writer: bool,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -64,6 +68,7 @@ enum Verb {
     Table(table::Table),
     Run(run::Run),
     Alias(alias::Alias),
+    Doctor(doctor::Doctor),
 }
 
 impl Verb {
@@ -74,7 +79,15 @@ impl Verb {
             Self::Table(table) => table.author(),
             Self::Alias(alias) => alias.author(),
             Self::Sql(sql) => sql.author(),
-            Self::Ls(_) | Self::Run(_) => None,
+            Self::Ls(_) | Self::Run(_) | Self::Doctor(_) => None,
+        }
+    }
+
+    /// The root, where the verb's own arguments name it.
+    fn root(&self) -> Option<&str> {
+        match self {
+            Self::Doctor(doctor) => doctor.root(),
+            _ => None,
         }
     }
 
@@ -86,6 +99,7 @@ impl Verb {
             Self::Table(verb) => verb.run(session),
             Self::Run(verb) => verb.run(session),
             Self::Alias(verb) => verb.run(session),
+            Self::Doctor(verb) => verb.run(session),
         }
     }
 }
@@ -115,9 +129,14 @@ pub fn main() -> ExitCode {
 fn run(cli: &Cli) -> ExitCode {
     let out = Out::default();
     let flags = Flags {
-        root: cli.root.clone(),
+        root: cli
+            .verb
+            .root()
+            .map(str::to_owned)
+            .or_else(|| cli.root.clone()),
         author: cli.verb.author().map(str::to_owned),
         aliases: cli.aliases.clone(),
+        single_writer: cli.single_writer,
     };
     let done = check(&flags.aliases)
         .and_then(|()| Ok(Config::from_env_with(&flags)?))

@@ -4,7 +4,8 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::site::Site;
+use crate::servers;
+use crate::site::{Answer, Site};
 
 #[test]
 fn a_csv_becomes_a_table() {
@@ -85,6 +86,43 @@ fn a_table_in_place_does_not_copy_its_file() {
     );
     fs::remove_file(site.path("pictures.parquet")).unwrap();
     assert_ne!(site.tlc(&["sql", "SELECT note FROM zoo.pictures"]).code, 0);
+}
+
+#[test]
+fn a_folder_and_several_files_are_one_table_in_place() {
+    let site = Site::new();
+    fs::create_dir(site.path("many")).unwrap();
+    for name in ["many/b.parquet", "many/a.parquet", "c.parquet"] {
+        site.write_pictures(name);
+    }
+    let view = site.json(&["import", "--in-place", "many", "c.parquet", "zoo/all"]);
+    assert_eq!(view["rows"], 9);
+    let log = site.json(&["table", "log", "zoo/all"]);
+    assert_eq!(log[0]["message"], "import many and 1 more");
+    site.write_pictures("d.parquet");
+    let answer = site.tlc(&["import", "c.parquet", "d.parquet", "zoo/two"]);
+    assert_eq!(answer.code, 2, "{}", answer.err);
+    let answer = site.tlc(&["import", "--in-place", "nothing", "zoo/none"]);
+    assert_eq!(answer.code, 4, "{}", answer.err);
+}
+
+#[test]
+fn a_folder_of_a_bucket_is_a_table_of_a_root_on_disk() {
+    let (site, bucket) = (Site::new(), servers::s3());
+    let tlc = |root: &str, args: &[&str]| {
+        let mut command = site.command(args);
+        command.env("TLC_ROOT", root);
+        for (key, value) in &bucket.options {
+            command.env(key.to_ascii_uppercase(), value);
+        }
+        Answer::from(command.output().unwrap()).done().text()
+    };
+    site.write("a.csv", "x\n1\n2\n");
+    tlc(&bucket.url, &["import", "a.csv", "p/a"]);
+    let folder = format!("{}/p/tables/a/data/", bucket.url);
+    tlc("root", &["import", "--in-place", &folder, "q/b"]);
+    let query = ["sql", "SELECT sum(x) AS x FROM q.b", "--format", "csv"];
+    assert_eq!(tlc("root", &query), "x\n3\n");
 }
 
 #[test]

@@ -2,10 +2,13 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod alias;
+mod doctor;
 mod errors;
 mod history;
 mod import;
 mod run;
+#[path = "../../../tlc-core/tests/it/servers.rs"]
+mod servers;
 mod site;
 mod sql;
 mod table;

@@ -2,33 +2,32 @@
 //!
 //! Storage is [`object_store`]'s own trait and nothing is put around it, except that files on a
 //! local disk are synced before they get their name ([`Disk`]): a revision that was acknowledged
-//! survives a loss of power.
+//! survives a loss of power. A store that is not ours is asked once whether it keeps its word
+//! ([`Gate`]), since some accept a conditional put and ignore the condition.
 
-use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
-use std::path::{Path as DiskPath, PathBuf};
+mod disk;
+mod examine;
+mod gate;
+mod probe;
+
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
-use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    ObjectStoreExt as _, ObjectStoreScheme, PutMode, PutMultipartOptions, PutOptions, PutPayload,
-    PutResult, RenameOptions,
-};
+use object_store::{ObjectStore, ObjectStoreExt as _, ObjectStoreScheme};
 use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::alias::Aliases;
 use crate::env::Env;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::format::aliases::{BYTES_MAX, decode};
-use crate::runtime::{Background, run_blocking};
+use crate::runtime::Background;
+use disk::Disk;
+pub(crate) use examine::examine;
+pub use examine::{StoreCheck, StoreReport, Writers};
+pub(crate) use gate::Gate;
 
 /// A folder of a store, and all that is needed to work in it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -43,6 +42,8 @@ pub(crate) struct Place {
     /// Work that nobody waits for.
     pub(crate) background: Background,
     pub(crate) aliases: Arc<ProjectAliases>,
+    /// What the store must have shown before an entry is created in it.
+    pub(crate) gate: Gate,
 }
 
 /// The aliases that hold in a project: those the root was opened with, over those of the project's
@@ -86,7 +87,7 @@ impl Place {
     /// The aliases that hold here. The first call reads the project's file: one request.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] naming the file if it holds no aliases; those of the store.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming the file if it holds no aliases; those of the store.
     pub(crate) async fn aliases(&self) -> Result<Aliases> {
         let aliases = &self.aliases;
         let merged = aliases.merged.get_or_try_init(|| async {
@@ -189,7 +190,7 @@ pub(crate) async fn read(store: &dyn ObjectStore, path: &Path) -> Result<Option<
 /// Reads a project's file of aliases; `None` if there is none.
 ///
 /// # Errors
-/// [`ErrorKind::Invalid`] naming the file if it is no text of such a file's size; those of the store.
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming the file if it is no text of such a file's size; those of the store.
 pub(crate) async fn read_aliases(store: &dyn ObjectStore, file: &Path) -> Result<Option<String>> {
     let Some(bytes) = read(store, file).await? else {
         return Ok(None);
@@ -201,211 +202,10 @@ pub(crate) async fn read_aliases(store: &dyn ObjectStore, file: &Path) -> Result
     text.map(Some).ok_or_else(wrong)
 }
 
-/// The local disk, with every put synced before it is seen.
-///
-/// A put writes a staging file, syncs it, gives it its name in one step (a hard link for
-/// [`PutMode::Create`], a rename otherwise) and syncs the folder. A process killed in between leaves
-/// a staging file, which no listing shows and no reader opens.
-pub(crate) struct Disk {
-    inner: LocalFileSystem,
-}
-
-impl Disk {
-    pub(crate) fn new() -> Self {
-        Self {
-            inner: LocalFileSystem::new(),
-        }
-    }
-}
-
-#[async_trait]
-#[deny(clippy::missing_trait_methods)]
-impl ObjectStore for Disk {
-    async fn put_opts(
-        &self,
-        path: &Path,
-        payload: PutPayload,
-        options: PutOptions,
-    ) -> object_store::Result<PutResult> {
-        if matches!(options.mode, PutMode::Update(_)) || !options.attributes.is_empty() {
-            return self.inner.put_opts(path, payload, options).await;
-        }
-        let target = self.inner.path_to_filesystem(path)?;
-        let work = run_blocking(move || Ok(put_synced(&target, &payload, &options.mode)));
-        match work.await {
-            Ok(result) => result,
-            Err(err) => Err(object_store::Error::Generic {
-                store: "disk",
-                source: Box::new(err),
-            }),
-        }
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        path: &Path,
-        options: PutMultipartOptions,
-    ) -> object_store::Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(path, options).await
-    }
-
-    async fn get_opts(&self, path: &Path, options: GetOptions) -> object_store::Result<GetResult> {
-        self.inner.get_opts(path, options).await
-    }
-
-    async fn get_ranges(
-        &self,
-        path: &Path,
-        ranges: &[std::ops::Range<u64>],
-    ) -> object_store::Result<Vec<Bytes>> {
-        self.inner.get_ranges(path, ranges).await
-    }
-
-    fn delete_stream(
-        &self,
-        paths: BoxStream<'static, object_store::Result<Path>>,
-    ) -> BoxStream<'static, object_store::Result<Path>> {
-        self.inner.delete_stream(paths)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
-    fn list_with_offset(
-        &self,
-        prefix: Option<&Path>,
-        offset: &Path,
-    ) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
-        self.inner.list_with_offset(prefix, offset)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(
-        &self,
-        from: &Path,
-        to: &Path,
-        options: CopyOptions,
-    ) -> object_store::Result<()> {
-        self.inner.copy_opts(from, to, options).await
-    }
-
-    async fn rename_opts(
-        &self,
-        from: &Path,
-        to: &Path,
-        options: RenameOptions,
-    ) -> object_store::Result<()> {
-        self.inner.rename_opts(from, to, options).await
-    }
-}
-
-impl fmt::Debug for Disk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Disk")
-    }
-}
-
-impl fmt::Display for Disk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("disk")
-    }
-}
-
-fn put_synced(
-    target: &DiskPath,
-    payload: &PutPayload,
-    mode: &PutMode,
-) -> object_store::Result<PutResult> {
-    let failed = |source: std::io::Error| disk_error(target, source);
-    let folder = target.parent().unwrap_or(target);
-    create_folder(folder).map_err(failed)?;
-    let staging = staging_path(target);
-    let written = write_synced(&staging, payload).and_then(|()| match mode {
-        PutMode::Create => fs::hard_link(&staging, target),
-        _ => fs::rename(&staging, target),
-    });
-    // After a rename there is no staging file left; after a failure it is only in the way.
-    fs::remove_file(&staging).unwrap_or_default();
-    written.map_err(failed)?;
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(failed)?;
-    Ok(PutResult {
-        e_tag: None,
-        version: None,
-    })
-}
-
-/// A name beside `target` that [`LocalFileSystem`] hides from listings: `#` and digits at the end.
-fn staging_path(target: &DiskPath) -> PathBuf {
-    let mut random = [0_u8; 8];
-    getrandom::fill(&mut random).unwrap_or_default();
-    let mut name = target.as_os_str().to_owned();
-    name.push(format!(
-        "#{}{}",
-        std::process::id(),
-        u64::from_le_bytes(random)
-    ));
-    name.into()
-}
-
-fn write_synced(path: &DiskPath, payload: &PutPayload) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
-    for part in payload {
-        file.write_all(part)?;
-    }
-    file.sync_all()
-}
-
-/// Makes `folder` and those above it; each new name is synced into the folder that holds it.
-fn create_folder(folder: &DiskPath) -> std::io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = folder.parent() {
-        create_folder(parent)?;
-        match fs::create_dir(folder) {
-            Ok(()) => File::open(parent)?.sync_all()?,
-            Err(_) if folder.is_dir() => {}
-            // Never "exists already": that would be said of the file, which does not exist.
-            Err(err) if err.kind() == std::io::ErrorKind::AlreadyExists => {
-                return Err(std::io::ErrorKind::NotADirectory.into());
-            }
-            Err(err) => return Err(err),
-        }
-    }
-    Ok(())
-}
-
-fn disk_error(target: &DiskPath, source: std::io::Error) -> object_store::Error {
-    let path = target.display().to_string();
-    match source.kind() {
-        std::io::ErrorKind::AlreadyExists => object_store::Error::AlreadyExists {
-            path,
-            source: source.into(),
-        },
-        std::io::ErrorKind::PermissionDenied => object_store::Error::PermissionDenied {
-            path,
-            source: source.into(),
-        },
-        _ => {
-            let err = Error::new(ErrorKind::Unavailable, format!("cannot write {path}"))
-                .with_source(source);
-            object_store::Error::Generic {
-                store: "disk",
-                source: Box::new(err),
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     #[test]
     fn a_bare_path_is_a_file_url() {
