@@ -129,7 +129,7 @@ impl NameArgs {
             Kind::Branch => table.create_branch(name, at, options).await,
             Kind::Tag => table.create_tag(name, at, options).await,
         };
-        made.map_err(|err| self.explain(err, kind, name))?;
+        made.map_err(|err| self.explain(err))?;
         Ok(at)
     }
 
@@ -149,13 +149,12 @@ impl NameArgs {
         self.why.options(what)
     }
 
-    fn explain(&self, err: Error, kind: Kind, name: &str) -> Failure {
+    fn explain(&self, err: Error) -> Failure {
         let is_taken = err.kind() == ErrorKind::Conflict;
         let failure = Failure::from(err);
         if is_taken {
             failure.hint(format!(
-                "take another name, or take this one away: `tlc table {} {} {name} --drop`",
-                kind.as_str(),
+                "take another name; `tlc table branch {0}` and `tlc table tag {0}` list those that are taken",
                 self.table
             ))
         } else {

@@ -220,8 +220,7 @@ fn json_line(mut item: Json) -> Result<Option<Line>> {
 /// A value as its column takes it.
 fn typed(value: Given, field: &Field) -> Result<Value> {
     match value {
-        Given::Nothing => Ok(Value::null()),
-        Given::Json(Json::Null) => Ok(Value::null()),
+        Given::Nothing | Given::Json(Json::Null) => Ok(Value::null()),
         Given::Json(Json::Bool(value)) => Ok(value.into()),
         Given::Json(Json::String(text)) => text_value(&text, field),
         Given::Json(Json::Number(number)) => {
