@@ -175,7 +175,17 @@ impl Table {
             let (position, parent) = self.turn(&options.branch).await?;
             let before = self.snapshot_of(self.resolved(parent.revision).await?);
             if before.revision() != checked {
-                let found = self.follow(&mine, patch, &base, &before).await?;
+                let found = match self.follow(&mine, patch, &base, &before).await {
+                    Ok(found) => found,
+                    // What is known may be behind: a newer revision may hold what the patch asks for.
+                    Err(err) => {
+                        self.refresh().await?;
+                        if self.branch_head(&options.branch)?.revision == parent.revision {
+                            return Err(err);
+                        }
+                        continue;
+                    }
+                };
                 if found.rewritten {
                     let appended = written.appended;
                     written = Written::write(self.place(), &found.changes).await?;

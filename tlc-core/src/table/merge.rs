@@ -391,8 +391,13 @@ impl Table {
             return Ok(Some(Merged::Conflicts(conflicts)));
         }
         let mut changes = found.changes;
-        let cells = changes.cells.iter().map(|(column, set)| (*column, set.row_ids().to_vec()));
-        let news = self.really_changed(cells.collect(), &changes, &head).await?;
+        let cells = changes
+            .cells
+            .iter()
+            .map(|(column, set)| (*column, set.row_ids().to_vec()));
+        let news = self
+            .really_changed(cells.collect(), &changes, &head)
+            .await?;
         changes.retain_cells(|column, row_id| has(&news, column, row_id))?;
         let rows = self.rows_from(theirs, &head, &mut changes).await?;
         let unchanged = changes.cells.is_empty()
@@ -430,9 +435,9 @@ impl Table {
         for (column, rows) in rows_not_there(&changes, r.head, &ours) {
             cells.entry(column).or_default().extend(rows);
         }
-        cells = self.really_changed(cells, &ours, r.base).await?;
         let mut rewritten = false;
         if r.take.is_some() {
+            cells = self.really_changed(cells, &ours, r.base).await?;
             let meant = self.really_changed(cells.clone(), &changes, r.base).await?;
             changes.retain_cells(|column, row_id| {
                 !has(&cells, column, row_id) || has(&meant, column, row_id)

@@ -578,7 +578,13 @@ fn joined(
         let row = match (b, o, t) {
             (_, None, None) => None,
             (None, Some(o), None) => Some(o.clone()),
-            (None, None, Some(t)) => Some(t.clone()),
+            (None, None, Some(t)) => {
+                // Its file may hold a column that its own line dropped and this one kept.
+                open |= columns
+                    .keys()
+                    .any(|column| base.columns.contains_key(column) && !t.contains_key(column));
+                Some(t.clone())
+            }
             (None, Some(o), Some(t)) => {
                 open |= o != t;
                 Some(o.clone())
