@@ -97,6 +97,8 @@ struct World {
     next_value: i32,
     next_row_id: u64,
     n_columns: usize,
+    /// Columns that were dropped somewhere: files may hold them where a table does not.
+    dropped: BTreeSet<usize>,
     n_open: usize,
 }
 
@@ -193,6 +195,7 @@ impl World {
             next_value: 7,
             next_row_id: 3,
             n_columns: 2,
+            dropped: BTreeSet::new(),
             n_open: 0,
         }
     }
@@ -312,6 +315,7 @@ impl World {
                     if column > 0 {
                         patch.drop_column(&model.columns[&column]).unwrap();
                         model.columns.remove(&column);
+                        self.dropped.insert(column);
                         for row in model.rows.values_mut() {
                             row.remove(&column);
                         }
@@ -420,7 +424,7 @@ impl World {
         };
         let head = self.branches[branch].1;
         let [b, o, t] = [base, head, theirs].map(|revision| self.models[&revision].clone());
-        let (expected, open) = joined(&b, &o, &t, take, &self.defaults);
+        let (expected, open) = joined([&b, &o, &t], take, &self.defaults, &self.dropped);
         if committed.revision.0 == head {
             assert!(open || expected == o, "{expected:?} is not {o:?}");
             return;
@@ -531,11 +535,10 @@ impl World {
 
 /// What both made of `base`, and whether that is open.
 fn joined(
-    base: &Model,
-    ours: &Model,
-    theirs: &Model,
+    [base, ours, theirs]: [&Model; 3],
     take: Take,
     defaults: &Defaults,
+    dropped: &BTreeSet<usize>,
 ) -> (Model, bool) {
     let pick = |b: Option<&String>, o: Option<&String>, t: Option<&String>| {
         let chosen = match (o == t || b == t, b == o, take) {
@@ -579,10 +582,10 @@ fn joined(
             (_, None, None) => None,
             (None, Some(o), None) => Some(o.clone()),
             (None, None, Some(t)) => {
-                // Its file may hold a column that its own line dropped and this one kept.
+                // Its file may hold a column that its own line does not have.
                 open |= columns
                     .keys()
-                    .any(|column| base.columns.contains_key(column) && !t.contains_key(column));
+                    .any(|column| dropped.contains(column) && !t.contains_key(column));
                 Some(t.clone())
             }
             (None, Some(o), Some(t)) => {
