@@ -825,7 +825,10 @@ fn resolve(
     cells: &mut CellSet,
 ) -> Result<()> {
     for (column, rows) in std::mem::take(cells) {
-        let Some(field) = r.head.resolved().state.field(column).cloned() else {
+        let own = r.head.resolved().state.field(column);
+        let mut theirs = r.schema.fields().iter();
+        let theirs = || theirs.find(|field| schema::field_id(field) == Some(column));
+        let Some(field) = own.or_else(theirs).cloned() else {
             cells.insert(column, rows);
             continue;
         };

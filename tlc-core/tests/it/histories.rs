@@ -282,7 +282,9 @@ impl World {
                 } => {
                     let column = columns[column % columns.len()];
                     if let Some(row) = row(*at).filter(|row| !dropped.contains(row)) {
-                        let value = (!null).then(|| self.fresh());
+                        // No cell is set to what it holds: a merge could not tell.
+                        let is_null = model.rows[&row][&column].is_none();
+                        let value = (!null || is_null).then(|| self.fresh());
                         patch
                             .set(row, &model.columns[&column], Value::from(value))
                             .unwrap();
@@ -424,7 +426,20 @@ impl World {
         };
         let head = self.branches[branch].1;
         let [b, o, t] = [base, head, theirs].map(|revision| self.models[&revision].clone());
-        let (expected, open) = joined([&b, &o, &t], take, &self.defaults, &self.dropped);
+        let (expected, mut open) = joined([&b, &o, &t], take, &self.defaults, &self.dropped);
+        // A row that comes back has the values that this line knows of it, if it ever had it.
+        let knew_other = |id: &u64| {
+            let line = self.ancestors(head);
+            line.iter().any(|revision| {
+                let known = self.models[revision].rows.get(id);
+                known.is_some_and(|known| Some(known) != t.rows.get(id))
+            })
+        };
+        let mut coming = t
+            .rows
+            .keys()
+            .filter(|id| !b.rows.contains_key(id) && !o.rows.contains_key(id));
+        open |= coming.any(knew_other);
         if committed.revision.0 == head {
             assert!(open || expected == o, "{expected:?} is not {o:?}");
             return;
@@ -572,12 +587,19 @@ fn joined(
     for id in ids {
         let [b, o, t] = [base, ours, theirs].map(|model| model.rows.get(&id));
         let changed = |own: Option<&BTreeMap<usize, Option<i32>>>| {
-            let cells = own.into_iter().flatten();
-            let mut cells = cells.filter(|(column, _)| columns.contains_key(column));
+            let mut cells = own.into_iter().flatten();
             cells.any(|(column, value)| {
-                b.is_some_and(|b| b.get(column).is_some_and(|before| before != value))
+                let before = b.and_then(|b| b.get(column).copied());
+                before.unwrap_or_else(|| defaults.get(column).copied().flatten()) != *value
             })
         };
+        // A column that the base had dropped, and its branch has, says nothing about who set it.
+        let unsaid = |own: &BTreeMap<usize, Option<i32>>| {
+            let mut columns = own.keys();
+            columns.any(|column| dropped.contains(column) && !base.columns.contains_key(column))
+        };
+        let half_gone = b.is_some() && o.is_some() != t.is_some();
+        open |= half_gone && o.or(t).is_some_and(unsaid);
         let row = match (b, o, t) {
             (_, None, None) => None,
             (None, Some(o), None) => Some(o.clone()),
