@@ -202,7 +202,7 @@ fn classes(
 }
 
 /// The value that changed, if no more than one did; `before` is `None` where there was nothing.
-fn chosen<T: PartialEq>(before: Option<T>, ours: T, theirs: T) -> Option<T> {
+fn chosen<T: PartialEq + Copy>(before: Option<T>, ours: T, theirs: T) -> Option<T> {
     if ours == theirs || before.as_ref() == Some(&theirs) {
         Some(ours)
     } else if before.as_ref() == Some(&ours) {

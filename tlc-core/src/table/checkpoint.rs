@@ -119,7 +119,7 @@ impl Table {
             .map_or(0, |checkpoint| checkpoint.record.next);
         let next = self.with_known(|known| known.next()).unwrap_or(0);
         // Exactly at a multiple: of many writers that commit past it, one has that number.
-        if every == 0 || next < last + every || next % every != 0 {
+        if every == 0 || next < last + every || !next.is_multiple_of(every) {
             return;
         }
         let table = self.clone();

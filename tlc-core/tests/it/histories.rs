@@ -4,7 +4,7 @@
 //! merge must give. Where even that is open (a row that both sides have and their base has not), it
 //! takes what it finds, and the next revisions are held to that.
 //!
-//! `TLC_CASES=20000` runs more of them.
+//! `PROPTEST_CASES=5000` runs 20,000 of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use proptest::prelude::*;
 use tlc_core::arrow::array::{Array as _, ArrayRef, AsArray as _, Int32Array, RecordBatch};
 use tlc_core::arrow::datatypes::{DataType, Field, Int32Type, Schema, UInt64Type};
 use tlc_core::{
-    CommitOptions, Merged, Project, Resolution, Revision, ScanOptions, Snapshot, Table, Take,
-    Value, block_on,
+    CommitOptions, Merged, Patch, Project, Resolution, Revision, ScanOptions, Snapshot, Table,
+    Take, Value, block_on,
 };
 
 use crate::support::{project, reader};
@@ -266,106 +266,31 @@ impl World {
     fn commit(&mut self, branch: usize, changes: &[Change]) {
         let head = self.branches[branch].1;
         let base = self.models[&head].clone();
-        let mut model = base.clone();
-        let mut patch = block_on(self.table.branch(&self.branches[branch].0.clone()))
-            .unwrap()
-            .patch();
-        let (mut set, mut dropped, mut appended) = (BTreeSet::new(), BTreeSet::new(), 0);
+        let name = self.branches[branch].0.clone();
+        let mut building = Building {
+            patch: block_on(self.table.branch(&name)).unwrap().patch(),
+            model: base.clone(),
+            base,
+            set: BTreeSet::new(),
+            dropped: BTreeSet::new(),
+            appended: 0,
+        };
         for change in changes {
-            let columns: Vec<usize> = model.columns.keys().copied().collect();
-            let row = |at: usize| base.rows.keys().nth(at % base.rows.len().max(1)).copied();
-            match change {
-                Change::Set {
-                    row: at,
-                    column,
-                    null,
-                } => {
-                    let column = columns[column % columns.len()];
-                    if let Some(row) = row(*at).filter(|row| !dropped.contains(row)) {
-                        // No cell is set to what it holds: a merge could not tell.
-                        let is_null = model.rows[&row][&column].is_none();
-                        let value = (!null || is_null).then(|| self.fresh());
-                        patch
-                            .set(row, &model.columns[&column], Value::from(value))
-                            .unwrap();
-                        model.rows.get_mut(&row).unwrap().insert(column, value);
-                        set.insert(row);
-                    }
-                }
-                Change::Append { rows } => appended += rows,
-                Change::Drop { row: at } => {
-                    if let Some(row) = row(*at).filter(|row| !set.contains(row)) {
-                        patch.drop_rows(&[row]);
-                        model.rows.remove(&row);
-                        dropped.insert(row);
-                    }
-                }
-                Change::AddColumn { null } => {
-                    let (column, default) = (self.n_columns, (!null).then(|| self.fresh()));
-                    self.n_columns += 1;
-                    let field = Field::new(name(column), DataType::Int32, true);
-                    patch.add_column(field, Value::from(default)).unwrap();
-                    model.columns.insert(column, name(column));
-                    self.defaults.insert(column, default);
-                    for row in model.rows.values_mut() {
-                        row.insert(column, default);
-                    }
-                }
-                Change::DropColumn { column } => {
-                    let column = columns[column % columns.len()];
-                    // The first stays, so that there always is one.
-                    if column > 0 {
-                        patch.drop_column(&model.columns[&column]).unwrap();
-                        model.columns.remove(&column);
-                        self.dropped.insert(column);
-                        for row in model.rows.values_mut() {
-                            row.remove(&column);
-                        }
-                    }
-                }
-                Change::RenameColumn { column } => {
-                    let column = columns[column % columns.len()];
-                    let new = format!("n{}", self.fresh());
-                    patch.rename_column(&model.columns[&column], &new).unwrap();
-                    model.columns.insert(column, new);
-                }
-            }
+            building.change_rows(self, change);
+            building.change_columns(self, change);
         }
-        // A patch speaks of the columns of its base where it appends.
-        let rows: Vec<Vec<i32>> = (0..appended)
-            .map(|_| base.columns.iter().map(|_| self.fresh()).collect())
-            .collect();
-        if appended > 0 {
-            let names: Vec<String> = base.columns.values().cloned().collect();
-            patch.append(&batch(&names, &rows)).unwrap();
-        }
-        for row in &rows {
-            let given: BTreeMap<usize, i32> = base
-                .columns
-                .keys()
-                .copied()
-                .zip(row.iter().copied())
-                .collect();
-            let cell = |column: &usize| {
-                (
-                    *column,
-                    given
-                        .get(column)
-                        .copied()
-                        .map_or(self.defaults.get(column).copied().flatten(), Some),
-                )
-            };
-            model
-                .rows
-                .insert(self.next_row_id, model.columns.keys().map(cell).collect());
-            self.next_row_id += 1;
-        }
+        building.append(self);
+        let Building { patch, model, .. } = building;
         let empty = patch.is_empty();
         let committed = block_on(self.table.commit(&patch, self.on(branch))).unwrap();
         assert_eq!(committed.revision == Revision(head), empty, "{patch:?}");
         if !empty {
             self.add(branch, committed.revision.0, vec![head], model);
         }
+    }
+
+    fn default_of(&self, column: usize) -> Option<i32> {
+        self.defaults.get(&column).copied().flatten()
     }
 
     fn add(&mut self, branch: usize, revision: u64, parents: Vec<u64>, model: Model) {
@@ -548,114 +473,251 @@ impl World {
     }
 }
 
-/// What both made of `base`, and whether that is open.
+/// A patch, and what it means.
+struct Building {
+    patch: Patch,
+    base: Model,
+    model: Model,
+    set: BTreeSet<u64>,
+    dropped: BTreeSet<u64>,
+    appended: usize,
+}
+
+impl Building {
+    fn row(&self, at: usize) -> Option<u64> {
+        let rows = &self.base.rows;
+        rows.keys().nth(at % rows.len().max(1)).copied()
+    }
+
+    fn column(&self, at: usize) -> usize {
+        let columns = &self.model.columns;
+        *columns.keys().nth(at % columns.len()).unwrap()
+    }
+
+    fn change_rows(&mut self, world: &mut World, change: &Change) {
+        match change {
+            Change::Set { row, column, null } => {
+                let column = self.column(*column);
+                let Some(row) = self.row(*row).filter(|row| !self.dropped.contains(row)) else {
+                    return;
+                };
+                // No cell is set to what it holds: a merge could not tell.
+                let is_null = self.model.rows[&row][&column].is_none();
+                let value = (!null || is_null).then(|| world.fresh());
+                let name = &self.model.columns[&column];
+                self.patch.set(row, name, Value::from(value)).unwrap();
+                self.model.rows.get_mut(&row).unwrap().insert(column, value);
+                self.set.insert(row);
+            }
+            Change::Append { rows } => self.appended += rows,
+            Change::Drop { row } => {
+                if let Some(row) = self.row(*row).filter(|row| !self.set.contains(row)) {
+                    self.patch.drop_rows(&[row]);
+                    self.model.rows.remove(&row);
+                    self.dropped.insert(row);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn change_columns(&mut self, world: &mut World, change: &Change) {
+        match change {
+            Change::AddColumn { null } => {
+                let (column, default) = (world.n_columns, (!null).then(|| world.fresh()));
+                world.n_columns += 1;
+                let field = Field::new(name(column), DataType::Int32, true);
+                self.patch.add_column(field, Value::from(default)).unwrap();
+                self.model.columns.insert(column, name(column));
+                world.defaults.insert(column, default);
+                for row in self.model.rows.values_mut() {
+                    row.insert(column, default);
+                }
+            }
+            Change::DropColumn { column } => {
+                // The first stays, so that there always is one.
+                let column = self.column(*column);
+                if column > 0 {
+                    let name = self.model.columns.remove(&column).unwrap();
+                    self.patch.drop_column(&name).unwrap();
+                    world.dropped.insert(column);
+                    for row in self.model.rows.values_mut() {
+                        row.remove(&column);
+                    }
+                }
+            }
+            Change::RenameColumn { column } => {
+                let column = self.column(*column);
+                let new = format!("n{}", world.fresh());
+                let name = &self.model.columns[&column];
+                self.patch.rename_column(name, &new).unwrap();
+                self.model.columns.insert(column, new);
+            }
+            _ => {}
+        }
+    }
+
+    /// A patch speaks of the columns of its base where it appends.
+    fn append(&mut self, world: &mut World) {
+        let mut rows: Vec<Vec<i32>> = Vec::new();
+        for _ in 0..self.appended {
+            rows.push(self.base.columns.iter().map(|_| world.fresh()).collect());
+        }
+        if !rows.is_empty() {
+            let names: Vec<String> = self.base.columns.values().cloned().collect();
+            self.patch.append(&batch(&names, &rows)).unwrap();
+        }
+        for row in rows {
+            let given: BTreeMap<usize, i32> = self.base.columns.keys().copied().zip(row).collect();
+            let cell = |column: &usize| {
+                let given = given.get(column).copied();
+                (*column, given.or_else(|| world.default_of(*column)))
+            };
+            let row = self.model.columns.keys().map(cell).collect();
+            self.model.rows.insert(world.next_row_id, row);
+            world.next_row_id += 1;
+        }
+    }
+}
+
+/// Three tables that are brought together, side by side.
+struct Joining<'a> {
+    /// Base, ours, theirs.
+    tables: [&'a Model; 3],
+    take: Take,
+    defaults: &'a Defaults,
+    /// Columns that were dropped somewhere: files may hold them where a table does not.
+    dropped: &'a BTreeSet<usize>,
+    /// Whether the naive table cannot say what is right.
+    open: bool,
+}
+
+type Row = BTreeMap<usize, Option<i32>>;
+
+/// What both made of the base, and whether that is open.
 fn joined(
-    [base, ours, theirs]: [&Model; 3],
+    tables: [&Model; 3],
     take: Take,
     defaults: &Defaults,
     dropped: &BTreeSet<usize>,
 ) -> (Model, bool) {
-    let pick = |b: Option<&String>, o: Option<&String>, t: Option<&String>| {
-        let chosen = match (o == t || b == t, b == o, take) {
-            (true, _, _) | (false, false, Take::Ours) => o,
-            _ => t,
-        };
-        chosen.cloned()
+    let mut joining = Joining {
+        tables,
+        take,
+        defaults,
+        dropped,
+        open: false,
     };
-    let all = |models: [&Model; 3]| {
-        models
-            .iter()
-            .flat_map(|model| model.columns.keys().copied())
-            .collect::<BTreeSet<_>>()
-    };
-    let mut columns = BTreeMap::new();
-    let mut open = false;
-    for column in all([base, ours, theirs]) {
-        let [b, o, t] = [base, ours, theirs].map(|model| model.columns.get(&column));
-        if let Some(name) = pick(b, o, t) {
-            columns.insert(column, name);
-        }
-        // A column that comes back has the values that this line knows of it.
-        open |= o.is_none() && t.is_some() && b != t;
-        open |= b.is_none() && o.is_some() && t.is_some();
-    }
-    let ids: BTreeSet<u64> = [base, ours, theirs]
+    let columns = joining.columns();
+    let ids: BTreeSet<u64> = tables
         .iter()
         .flat_map(|model| model.rows.keys().copied())
         .collect();
     let mut rows = BTreeMap::new();
     for id in ids {
-        let [b, o, t] = [base, ours, theirs].map(|model| model.rows.get(&id));
-        let changed = |own: Option<&BTreeMap<usize, Option<i32>>>| {
-            let mut cells = own.into_iter().flatten();
-            cells.any(|(column, value)| {
-                let before = b.and_then(|b| b.get(column).copied());
-                before.unwrap_or_else(|| defaults.get(column).copied().flatten()) != *value
-            })
-        };
-        // A column that the base had dropped, and its branch has, says nothing about who set it.
-        let unsaid = |own: &BTreeMap<usize, Option<i32>>| {
-            let mut columns = own.keys();
-            columns.any(|column| dropped.contains(column) && !base.columns.contains_key(column))
-        };
-        let half_gone = b.is_some() && o.is_some() != t.is_some();
-        open |= half_gone && o.or(t).is_some_and(unsaid);
-        let row = match (b, o, t) {
-            (_, None, None) => None,
-            (None, Some(o), None) => Some(o.clone()),
-            (None, None, Some(t)) => {
-                // Its file may hold a column that its own line does not have.
-                open |= columns
-                    .keys()
-                    .any(|column| dropped.contains(column) && !t.contains_key(column));
-                Some(t.clone())
-            }
-            (None, Some(o), Some(t)) => {
-                open |= o != t;
-                Some(o.clone())
-            }
-            (Some(_), Some(o), None) => (changed(Some(o)) && take == Take::Ours).then(|| o.clone()),
-            (Some(_), None, Some(t)) => {
-                let back = changed(Some(t)) && take == Take::Theirs;
-                open |= changed(Some(t));
-                back.then(|| t.clone())
-            }
-            (Some(b), Some(o), Some(t)) => Some(
-                columns
-                    .keys()
-                    .map(|column| {
-                        let [b, o, t] = [b, o, t].map(|row| row.get(column).copied());
-                        let value = match (o, t) {
-                            (None, t) => t,
-                            (o, None) => o,
-                            (Some(_), Some(_)) if o == t || b == t => o,
-                            (Some(_), Some(_)) if b == o || take == Take::Theirs => t,
-                            _ => o,
-                        };
-                        (*column, value.unwrap_or_default())
-                    })
-                    .collect(),
-            ),
-        };
-        if let Some(row) = row {
+        if let Some(row) = joining.row(id, &columns) {
             let cell = |column: &usize| {
                 let value = row.get(column).copied();
                 (
                     *column,
-                    value.unwrap_or_else(|| defaults.get(column).copied().flatten()),
+                    value.unwrap_or_else(|| joining.default_of(*column)),
                 )
             };
             rows.insert(id, columns.keys().map(cell).collect());
         }
     }
-    (Model { columns, rows }, open)
+    (Model { columns, rows }, joining.open)
 }
 
+impl Joining<'_> {
+    fn default_of(&self, column: usize) -> Option<i32> {
+        self.defaults.get(&column).copied().flatten()
+    }
+
+    fn columns(&mut self) -> BTreeMap<usize, String> {
+        let all = self
+            .tables
+            .iter()
+            .flat_map(|model| model.columns.keys().copied());
+        let mut columns = BTreeMap::new();
+        for column in all.collect::<BTreeSet<_>>() {
+            let [b, o, t] = self.tables.map(|model| model.columns.get(&column));
+            let chosen = match (o == t || b == t, b == o, self.take) {
+                (true, _, _) | (false, false, Take::Ours) => o,
+                _ => t,
+            };
+            columns.extend(chosen.map(|name| (column, name.clone())));
+            // A column that comes back has the values that this line knows of it.
+            self.open |= o.is_none() && t.is_some() && b != t;
+            self.open |= b.is_none() && o.is_some() && t.is_some();
+        }
+        columns
+    }
+
+    fn row(&mut self, id: u64, columns: &BTreeMap<usize, String>) -> Option<Row> {
+        let [b, o, t] = self.tables.map(|model| model.rows.get(&id));
+        let changed = |own: &Row| {
+            own.iter().any(|(column, value)| {
+                let before = b.and_then(|b| b.get(column).copied());
+                before.unwrap_or_else(|| self.default_of(*column)) != *value
+            })
+        };
+        // A column that the base had dropped, and its branch has, says nothing about who set it.
+        let half_gone = b.is_some() && o.is_some() != t.is_some();
+        let unsaid = half_gone
+            && o.or(t)
+                .is_some_and(|own| self.has_dropped(own.keys(), self.tables[0]));
+        let (row, open) = match (b, o, t) {
+            (_, None, None) => (None, false),
+            (None, Some(o), None) => (Some(o.clone()), false),
+            // Its file may hold a column that its own line does not have.
+            (None, None, Some(t)) => (
+                Some(t.clone()),
+                self.has_dropped(columns.keys(), self.tables[2]),
+            ),
+            (None, Some(o), Some(t)) => (Some(o.clone()), o != t),
+            (Some(_), Some(o), None) => (
+                (changed(o) && self.take == Take::Ours).then(|| o.clone()),
+                false,
+            ),
+            (Some(_), None, Some(t)) => {
+                let back = changed(t) && self.take == Take::Theirs;
+                (back.then(|| t.clone()), changed(t))
+            }
+            (Some(b), Some(o), Some(t)) => {
+                let cell = |column: &usize| {
+                    (
+                        *column,
+                        self.cell([b, o, t].map(|row| row.get(column).copied())),
+                    )
+                };
+                (Some(columns.keys().map(cell).collect()), false)
+            }
+        };
+        self.open |= open || unsaid;
+        row
+    }
+
+    /// Whether one of `columns` was dropped somewhere and is not in `model`.
+    fn has_dropped<'a>(&self, mut columns: impl Iterator<Item = &'a usize>, model: &Model) -> bool {
+        columns.any(|column| self.dropped.contains(column) && !model.columns.contains_key(column))
+    }
+
+    fn cell(&self, [b, o, t]: [Option<Option<i32>>; 3]) -> Option<i32> {
+        let value = match (o, t) {
+            (None, t) => t,
+            (o, None) => o,
+            (Some(_), Some(_)) if o == t || b == t => o,
+            (Some(_), Some(_)) if b == o || self.take == Take::Theirs => t,
+            _ => o,
+        };
+        value.unwrap_or_default()
+    }
+}
+
+/// Four times as many as other properties have: `PROPTEST_CASES=5000` runs 20,000.
 fn n_cases() -> u32 {
-    let cases = std::env::var("TLC_CASES")
-        .ok()
-        .and_then(|cases| cases.parse().ok());
-    cases.unwrap_or(1_000)
+    ProptestConfig::default().cases.saturating_mul(4)
 }
 
 proptest! {

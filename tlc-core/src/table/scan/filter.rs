@@ -10,10 +10,6 @@ use super::bounds::Containers;
 use crate::error::Result;
 
 /// A condition that rows must pass. It is asked about values as the table has them, edits included.
-#[cfg_attr(
-    not(feature = "sql"),
-    expect(dead_code, reason = "only SQL has conditions")
-)]
 #[derive(Clone)]
 pub(crate) struct RowFilter {
     /// What the condition reads, in this order; `_rowid` is one like the others.
@@ -36,10 +32,6 @@ impl fmt::Debug for RowFilter {
 }
 
 /// Tells from statistics which sets of rows cannot hold one that passes.
-#[cfg_attr(
-    not(feature = "sql"),
-    expect(dead_code, reason = "only SQL has conditions")
-)]
 pub(crate) struct Pruner {
     /// Columns that must have one of a few values, so that a Bloom filter can tell.
     pub(crate) looked_up: Vec<String>,

@@ -48,10 +48,6 @@ pub(super) struct Reading {
 }
 
 /// A filter, and the columns that it reads.
-#[cfg_attr(
-    not(feature = "sql"),
-    expect(dead_code, reason = "only SQL has conditions")
-)]
 pub(super) struct Condition {
     pub(super) filter: RowFilter,
     pub(super) projection: Projection,

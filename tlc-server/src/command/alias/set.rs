@@ -109,7 +109,7 @@ struct AliasFile {
 }
 
 enum Place {
-    Project(Project),
+    Project(Box<Project>),
     Config(PathBuf),
 }
 
@@ -123,7 +123,7 @@ impl AliasFile {
                 false => session.project(name).await?,
             };
             let text = own_text(&project).await?;
-            let place = Place::Project(project);
+            let place = Place::Project(Box::new(project));
             return Ok(Self { place, text });
         }
         let none = || {
