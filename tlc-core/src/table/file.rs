@@ -15,6 +15,7 @@ use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use tokio::sync::OnceCell;
 
+use super::snapshot::missing;
 use crate::blob::{self, FileReader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::table::RowsAdded;
@@ -106,8 +107,7 @@ impl DataFile {
         let opened = blob::open(&self.store, &self.path, self.rows.bytes).await;
         let metadata = opened.map_err(|err| match (err.kind(), &self.rows.in_place) {
             (ErrorKind::NotFound, None) => {
-                let file = &self.rows.file;
-                Error::corrupt(format!("{file}, which the log names, is missing")).with_source(err)
+                missing(&self.rows.file).with_source(err)
             }
             _ => err,
         })?;

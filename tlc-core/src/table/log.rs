@@ -351,12 +351,15 @@ pub(super) fn record(loaded: &Loaded) -> RevisionRecord {
 
 /// Bytes of the files that a revision wrote, beside its entry.
 fn file_bytes(entry: &Entry) -> u64 {
+    let compacted = entry.compacted.iter();
     let rows = entry
         .rows_added
         .iter()
+        .chain(compacted.clone().flat_map(|compacted| &compacted.rows))
         .filter(|rows| rows.in_place.is_none())
         .map(|rows| rows.bytes);
     let ids = entry.rows_dropped.iter().chain(&entry.rows_restored);
+    let ids = ids.chain(compacted.flat_map(|compacted| &compacted.left_behind));
     let dropped = ids.map(|dropped| dropped.bytes);
     let cells = entry.cells_set.iter().map(|cells| cells.bytes);
     rows.chain(dropped).chain(cells).sum()

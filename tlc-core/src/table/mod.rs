@@ -8,17 +8,21 @@ mod blame;
 mod changes;
 mod checkpoint;
 mod commit;
+mod compact;
 mod create;
 mod diff;
 mod file;
+mod gc;
 mod history;
 mod log;
 mod merge;
+mod named;
 mod refs;
 mod scan;
 mod snapshot;
 mod state;
 mod take;
+mod verify;
 mod write;
 
 use std::collections::HashMap;
@@ -34,6 +38,7 @@ use checkpoint::Checkpoint;
 pub use commit::{CommitOptions, Committed};
 pub use diff::{CellsDiff, ColumnDiff, Diff};
 use file::DataFile;
+pub use gc::{Garbage, GarbageFile, GcOptions, Keep};
 use history::Known;
 pub use log::{Parent, RevisionRecord};
 pub use merge::{CellConflicts, Conflicts, Merged, Resolution, Take};
@@ -41,6 +46,7 @@ pub use refs::{Branch, Tag};
 pub use scan::{Scan, ScanOptions};
 use snapshot::Resolved;
 pub use snapshot::Snapshot;
+pub use verify::{Checked, Finding, Report, Severity, VerifiedTable, VerifyOptions};
 
 /// The branch that every table has.
 pub(crate) const MAIN: &str = "main";

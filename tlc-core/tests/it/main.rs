@@ -11,6 +11,7 @@ mod bad_input;
 mod commit;
 mod faults;
 mod formats;
+mod house;
 mod loader;
 mod model;
 mod runs;

@@ -1,5 +1,6 @@
 //! The verbs, one file each, and what they share: the root, the answer, the way an error leaves.
 
+mod gc;
 mod import;
 mod ls;
 mod run;
@@ -7,6 +8,7 @@ mod session;
 mod spec;
 mod sql;
 mod table;
+mod verify;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -53,6 +55,8 @@ enum Verb {
     Import(import::Import),
     Table(table::Table),
     Run(run::Run),
+    Verify(verify::Verify),
+    Gc(gc::Gc),
 }
 
 impl Verb {
@@ -61,18 +65,22 @@ impl Verb {
         match self {
             Self::Import(import) => import.author(),
             Self::Table(table) => table.author(),
-            Self::Ls(_) | Self::Sql(_) | Self::Run(_) => None,
+            Self::Ls(_) | Self::Sql(_) | Self::Run(_) | Self::Verify(_) | Self::Gc(_) => None,
         }
     }
 
-    fn run(&self, session: &Session) -> Result<()> {
-        match self {
+    /// Does it; the exit code of what is done.
+    fn run(&self, session: &Session) -> Result<ExitCode> {
+        let done = match self {
+            Self::Verify(verb) => return verb.run(session),
             Self::Ls(verb) => verb.run(session),
             Self::Sql(verb) => verb.run(session),
             Self::Import(verb) => verb.run(session),
             Self::Table(verb) => verb.run(session),
             Self::Run(verb) => verb.run(session),
-        }
+            Self::Gc(verb) => verb.run(session),
+        };
+        done.map(|()| ExitCode::SUCCESS)
     }
 }
 
@@ -114,7 +122,7 @@ fn run(cli: &Cli) -> ExitCode {
             })
         });
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // The reader has seen enough.
         Err(_) if out.is_closed() => ExitCode::SUCCESS,
         Err(failure) => {

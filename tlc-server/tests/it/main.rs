@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod errors;
+mod house;
 mod import;
 mod run;
 mod site;

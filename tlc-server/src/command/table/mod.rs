@@ -1,5 +1,6 @@
 //! `tlc table`: look at one table, and change it.
 
+mod compact;
 mod diff;
 mod edit;
 mod log;
@@ -28,12 +29,14 @@ enum Verb {
     Log(log::Log),
     Diff(diff::Diff),
     Edit(edit::Edit),
+    Compact(compact::Compact),
 }
 
 impl Table {
     pub(super) fn author(&self) -> Option<&str> {
         match &self.verb {
             Verb::Edit(edit) => edit.author(),
+            Verb::Compact(compact) => compact.author(),
             Verb::Show(_) | Verb::Log(_) | Verb::Diff(_) => None,
         }
     }
@@ -44,6 +47,7 @@ impl Table {
             Verb::Log(verb) => verb.run(session),
             Verb::Diff(verb) => verb.run(session),
             Verb::Edit(verb) => verb.run(session),
+            Verb::Compact(verb) => verb.run(session),
         }
     }
 }
