@@ -113,7 +113,9 @@ impl Table {
             let table = self.name();
             Err(Error::new(
                 ErrorKind::Conflict,
-                format!("while table {table} was compacted from revision {from}, {why}; compact it again"),
+                format!(
+                    "while table {table} was compacted from revision {from}, {why}; compact it again"
+                ),
             ))
         };
         if self.ancestry(|known| fork(known, from, to)).await? != from {

@@ -106,9 +106,7 @@ impl DataFile {
         }
         let opened = blob::open(&self.store, &self.path, self.rows.bytes).await;
         let metadata = opened.map_err(|err| match (err.kind(), &self.rows.in_place) {
-            (ErrorKind::NotFound, None) => {
-                missing(&self.rows.file).with_source(err)
-            }
+            (ErrorKind::NotFound, None) => missing(&self.rows.file).with_source(err),
             _ => err,
         })?;
         let n_rows = metadata.metadata().file_metadata().num_rows();

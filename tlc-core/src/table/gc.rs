@@ -157,11 +157,21 @@ impl Table {
         let mut garbage = Garbage {
             is_deleted: options.delete,
             n_young: judged.n_young,
-            unknown: judged.unknown.iter().map(|file| file.location.to_string()).collect(),
+            unknown: judged
+                .unknown
+                .iter()
+                .map(|file| file.location.to_string())
+                .collect(),
             files: judged.garbage.iter().map(|file| found(file)).collect(),
             given_up: Vec::new(),
         };
-        let named = |number: &u64| (self.project().clone(), self.name().clone(), Revision(*number));
+        let named = |number: &u64| {
+            (
+                self.project().clone(),
+                self.name().clone(),
+                Revision(*number),
+            )
+        };
         garbage.given_up.extend(kept.given_up.iter().map(named));
         if options.delete && !judged.garbage.is_empty() {
             self.note_given_up(&kept.given_up).await?;
@@ -174,7 +184,10 @@ impl Table {
     async fn kept(&self, listed: &BTreeMap<String, ObjectMeta>, keep: Keep) -> Result<Kept> {
         match self.refresh().await {
             Ok(()) => self.read_back_to(0).await?,
-            Err(err) if err.kind() == ErrorKind::NotFound && !listed.keys().any(|name| is_entry(name)) => {
+            Err(err)
+                if err.kind() == ErrorKind::NotFound
+                    && !listed.keys().any(|name| is_entry(name)) =>
+            {
                 return Ok(Kept::default());
             }
             Err(err) => return Err(err),
@@ -193,8 +206,10 @@ impl Table {
             };
             let record = &checkpoint.record;
             let states = record.states.iter().flat_map(of_folded);
-            kept.files.extend(states.map(|named| named.file().to_owned()));
-            kept.files.extend(record.blocks.iter().map(|block| block.file.clone()));
+            kept.files
+                .extend(states.map(|named| named.file().to_owned()));
+            kept.files
+                .extend(record.blocks.iter().map(|block| block.file.clone()));
             kept.files.insert(file);
         }
         Ok(kept)
@@ -308,7 +323,10 @@ impl Kept {
 
     /// The newest `n` revisions, and those that branches and tags name.
     fn newest(known: &Known, n: u64) -> Result<Self> {
-        let revisions = known.iter().rev().filter(|loaded| loaded.entry.is_revision());
+        let revisions = known
+            .iter()
+            .rev()
+            .filter(|loaded| loaded.entry.is_revision());
         let all: BTreeSet<u64> = revisions.map(|loaded| loaded.number()).collect();
         let refs = known.refs();
         let names = refs.branches.values().chain(refs.tags.values());
@@ -326,7 +344,10 @@ impl Kept {
             kept.add(of_entry(&loaded.entry));
             let before = known.parents(*number).unwrap_or_default();
             // What it shares with a kept revision before it is kept already.
-            if !before.first().is_some_and(|before| numbers.contains(before)) {
+            if !before
+                .first()
+                .is_some_and(|before| numbers.contains(before))
+            {
                 kept.add(of_state(&folded(known, *number)?));
             }
         }
@@ -381,7 +402,10 @@ pub(super) fn is_ours(name: &str) -> bool {
     };
     let mut parts = file.split('.');
     let hash = parts.next().unwrap_or_default();
-    let is_hex = |text: &str| text.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c));
+    let is_hex = |text: &str| {
+        text.bytes()
+            .all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
+    };
     let rest: Vec<&str> = parts.collect();
     FOLDERS.contains(&folder)
         && hash.len() == 64

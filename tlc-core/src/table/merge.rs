@@ -622,9 +622,8 @@ impl Table {
     /// A column that comes back must have kept its values. One that the head never had is new to it.
     fn check_kept_columns(&self, head: &Snapshot, columns: &Columns) -> Result<()> {
         let state = &head.resolved().state;
-        let is_new = |id: &i32| {
-            columns.defaults.contains_key(id) && !state.defaults.contains_key(id)
-        };
+        let is_new =
+            |id: &i32| columns.defaults.contains_key(id) && !state.defaults.contains_key(id);
         let is_left = |id: i32| state.columns_left.contains(&id) && !is_new(&id);
         let back = columns
             .schema

@@ -60,7 +60,10 @@ pub(super) fn of_entry(entry: &Entry) -> Vec<Named> {
 
 /// The files that a state is read from.
 pub(super) fn of_state(state: &State) -> Vec<Named> {
-    let rows = state.files.iter().map(|rows| Named::Rows(rows.file.clone()));
+    let rows = state
+        .files
+        .iter()
+        .map(|rows| Named::Rows(rows.file.clone()));
     let dropped = state.dropped.iter().map(|change| match &change.file {
         Dropping::Dropped(ids) | Dropping::Restored(ids) => Named::RowIds(ids.clone()),
     });
@@ -75,7 +78,10 @@ pub(super) fn of_folded(state: &record::State) -> Vec<Named> {
     let rows = state.rows.iter().map(|rows| Named::Rows(rows.file.clone()));
     let ids = state.dropped.iter().chain(&state.left_behind);
     let ids = ids.cloned().map(Named::RowIds);
-    let cells = state.cells.iter().map(|cells| Named::Cells(cells.file.clone()));
+    let cells = state
+        .cells
+        .iter()
+        .map(|cells| Named::Cells(cells.file.clone()));
     rows.chain(ids).chain(cells).collect()
 }
 
@@ -84,7 +90,10 @@ impl Table {
     pub(super) async fn files(&self) -> Result<BTreeMap<String, ObjectMeta>> {
         let place = self.place();
         let folder = format!("{}/", place.path);
-        let listing = place.store.list(Some(&place.path)).map_err(crate::Error::from);
+        let listing = place
+            .store
+            .list(Some(&place.path))
+            .map_err(crate::Error::from);
         listing
             .try_filter_map(|file| {
                 let name = file.location.as_ref().strip_prefix(&folder);
@@ -98,5 +107,7 @@ impl Table {
 
 /// Whether a name is that of a log entry.
 pub(super) fn is_entry(name: &str) -> bool {
-    name.strip_prefix("log/").and_then(crate::log::number).is_some()
+    name.strip_prefix("log/")
+        .and_then(crate::log::number)
+        .is_some()
 }

@@ -373,8 +373,12 @@ impl Read {
 
     /// The entries up to each revision that no other builds on first, oldest first.
     fn lines(&self) -> Vec<Vec<&Arc<Loaded>>> {
-        let first_parent = |loaded: &Loaded| loaded.entry.parents.first().map(|named| named.revision);
-        let entries = self.entries.values().filter(|loaded| loaded.entry.is_revision());
+        let first_parent =
+            |loaded: &Loaded| loaded.entry.parents.first().map(|named| named.revision);
+        let entries = self
+            .entries
+            .values()
+            .filter(|loaded| loaded.entry.is_revision());
         let inner: BTreeSet<u64> = entries
             .clone()
             .filter_map(|loaded| first_parent(loaded))
@@ -664,8 +668,9 @@ impl Checking<'_> {
                 ));
             }
         }
-        let is_known =
-            |name: &String| named.contains_key(name) || folded.contains_key(name) || blocks.contains_key(name);
+        let is_known = |name: &String| {
+            named.contains_key(name) || folded.contains_key(name) || blocks.contains_key(name)
+        };
         for name in self.listed.keys().filter(|name| !is_known(name)) {
             flaws.extend(stray(name));
         }
@@ -710,7 +715,10 @@ impl Checking<'_> {
         let is_there = newest.is_some_and(|newest| self.listed.contains_key(&newest.file));
         let name = format!("{FOLDER}/{NEWEST}");
         Ok((!is_there).then(|| {
-            Flaw::harmless(&name, "names no checkpoint that is there; the log is read in its place")
+            Flaw::harmless(
+                &name,
+                "names no checkpoint that is there; the log is read in its place",
+            )
         }))
     }
 }
@@ -733,7 +741,10 @@ async fn hash(store: &dyn ObjectStore, path: &Path) -> Result<Option<blake3::Has
 fn differing(checkpoint: &Checkpoint, log: &Read) -> Option<Flaw> {
     let (next, n_entries) = (checkpoint.record.next, log.n_entries);
     if next > n_entries {
-        let what = format!("is missing, though {} was written when it was there", checkpoint.file);
+        let what = format!(
+            "is missing, though {} was written when it was there",
+            checkpoint.file
+        );
         return Some(Flaw::of_entry(n_entries, what, next));
     }
     let differs = |state: &record::State| {
@@ -745,14 +756,21 @@ fn differing(checkpoint: &Checkpoint, log: &Read) -> Option<Flaw> {
                 .state(state.at.revision)
                 .is_some_and(|folded| !is_same(state, &folded))
     };
-    let state = checkpoint.record.states.iter().find(|state| differs(state))?;
+    let state = checkpoint
+        .record
+        .states
+        .iter()
+        .find(|state| differs(state))?;
     let revision = state.at.revision;
     Some(Flaw {
         severity: Severity::Damage,
         unreadable: BTreeSet::from([revision]),
-        ..Flaw::harmless(&checkpoint.file, format!(
-            "says of revision {revision} what the log does not say; delete the folder {FOLDER}, and the log is read in its place"
-        ))
+        ..Flaw::harmless(
+            &checkpoint.file,
+            format!(
+                "says of revision {revision} what the log does not say; delete the folder {FOLDER}, and the log is read in its place"
+            ),
+        )
     })
 }
 

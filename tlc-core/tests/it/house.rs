@@ -34,7 +34,10 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 fn commit(table: &Table, change: impl FnOnce(&mut tlc_core::Patch)) -> u64 {
     let mut patch = block_on(table.head()).unwrap().patch();
     change(&mut patch);
-    block_on(table.commit(&patch, "a change")).unwrap().revision.0
+    block_on(table.commit(&patch, "a change"))
+        .unwrap()
+        .revision
+        .0
 }
 
 /// A table with edits, dropped and added rows and a new column: revisions 0 to 4.
@@ -75,14 +78,27 @@ fn merged(done: Result<Merged>) -> Result<u64> {
 /// Everything a reader can ask of a snapshot.
 fn all(snapshot: &Snapshot) -> String {
     let ids = snapshot.row_ids();
-    let names: Vec<&str> = snapshot.schema().fields().iter().map(|f| f.name().as_str()).collect();
+    let names: Vec<&str> = snapshot
+        .schema()
+        .fields()
+        .iter()
+        .map(|f| f.name().as_str())
+        .collect();
     let taken = block_on(snapshot.take(&ids, &names)).unwrap();
-    format!("{} | {ids:?} {} | {}", rows(snapshot), snapshot.n_rows(), crate::support::text(&taken))
+    format!(
+        "{} | {ids:?} {} | {}",
+        rows(snapshot),
+        snapshot.n_rows(),
+        crate::support::text(&taken)
+    )
 }
 
 /// The names of the files under a folder of the table.
 fn files(project: &Project, folder: &str) -> Vec<String> {
-    let path = Path::from(format!("{}/zoo/tables/train/{folder}", project.root().path()));
+    let path = Path::from(format!(
+        "{}/zoo/tables/train/{folder}",
+        project.root().path()
+    ));
     let listing = project.root().store().list(Some(&path));
     let found: Vec<ObjectMeta> = block_on(listing.try_collect()).unwrap();
     let mut names: Vec<String> = found.iter().map(|file| file.location.to_string()).collect();
@@ -98,7 +114,9 @@ fn a_compacted_table_reads_as_before_and_so_does_its_past() {
     }] {
         let table = busy(&project);
         let before = block_on(table.head()).unwrap();
-        let past: Vec<String> = (0..5).map(|r| rows(&block_on(table.at(r)).unwrap())).collect();
+        let past: Vec<String> = (0..5)
+            .map(|r| rows(&block_on(table.at(r)).unwrap()))
+            .collect();
         let blame = |at: u64| {
             let found = block_on(table.blame("animal", BlameOptions::new().at(at))).unwrap();
             (found.row_ids, found.revisions)
@@ -119,7 +137,10 @@ fn a_compacted_table_reads_as_before_and_so_does_its_past() {
         let again = block_on(project.table("train")).unwrap();
         assert_eq!(all(&before), all(&block_on(again.head()).unwrap()));
         assert_eq!(compact(&again).unwrap(), 5, "a folded state is compact too");
-        assert!(block_on(again.log()).unwrap()[0].bytes > 1_000, "the files count");
+        assert!(
+            block_on(again.log()).unwrap()[0].bytes > 1_000,
+            "the files count"
+        );
         commit(&again, |p| p.set(0, "animal", 1).unwrap());
         commit(&again, |p| p.drop_rows(&[2]));
         let expected = head(&again);
@@ -193,9 +214,17 @@ fn a_compacted_branch_can_be_merged_and_what_it_left_behind_does_not_come_as_nul
     let expected = "0:0:1.0 1:1:1.0 2:1:4.0 3:2:5.0 5:2:7.0";
     assert_eq!(head(&table), expected);
     // Row 4 comes back with its values, or not at all.
-    let back = merged(block_on(table.revert(dropping, dropping, &Resolution::new(), "back")));
+    let back = merged(block_on(table.revert(
+        dropping,
+        dropping,
+        &Resolution::new(),
+        "back",
+    )));
     match back {
-        Ok(_) => assert_eq!(head(&table), "0:0:1.0 1:1:1.0 2:1:4.0 3:2:5.0 4:2:6.0 5:2:7.0"),
+        Ok(_) => assert_eq!(
+            head(&table),
+            "0:0:1.0 1:1:1.0 2:1:4.0 3:2:5.0 4:2:6.0 5:2:7.0"
+        ),
         Err(err) => assert_eq!(err.kind(), ErrorKind::Invalid, "{err:?}"),
     }
     clean(&project);
@@ -207,16 +236,29 @@ fn edits_are_undone_across_a_compaction_and_drops_before_it_are_not() {
     let table = busy(&project);
     compact(&table).unwrap();
     let undo = |revision: u64| {
-        merged(block_on(table.revert(revision, revision, &Resolution::new(), "undo")))
+        merged(block_on(table.revert(
+            revision,
+            revision,
+            &Resolution::new(),
+            "undo",
+        )))
     };
     let err = undo(2).unwrap_err();
     assert_eq!(err.kind(), ErrorKind::Invalid);
     assert!(err.to_string().contains("left it behind"), "{err}");
     undo(1).unwrap();
-    assert!(head(&table).starts_with("0:0:1.0:x 2:2:1.0:x"), "{}", head(&table));
+    assert!(
+        head(&table).starts_with("0:0:1.0:x 2:2:1.0:x"),
+        "{}",
+        head(&table)
+    );
     let dropping = commit(&table, |p| p.drop_rows(&[2]));
     undo(dropping).unwrap();
-    assert!(head(&table).starts_with("0:0:1.0:x 2:2:1.0:x"), "{}", head(&table));
+    assert!(
+        head(&table).starts_with("0:0:1.0:x 2:2:1.0:x"),
+        "{}",
+        head(&table)
+    );
     clean(&project);
 }
 
@@ -235,8 +277,16 @@ fn files_in_place_are_copied_in() {
     let again = block_on(project.table("train")).unwrap();
     assert_eq!(head(&again), "0:0:1.0 1:0:1.0 2:2:1.0");
     let report = block_on(project.verify(VerifyOptions::new())).unwrap();
-    let found: Vec<_> = report.findings.iter().map(|f| (f.severity, f.unreadable.clone())).collect();
-    assert_eq!(found, [(Severity::SourceChanged, vec![0..=1])], "{report:#?}");
+    let found: Vec<_> = report
+        .findings
+        .iter()
+        .map(|f| (f.severity, f.unreadable.clone()))
+        .collect();
+    assert_eq!(
+        found,
+        [(Severity::SourceChanged, vec![0..=1])],
+        "{report:#?}"
+    );
 }
 
 /// A store that does something else right before a request of which the path has some text in it.
@@ -360,7 +410,10 @@ fn compact_while(meanwhile: fn(&Table)) -> Result<()> {
     let done = done?;
     assert_eq!(block_on(again.head()).unwrap().revision().0, done);
     block_on(again.checkpoint()).unwrap();
-    assert_eq!(head(&block_on(fresh(&project).table("train")).unwrap()), expected);
+    assert_eq!(
+        head(&block_on(fresh(&project).table("train")).unwrap()),
+        expected
+    );
     Ok(())
 }
 
@@ -407,7 +460,12 @@ fn change(table: &Table, change: impl FnOnce(&mut tlc_core::Patch)) {
 fn noted(text: &str) -> RecordBatch {
     let batch = animals(text);
     let notes: ArrayRef = Arc::new(StringArray::from(vec!["n"; batch.num_rows()]));
-    let columns = batch.schema().fields().iter().cloned().chain([Arc::new(schema::text("note"))]);
+    let own = batch.schema();
+    let columns = own
+        .fields()
+        .iter()
+        .cloned()
+        .chain([Arc::new(schema::text("note"))]);
     let schema = tlc_core::arrow::datatypes::Schema::new(columns.collect::<Vec<_>>());
     let columns = batch.columns().iter().cloned().chain([notes]);
     RecordBatch::try_new(Arc::new(schema), columns.collect()).unwrap()
@@ -434,7 +492,13 @@ fn copied(project: &Project) -> Project {
         let from = project.root().store();
         let all: Vec<ObjectMeta> = from.list(None).try_collect().await.unwrap();
         for file in all {
-            let bytes = from.get(&file.location).await.unwrap().bytes().await.unwrap();
+            let bytes = from
+                .get(&file.location)
+                .await
+                .unwrap()
+                .bytes()
+                .await
+                .unwrap();
             store.put(&file.location, bytes.into()).await.unwrap();
         }
     });
@@ -448,7 +512,13 @@ fn busy_with_all() -> (Project, u64) {
     commit(&table, |p| p.set(0, "animal", 1).unwrap());
     commit(&table, |p| p.set(2, "animal", 1).unwrap());
     let dropping = commit(&table, |p| p.drop_rows(&[2]));
-    merged(block_on(table.revert(dropping, dropping, &Resolution::new(), "back"))).unwrap();
+    merged(block_on(table.revert(
+        dropping,
+        dropping,
+        &Resolution::new(),
+        "back",
+    )))
+    .unwrap();
     (project, 10)
 }
 
@@ -510,10 +580,18 @@ fn check_harmed(project: &Project, file: &str, harm: &str, before: &BTreeMap<u64
     for (revision, rows) in before {
         let is_safe = !unreadable.contains(revision);
         if is_safe && !file.contains("/edits/") {
-            assert_eq!(after.get(revision), Some(rows), "{told}: r{revision} is not safe: {report:#?}");
+            assert_eq!(
+                after.get(revision),
+                Some(rows),
+                "{told}: r{revision} is not safe: {report:#?}"
+            );
         }
         if is_safe && harm == "gone" {
-            assert_eq!(after.get(revision), Some(rows), "{told}: r{revision} is not safe: {report:#?}");
+            assert_eq!(
+                after.get(revision),
+                Some(rows),
+                "{told}: r{revision} is not safe: {report:#?}"
+            );
         }
         if !is_safe && harm == "gone" && !file.contains("/log/") {
             assert_eq!(after.get(revision), None, "{told}: r{revision} can be read");
@@ -532,17 +610,26 @@ fn runs_are_verified_too() {
     run.log(1, &[("loss", 1.0)]);
     run.finish().unwrap();
     assert_eq!(clean(&project).n_runs, 1);
-    let path = block_on(project.scalar_files(&"lenet".parse().unwrap())).unwrap()[0].path.clone();
+    let path = block_on(project.scalar_files(&"lenet".parse().unwrap())).unwrap()[0]
+        .path
+        .clone();
     do_harm(&project, path.as_ref(), "cut");
     let report = block_on(project.verify(VerifyOptions::new())).unwrap();
     assert!(report.is_damaged());
-    assert!(report.findings[0].file.starts_with("scalars/"), "{report:?}");
+    assert!(
+        report.findings[0].file.starts_with("scalars/"),
+        "{report:?}"
+    );
 }
 
 /// Moves the clock of a project to so much after the newest file in its store.
 fn later(project: &Project, by: Duration) {
     let all: Vec<ObjectMeta> = block_on(project.root().store().list(None).try_collect()).unwrap();
-    let newest = all.iter().map(|file| file.last_modified.timestamp()).max().unwrap();
+    let newest = all
+        .iter()
+        .map(|file| file.last_modified.timestamp())
+        .max()
+        .unwrap();
     let now = u64::try_from(newest).unwrap();
     project.root().env().advance(Duration::from_secs(now) + by);
 }
@@ -553,7 +640,12 @@ fn orphans(table: &Table) {
     patch.set(0, "weight", 77.0).unwrap();
     patch.drop_rows(&[2]);
     commit(table, |p| p.set(0, "weight", 5.0).unwrap());
-    assert_eq!(block_on(table.commit(&patch, "too late")).unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(
+        block_on(table.commit(&patch, "too late"))
+            .unwrap_err()
+            .kind(),
+        ErrorKind::Conflict
+    );
 }
 
 fn gc(project: &Project, options: GcOptions) -> Vec<String> {
@@ -574,22 +666,44 @@ fn only_old_files_that_nobody_names_are_collected() {
     let unknown = Path::from("zoo/tables/train/data/notes.parquet");
     let cut_off = Path::from(format!("zoo/tables/half/data/{}.parquet", "a".repeat(64)));
     block_on(async {
-        project.root().store().put(&unknown, "mine".into()).await.unwrap();
-        project.root().store().put(&cut_off, "half".into()).await.unwrap();
+        project
+            .root()
+            .store()
+            .put(&unknown, "mine".into())
+            .await
+            .unwrap();
+        project
+            .root()
+            .store()
+            .put(&cut_off, "half".into())
+            .await
+            .unwrap();
     });
     let named = block_on(table.log()).unwrap().len();
     let all = files(&project, "");
     later(&project, DAY);
     assert!(gc(&project, GcOptions::new()).is_empty(), "all are young");
     let garbage = block_on(project.gc(GcOptions::new())).unwrap();
-    assert_eq!((garbage.n_young, garbage.unknown.len()), (3, 1), "{garbage:?}");
+    assert_eq!(
+        (garbage.n_young, garbage.unknown.len()),
+        (3, 1),
+        "{garbage:?}"
+    );
     project.root().env().advance(7 * DAY);
     let found = gc(&project, GcOptions::new());
     assert_eq!(found.len(), 3, "{found:?}");
-    assert_eq!(files(&project, ""), all, "nothing is deleted unless told so");
+    assert_eq!(
+        files(&project, ""),
+        all,
+        "nothing is deleted unless told so"
+    );
     assert_eq!(gc(&project, GcOptions::new().delete()), found);
     let left = files(&project, "");
-    assert_eq!(left.len(), all.len() - 2, "one of the three is of another table");
+    assert_eq!(
+        left.len(),
+        all.len() - 2,
+        "one of the three is of another table"
+    );
     assert!(before.iter().all(|file| left.contains(file)));
     assert!(left.contains(&unknown.to_string()));
     assert_eq!(gc(&project, GcOptions::new()), [""; 0]);
@@ -638,22 +752,44 @@ fn revisions_that_are_given_up_are_told_apart_from_damage() {
     commit(&table, |p| p.set(4, "weight", 3.0).unwrap());
     let found = block_on(project.gc(options.clone().delete())).unwrap();
     assert!(!found.files.is_empty());
-    let given_up: Vec<u64> = found.given_up.iter().map(|(_, _, revision)| revision.0).collect();
+    let given_up: Vec<u64> = found
+        .given_up
+        .iter()
+        .map(|(_, _, revision)| revision.0)
+        .collect();
     assert_eq!(given_up, [0, 1, 2, 4, 5, 6, 7]);
     let report = clean(&project);
     let after = readable(&fresh(&project), n);
     for revision in [3, 8, 9] {
-        assert_eq!(after.get(&revision), before.get(&revision), "r{revision} {report:#?}");
+        assert_eq!(
+            after.get(&revision),
+            before.get(&revision),
+            "r{revision} {report:#?}"
+        );
     }
-    let lost: Vec<u64> = report.tables[0].unreadable.iter().map(|revision| revision.0).collect();
-    assert!(!lost.is_empty() && lost.iter().all(|revision| given_up.contains(revision)), "{lost:?}");
+    let lost: Vec<u64> = report.tables[0]
+        .unreadable
+        .iter()
+        .map(|revision| revision.0)
+        .collect();
+    assert!(
+        !lost.is_empty() && lost.iter().all(|revision| given_up.contains(revision)),
+        "{lost:?}"
+    );
     for revision in 0..n {
-        assert_eq!(after.contains_key(&revision), !lost.contains(&revision), "r{revision}");
+        assert_eq!(
+            after.contains_key(&revision),
+            !lost.contains(&revision),
+            "r{revision}"
+        );
     }
     let old = block_on(fresh(&project).table("train")).unwrap();
     let old = block_on(old.at(lost[0])).and_then(|old| block_on(old.read(ScanOptions::new())));
     let err = format!("{:#}", old.unwrap_err());
-    assert!(err.contains("is missing") && err.contains("given up"), "{err}");
+    assert!(
+        err.contains("is missing") && err.contains("given up"),
+        "{err}"
+    );
 }
 
 /// Every request of `operation` fails once, on memory and on disk; afterwards nothing is lost.
@@ -677,13 +813,18 @@ fn fails_everywhere(
                 let open = |store: Arc<dyn ObjectStore>| {
                     let options = RootOptions::new().env(Env::manual());
                     let url = "memory:///".parse().unwrap();
-                    Root::in_store(store, path.clone(), url, options).project("zoo").unwrap()
+                    Root::in_store(store, path.clone(), url, options)
+                        .project("zoo")
+                        .unwrap()
                 };
                 let project = open(Arc::clone(&store));
                 prepare(&project);
                 let before = observe(&project);
                 let faults = Faults::at(k, when);
-                let faulty = open(Arc::new(FaultyStore::new(Arc::clone(&store), Arc::clone(&faults))));
+                let faulty = open(Arc::new(FaultyStore::new(
+                    Arc::clone(&store),
+                    Arc::clone(&faults),
+                )));
                 let outcome = operation(&faulty);
                 let after = open(Arc::clone(&store));
                 assert_eq!(observe(&after), before, "request {k} {when:?}");
@@ -694,7 +835,11 @@ fn fails_everywhere(
                 }
                 faults.heal();
                 operation(&faulty).unwrap();
-                assert_eq!(observe(&open(store)), before, "request {k} {when:?}: the retry");
+                assert_eq!(
+                    observe(&open(store)),
+                    before,
+                    "request {k} {when:?}: the retry"
+                );
             }
         }
     }
@@ -783,7 +928,10 @@ fn open_here(folder: &std::path::Path) -> Project {
 
 /// How many times the next test kills; by hand more often, as `TLC_KILLS=200`.
 fn n_kills() -> u64 {
-    #[expect(clippy::disallowed_methods, reason = "for whoever runs the test by hand")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "for whoever runs the test by hand"
+    )]
     let asked = std::env::var("TLC_KILLS");
     asked.ok().and_then(|n| n.parse().ok()).unwrap_or(10)
 }
@@ -818,8 +966,16 @@ fn a_process_killed_while_it_keeps_house_leaves_no_damage() {
         let taken = block_on(snapshot.take(&[0, 2], &["weight"])).unwrap();
         let shown = crate::support::text(&taken);
         let (first, second) = shown.split_once(' ').unwrap();
-        assert!(first == second || (first, second) == ("1.0", "1.0"), "half a revision: {shown}");
+        assert!(
+            first == second || (first, second) == ("1.0", "1.0"),
+            "half a revision: {shown}"
+        );
     }
     let project = open_here(&root);
-    assert!(block_on(block_on(project.table("train")).unwrap().log()).unwrap().len() > 10);
+    assert!(
+        block_on(block_on(project.table("train")).unwrap().log())
+            .unwrap()
+            .len()
+            > 10
+    );
 }

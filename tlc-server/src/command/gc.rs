@@ -42,7 +42,11 @@ impl Gc {
         let options = GcOptions::new()
             .older_than(Duration::from_secs(self.older_than.0))
             .keep(self.keep_revisions);
-        let options = if self.delete { options.delete() } else { options };
+        let options = if self.delete {
+            options.delete()
+        } else {
+            options
+        };
         let garbage = block_on(self.garbage(session, options))?;
         session.answer(&GcView::from(&garbage), || text(&garbage))
     }
@@ -59,10 +63,9 @@ impl Gc {
 fn keep(text: &str) -> Result<Keep, String> {
     match text {
         "all" => Ok(Keep::All),
-        n => n
-            .parse()
-            .map(Keep::Newest)
-            .map_err(|_number| format!("{text:?} is no number of revisions; write all or such as 10")),
+        n => n.parse().map(Keep::Newest).map_err(|_number| {
+            format!("{text:?} is no number of revisions; write all or such as 10")
+        }),
     }
 }
 

@@ -107,7 +107,9 @@ fn finding_text(finding: &FindingView) -> String {
     let lost = match &finding.unreadable[..] {
         [] => String::new(),
         lost => {
-            let lost = lost.iter().map(|(first, last)| range_text(&(*first..=*last)));
+            let lost = lost
+                .iter()
+                .map(|(first, last)| range_text(&(*first..=*last)));
             let lost: Vec<String> = lost.collect();
             format!("  cannot be read because of it: {}\n", lost.join(", "))
         }

@@ -10,7 +10,15 @@ fn edited() -> Site {
     let site = Site::with_animals();
     for legs in ["1", "2"] {
         let set = format!("legs={legs}");
-        let args = ["table", "edit", "zoo/animals", "--set", &set, "--where", "name = 'snake'"];
+        let args = [
+            "table",
+            "edit",
+            "zoo/animals",
+            "--set",
+            &set,
+            "--where",
+            "name = 'snake'",
+        ];
         site.tlc(&[&args[..], &["-m", "legs"]].concat()).done();
     }
     site
@@ -28,7 +36,11 @@ fn files(site: &Site, folder: &str) -> Vec<PathBuf> {
 #[test]
 fn a_compacted_table_shows_the_same_rows() {
     let site = edited();
-    let show = |site: &Site| site.tlc(&["sql", "SELECT * FROM zoo.animals"]).done().text();
+    let show = |site: &Site| {
+        site.tlc(&["sql", "SELECT * FROM zoo.animals"])
+            .done()
+            .text()
+    };
     let before = show(&site);
     let args = ["table", "compact", "zoo/animals"];
     let view = site.json(&args);
@@ -43,7 +55,10 @@ fn a_compacted_table_shows_the_same_rows() {
 fn verify_says_what_is_wrong_and_what_is_safe() {
     let site = edited();
     let text = site.tlc(&["verify", "zoo"]).done().text();
-    assert!(text.starts_with("zoo/animals: 3 revisions, all can be read\nall is well: "), "{text}");
+    assert!(
+        text.starts_with("zoo/animals: 3 revisions, all can be read\nall is well: "),
+        "{text}"
+    );
     let lost = &files(&site, "edits")[0];
     fs::remove_file(lost).unwrap();
     for args in [&["verify", "zoo/animals"][..], &["verify", "--quick"]] {
@@ -51,7 +66,13 @@ fn verify_says_what_is_wrong_and_what_is_safe() {
         let text = answer.text();
         assert_eq!((answer.code, answer.err.as_str()), (1, ""), "{text}");
         let name = lost.file_name().unwrap().to_str().unwrap();
-        for expected in ["damage: ", name, "is missing", "cannot be read because of it: r", "NOT all is well"] {
+        for expected in [
+            "damage: ",
+            name,
+            "is missing",
+            "cannot be read because of it: r",
+            "NOT all is well",
+        ] {
             assert!(text.contains(expected), "{expected}: {text}");
         }
         assert!(text.contains("r2\n"), "{text}");
@@ -77,15 +98,22 @@ fn verify_looks_at_a_table_that_cannot_be_opened() {
 #[test]
 fn gc_tells_first_and_deletes_when_told() {
     let site = edited();
-    let orphan = site.root().join(format!("zoo/tables/animals/edits/{}.parquet", "0".repeat(64)));
+    let orphan = site.root().join(format!(
+        "zoo/tables/animals/edits/{}.parquet",
+        "0".repeat(64)
+    ));
     fs::write(&orphan, "left over").unwrap();
     site.check(&["gc"], "nothing to delete\n");
     assert_eq!(site.json(&["gc"])["young"], 1);
     let file = File::options().write(true).open(&orphan).unwrap();
     let written = file.metadata().unwrap().modified().unwrap();
-    file.set_modified(written - Duration::from_secs(8 * 86_400)).unwrap();
+    file.set_modified(written - Duration::from_secs(8 * 86_400))
+        .unwrap();
     let text = site.tlc(&["gc", "zoo"]).done().text();
-    assert!(text.ends_with("1 file to delete, 9 B; add --delete\n"), "{text}");
+    assert!(
+        text.ends_with("1 file to delete, 9 B; add --delete\n"),
+        "{text}"
+    );
     assert!(text.contains("edits/000"), "{text}");
     site.check(&["gc", "--older-than", "30d"], "nothing to delete\n");
     assert!(orphan.exists());
