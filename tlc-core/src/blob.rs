@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arrow::array::{RecordBatch, RecordBatchReader};
 use arrow::datatypes::SchemaRef;
@@ -32,8 +33,10 @@ use parquet::file::metadata::{
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 
 use crate::alias::Aliases;
+use crate::env::Micros;
 use crate::error::{Error, Result};
 use crate::format::VERSION;
+use crate::store::Place;
 
 /// Rows of a row group: the unit of parallel reading and of statistics.
 pub(crate) const GROUP_ROWS: usize = 131_072;
@@ -43,7 +46,7 @@ const GROUP_BYTES: usize = 16 << 20;
 
 /// Encoded bytes after which a file is closed and the next one begins. With [`GROUP_BYTES`] this
 /// bounds what a writer holds in memory, and a file is always put by one request.
-const FILE_BYTES: usize = 64 << 20;
+pub(crate) const FILE_BYTES: usize = 64 << 20;
 
 /// Bytes of a page: what reading one row costs. Small, since loaders read rows at random.
 const PAGE_BYTES: usize = 64 << 10;
@@ -183,24 +186,56 @@ impl Rows {
     }
 }
 
-/// Writes `bytes` under `folder` by their hash, and gives the file's name. One request.
+/// How old a file that no revision names must be, at least, before it may be collected.
+pub(crate) const COLLECTED_AFTER_MIN: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Writes `bytes` under `folder` by their hash, and gives the file's name. One request; another if a
+/// file of that name is there already.
+///
+/// A file that is there is the same file, and is used if it is young. An old one may be collected as
+/// garbage at any moment, until the entry lands that is to name it; so the bytes are then written
+/// once more, under a name that nobody else has.
 ///
 /// # Errors
-/// Those of the store. A file that is there already is the same file.
+/// Those of the store.
 pub(crate) async fn put(
-    store: &dyn ObjectStore,
+    place: &Place,
     folder: &Path,
     extension: &str,
     bytes: Bytes,
 ) -> Result<String> {
-    let name = format!("{}.{extension}", blake3::hash(&bytes).to_hex());
+    let hash = blake3::hash(&bytes).to_hex();
+    let name = format!("{hash}.{extension}");
     let path = folder.clone().join(name.as_str());
-    match store
-        .put_opts(&path, bytes.into(), PutMode::Create.into())
-        .await
-    {
-        Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(name),
+    if create(place, &path, bytes.clone()).await? || is_young(place, &path).await? {
+        return Ok(name);
+    }
+    let name = format!("{hash}.{}.{extension}", place.env.fresh_id());
+    create(place, &folder.clone().join(name.as_str()), bytes).await?;
+    Ok(name)
+}
+
+/// Creates a file; `false` if there is one of that name.
+async fn create(place: &Place, path: &Path, bytes: Bytes) -> Result<bool> {
+    let put = place
+        .store
+        .put_opts(path, bytes.into(), PutMode::Create.into());
+    match put.await {
+        Ok(_) => Ok(true),
+        Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
         Err(err) => Err(Error::from(err).context(format!("cannot write {path}"))),
+    }
+}
+
+/// Whether a file is there and far from being collected: younger than half of the least age.
+async fn is_young(place: &Place, path: &Path) -> Result<bool> {
+    match place.store.head(path).await {
+        Ok(found) => {
+            let written = Micros(found.last_modified.timestamp_micros());
+            Ok(place.env.now().since(written) < COLLECTED_AFTER_MIN / 2)
+        }
+        Err(object_store::Error::NotFound { .. }) => Ok(false),
+        Err(err) => Err(Error::from(err).context(format!("cannot look at {path}"))),
     }
 }
 

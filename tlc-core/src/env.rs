@@ -103,6 +103,11 @@ impl Env {
         }
     }
 
+    /// Whether the clock is that of a test.
+    pub(crate) fn is_manual(&self) -> bool {
+        matches!(&*self.source, Source::Manual { .. })
+    }
+
     /// Moves a manual clock on. A system clock is left alone.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual { now, .. } = &*self.source {

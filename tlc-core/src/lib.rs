@@ -56,7 +56,8 @@ pub use schema::{Class, Role};
 pub use sql::{PlanCodec, Sql};
 pub use store::{StoreCheck, StoreReport, Writers};
 pub use table::{
-    Blame, BlameOptions, Branch, CellConflicts, CellsDiff, ColumnDiff, CommitOptions, Committed,
-    Conflicts, Diff, Merged, Parent, Resolution, RevisionRecord, Scan, ScanOptions, Snapshot,
-    Table, Tag, Take,
+    Blame, BlameOptions, Branch, CellConflicts, CellsDiff, Checked, ColumnDiff, CommitOptions,
+    Committed, Conflicts, Diff, Finding, Garbage, GarbageFile, GcOptions, Keep, Merged, Parent,
+    Report, Resolution, RevisionRecord, Scan, ScanOptions, Severity, Snapshot, Table, Tag, Take,
+    VerifiedTable, VerifyOptions,
 };

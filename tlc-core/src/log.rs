@@ -218,7 +218,7 @@ fn outcome(found: &Bytes, own: &Bytes) -> Append {
 }
 
 /// The number in a name of twenty digits and `.json`; other files are not entries.
-fn number(name: &str) -> Option<u64> {
+pub(crate) fn number(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".json")?;
     (digits.len() == 20).then(|| digits.parse().ok())?
 }

@@ -11,13 +11,15 @@ use url::Url;
 
 use crate::alias::Aliases;
 use crate::env::Env;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::format::aliases;
 use crate::id::{ProjectName, Revision, RunName, TableName};
 use crate::run::{Run, RunOptions, RunRecord, Runs, SampleFile, ScalarFile};
 use crate::runtime::Background;
 use crate::store::{self, Gate, Place, ProjectAliases, StoreReport};
-use crate::table::{CommitOptions, Table};
+use crate::table::{
+    CommitOptions, Finding, Garbage, GcOptions, Report, Severity, Table, VerifyOptions,
+};
 
 /// How many folders are looked into at the same time.
 const LOOKS_MAX: usize = 32;
@@ -228,6 +230,34 @@ impl Root {
         store::examine(&self.place, &self.url).await
     }
 
+    /// Verifies every table and run of every project: as [`Table::verify`].
+    ///
+    /// # Errors
+    /// As [`Table::verify`].
+    pub async fn verify(&self, options: impl Into<VerifyOptions> + Send) -> Result<Report> {
+        let options = options.into();
+        let mut report = Report::default();
+        for name in self.projects().await? {
+            let project = self.project(name.as_str())?;
+            report.add(project.verify(options.clone()).await?);
+        }
+        Ok(report)
+    }
+
+    /// Collects the garbage of every project: as [`Table::gc`].
+    ///
+    /// # Errors
+    /// As [`Table::gc`]; what was collected before the error stays collected.
+    pub async fn gc(&self, options: impl Into<GcOptions> + Send) -> Result<Garbage> {
+        let options = options.into();
+        let mut garbage = Garbage::default();
+        for name in self.projects().await? {
+            let project = self.project(name.as_str())?;
+            garbage.add(project.gc(options.clone()).await?);
+        }
+        Ok(garbage)
+    }
+
     /// The project of that name. Nothing is requested: a project is there once it holds something.
     ///
     /// # Errors
@@ -357,7 +387,7 @@ impl Project {
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is none; as [`Table::head`].
     pub async fn table(&self, name: &str) -> Result<Table> {
         let table = self.handle(name)?;
-        table.head().await?;
+        table.found().await?;
         Ok(table)
     }
 
@@ -402,6 +432,75 @@ impl Project {
         let table = self.handle(name)?;
         table.create_in_place(urls, options.into()).await?;
         Ok(table)
+    }
+
+    /// Verifies every table and run of the project: as [`Table::verify`]; of runs that log entries and
+    /// files can be read.
+    ///
+    /// # Errors
+    /// As [`Table::verify`].
+    pub async fn verify(&self, options: impl Into<VerifyOptions> + Send) -> Result<Report> {
+        let options = options.into();
+        let mut report = Report::default();
+        let tables: Vec<TableName> = names(&self.place.child("tables").folders().await?);
+        for name in tables {
+            let table = self.handle(name.as_str())?;
+            match table.verify(options.clone()).await {
+                Ok(found) => report.add(found),
+                // A creation that was cut off: garbage, but no table.
+                Err(err) if err.kind() == ErrorKind::NotFound => {}
+                Err(err) => return Err(err),
+            }
+        }
+        for name in self.runs().await? {
+            report.add(self.verify_run(&name, &options).await?);
+        }
+        Ok(report)
+    }
+
+    /// Verifies one table, also if it is too damaged to be opened: as [`Table::verify`].
+    ///
+    /// # Errors
+    /// As [`Table::verify`].
+    pub async fn verify_table(
+        &self,
+        name: &str,
+        options: impl Into<VerifyOptions> + Send,
+    ) -> Result<Report> {
+        self.handle(name)?.verify(options).await
+    }
+
+    async fn verify_run(&self, name: &RunName, options: &VerifyOptions) -> Result<Report> {
+        let runs = Runs::new(self.place.clone());
+        let flaws = runs.flaws(name, options).await?;
+        let folder = runs.place(name).path.to_string();
+        let findings = flaws.into_iter().map(|(file, what)| Finding {
+            severity: Severity::Damage,
+            folder: folder.clone(),
+            file,
+            what,
+            unreadable: Vec::new(),
+        });
+        Ok(Report {
+            findings: findings.collect(),
+            n_runs: 1,
+            ..Report::default()
+        })
+    }
+
+    /// Collects the garbage of every table of the project: as [`Table::gc`].
+    ///
+    /// # Errors
+    /// As [`Table::gc`]; what was collected before the error stays collected.
+    pub async fn gc(&self, options: impl Into<GcOptions> + Send) -> Result<Garbage> {
+        let options = options.into();
+        let mut garbage = Garbage::default();
+        let tables: Vec<TableName> = names(&self.place.child("tables").folders().await?);
+        for name in tables {
+            let table = self.handle(name.as_str())?;
+            garbage.add(table.gc(options.clone()).await?);
+        }
+        Ok(garbage)
     }
 
     /// The runs, by name. One listing.

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
@@ -34,25 +35,37 @@ static RUNTIME: OnceLock<Option<Runtime>> = OnceLock::new();
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let runtime = RUNTIME.get_or_init(build).as_ref();
     let _guard = runtime.map(Runtime::enter);
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let unpark = Arc::new(Unpark {
+        thread: thread::current(),
+        is_woken: AtomicBool::new(false),
+    });
+    let waker = Waker::from(Arc::clone(&unpark));
     let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);
     loop {
         match future.as_mut().poll(&mut context) {
             Poll::Ready(output) => return output,
-            // A wake-up before this leaves a token, so none is missed.
-            Poll::Pending => thread::park(),
+            // A wake-up before this leaves a token; one that a wait inside this one took, its own mark.
+            Poll::Pending => {
+                while !unpark.is_woken.swap(false, Ordering::AcqRel) {
+                    thread::park();
+                }
+            }
         }
     }
 }
 
 /// Wakes a future by waking the thread that waits for it. Unlike the executors of runtimes it may be
 /// nested, which is no more than waiting inside a wait.
-struct Unpark(Thread);
+struct Unpark {
+    thread: Thread,
+    is_woken: AtomicBool,
+}
 
 impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        self.is_woken.store(true, Ordering::Release);
+        self.thread.unpark();
     }
 }
 

@@ -10,7 +10,7 @@ use tlc_core::arrow::datatypes::Field;
 use tlc_core::run::StreamRecord;
 use tlc_core::schema::{self, Role};
 use tlc_core::sql::Written;
-use tlc_core::{Committed, Micros, RevisionRecord, RunRecord, StoreReport};
+use tlc_core::{Committed, Garbage, Micros, Report, RevisionRecord, RunRecord, StoreReport};
 
 /// What a verb that writes answers.
 #[derive(Clone, Debug, Serialize)]
@@ -109,6 +109,124 @@ impl StoreView {
             put_ms: report.put.as_secs_f64() * 1_000.0,
             get_ms: report.get.as_secs_f64() * 1_000.0,
             clock_ahead_secs: report.clock_ahead_secs,
+        }
+    }
+}
+
+/// What `tlc verify` answers.
+#[derive(Clone, Debug, Serialize)]
+pub struct VerifyView {
+    /// Whether anything is worse than harmless.
+    pub damaged: bool,
+    /// What is not as it should be, the worst first.
+    pub findings: Vec<FindingView>,
+    /// The tables that were looked at.
+    pub tables: Vec<VerifiedTableView>,
+    /// How many runs were.
+    pub runs: u64,
+    /// How many files of tables there are.
+    pub files: u64,
+    /// Their sizes together.
+    pub bytes: u64,
+}
+
+/// One thing that is not as it should be.
+#[derive(Clone, Debug, Serialize)]
+pub struct FindingView {
+    /// `harmless`, `source changed` or `damage`.
+    pub severity: &'static str,
+    /// The folder of the table or run in the store.
+    pub folder: String,
+    /// The file in it, or the URL of one that is used in place.
+    pub file: String,
+    /// What is wrong, and what helps.
+    pub what: String,
+    /// The first and last number of each range of revisions that cannot be read because of it.
+    pub unreadable: Vec<(u64, u64)>,
+}
+
+/// A table that was looked at.
+#[derive(Clone, Debug, Serialize)]
+pub struct VerifiedTableView {
+    /// `PROJECT/TABLE`.
+    pub table: String,
+    /// How many revisions it has.
+    pub revisions: u64,
+    /// Those that cannot be read.
+    pub unreadable: Vec<u64>,
+}
+
+impl From<&Report> for VerifyView {
+    fn from(report: &Report) -> Self {
+        let findings = report.findings.iter().map(|finding| FindingView {
+            severity: finding.severity.as_str(),
+            folder: finding.folder.clone(),
+            file: finding.file.clone(),
+            what: finding.what.clone(),
+            unreadable: finding
+                .unreadable
+                .iter()
+                .map(|range| (*range.start(), *range.end()))
+                .collect(),
+        });
+        let tables = report.tables.iter().map(|table| VerifiedTableView {
+            table: format!("{}/{}", table.project, table.table),
+            revisions: table.n_revisions,
+            unreadable: table.unreadable.iter().map(|revision| revision.0).collect(),
+        });
+        Self {
+            damaged: report.is_damaged(),
+            findings: findings.collect(),
+            tables: tables.collect(),
+            runs: report.n_runs,
+            files: report.n_files,
+            bytes: report.bytes,
+        }
+    }
+}
+
+/// What `tlc gc` answers.
+#[derive(Clone, Debug, Serialize)]
+pub struct GcView {
+    /// Whether the files were deleted; otherwise they would be.
+    pub deleted: bool,
+    /// The files that no kept revision needs.
+    pub files: Vec<GarbageFileView>,
+    /// Their sizes together.
+    pub bytes: u64,
+    /// Files that no revision needs either, but too young.
+    pub young: u64,
+    /// Files that are none of tlc's, and stay.
+    pub unknown: Vec<String>,
+    /// The revisions that are not kept, as `PROJECT/TABLE@N`.
+    pub given_up: Vec<String>,
+}
+
+/// One file that nobody needs.
+#[derive(Clone, Debug, Serialize)]
+pub struct GarbageFileView {
+    /// Where it lies in the store.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+impl From<&Garbage> for GcView {
+    fn from(garbage: &Garbage) -> Self {
+        let files = garbage.files.iter().map(|file| GarbageFileView {
+            path: file.path.clone(),
+            bytes: file.bytes,
+        });
+        let given_up = garbage.given_up.iter();
+        Self {
+            deleted: garbage.is_deleted,
+            files: files.collect(),
+            bytes: garbage.bytes(),
+            young: garbage.n_young,
+            unknown: garbage.unknown.clone(),
+            given_up: given_up
+                .map(|(project, table, revision)| format!("{project}/{table}@{revision}"))
+                .collect(),
         }
     }
 }

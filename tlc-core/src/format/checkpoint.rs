@@ -90,3 +90,12 @@ pub(crate) struct Earlier {
     /// The revisions whose states it holds.
     pub(crate) states: Vec<u64>,
 }
+
+/// The revisions that were given up: their files may have been collected.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GivenUp {
+    pub(crate) format: u32,
+    /// The first and the last number of each range, ascending.
+    pub(crate) revisions: Vec<(u64, u64)>,
+}

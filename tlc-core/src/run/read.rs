@@ -6,15 +6,18 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::ObjectMeta;
 use object_store::path::Path;
+use parquet::file::metadata::PageIndexPolicy;
 
 use super::record::{self, Folded, Lasts, RunRecord};
 use super::segment;
+use crate::blob;
 use crate::env::Micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, run::Entry};
 use crate::id::{Revision, RunName, StreamName};
 use crate::log::Log;
 use crate::store::{self, Place};
+use crate::table::{Checked, VerifyOptions};
 
 /// How many runs or files are read at the same time.
 const READS_MAX: usize = 16;
@@ -177,6 +180,47 @@ impl Runs {
         Ok(files.filter_map(file).collect())
     }
 
+    /// What cannot be read of a run: files and why. Reads its log and, unless that is to be quick, all
+    /// its files.
+    ///
+    /// # Errors
+    /// Those of the store; [`ErrorKind::Invalid`] if a newer version wrote it.
+    pub(crate) async fn flaws(
+        &self,
+        run: &RunName,
+        options: &VerifyOptions,
+    ) -> Result<Vec<(String, String)>> {
+        let mut flaws = Vec::new();
+        match self.folded(run).await {
+            Ok(_) => {}
+            // Nothing was begun in that folder.
+            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(flaws),
+            Err(err) if err.kind() == ErrorKind::Corrupt => {
+                flaws.push(("log".to_owned(), format!("{err:#}")));
+            }
+            Err(err) => return Err(err),
+        }
+        let place = self.place(run);
+        for folder in ["scalars", "samples"] {
+            for file in self.list(run, folder).await? {
+                options.tell(Checked { bytes: file.size });
+                if options.quick || file.location.extension() != Some("parquet") {
+                    continue;
+                }
+                if let Err(err) = readable(&place, folder, &file).await {
+                    if err.kind() != ErrorKind::Corrupt {
+                        return Err(err);
+                    }
+                    let name = file.location.as_ref();
+                    let name = name.strip_prefix(place.path.as_ref()).unwrap_or(name);
+                    let name = name.trim_start_matches('/').to_owned();
+                    flaws.push((name, format!("{err:#}")));
+                }
+            }
+        }
+        Ok(flaws)
+    }
+
     pub(crate) fn place(&self, run: &RunName) -> Place {
         self.project.child("runs").child(run.as_str())
     }
@@ -209,6 +253,20 @@ impl Runs {
             .map_err(|err| err.context(format!("cannot read {path}")))?;
         }
         Ok(lasts)
+    }
+}
+
+/// Whether a file of a run can be read: all of it for scalars; for sample metrics the footer, and that
+/// all columns lie within the file.
+async fn readable(place: &Place, folder: &str, file: &ObjectMeta) -> Result<()> {
+    if folder == "samples" {
+        let mut reader = blob::reader(&place.store, &file.location, file.size);
+        blob::open(&mut reader, PageIndexPolicy::Skip).await?;
+        return Ok(());
+    }
+    match store::read(&*place.store, &file.location).await? {
+        Some(bytes) => segment::decode_scalars(bytes, |_, _, _| ()),
+        None => Ok(()),
     }
 }
 

@@ -34,7 +34,7 @@ use crate::store;
 const STATES_MAX: usize = 16;
 
 /// The file that names the newest checkpoint. A hint: it is overwritten, and may be behind.
-const NEWEST: &str = "newest.json";
+pub(super) const NEWEST: &str = "newest.json";
 
 /// The folder of checkpoints below a table.
 pub(super) const FOLDER: &str = "checkpoints";
@@ -83,7 +83,7 @@ impl Table {
         let record = self.fold(earlier.as_deref()).await?;
         let place = self.place();
         let folder = place.path.clone().join(FOLDER);
-        let name = blob::put(&*place.store, &folder, "json", format::encode(&record)?).await?;
+        let name = blob::put(place, &folder, "json", format::encode(&record)?).await?;
         let file = format!("{FOLDER}/{name}");
         let newest = Newest {
             format: VERSION,
@@ -145,7 +145,7 @@ impl Table {
     }
 
     /// Reads a checkpoint; `None` if it is not there, or not what it should be.
-    async fn read_checkpoint(&self, file: &str) -> Option<Arc<Checkpoint>> {
+    pub(super) async fn read_checkpoint(&self, file: &str) -> Option<Arc<Checkpoint>> {
         let bytes = self.read_verified(file).await?;
         let record: record::Checkpoint = format::decode(file, &bytes).ok()?;
         (record.next > 0 && record.branches.contains_key(MAIN)).then(|| {
@@ -157,7 +157,7 @@ impl Table {
     }
 
     /// A file of the table whose bytes are what its name says.
-    async fn read_verified(&self, file: &str) -> Option<Bytes> {
+    pub(super) async fn read_verified(&self, file: &str) -> Option<Bytes> {
         let path = below(self.place(), file).ok()?;
         let bytes = store::read(&*self.place().store, &path).await.ok()??;
         let hash = blake3::hash(&bytes).to_hex();
@@ -270,7 +270,7 @@ impl Table {
             let size = bytes.len() as u64;
             let place = self.place();
             let folder = place.path.clone().join(FOLDER);
-            let name = blob::put(&*place.store, &folder, "parquet", bytes).await?;
+            let name = blob::put(place, &folder, "parquet", bytes).await?;
             folded.blocks.push(Block {
                 first,
                 entries: BLOCK,

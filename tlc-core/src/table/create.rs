@@ -114,7 +114,7 @@ pub(crate) async fn write_rows(
             return Ok(files);
         };
         let size = bytes.len() as u64;
-        let name = blob::put(&*place.store, &folder, "parquet", bytes).await?;
+        let name = blob::put(place, &folder, "parquet", bytes).await?;
         files.push(RowsAdded {
             file: format!("data/{name}"),
             first_row_id: next,

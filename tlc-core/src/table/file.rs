@@ -16,6 +16,7 @@ use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use parquet::file::metadata::PageIndexPolicy;
 use tokio::sync::OnceCell;
 
+use super::snapshot::missing;
 use crate::alias::Aliases;
 use crate::blob::{self, FileReader};
 use crate::error::{Error, ErrorKind, Result};
@@ -164,10 +165,7 @@ impl DataFile {
         }
         let opened = blob::open(&mut reader, PageIndexPolicy::Optional).await;
         let metadata = opened.map_err(|err| match (err.kind(), &self.rows.in_place) {
-            (ErrorKind::NotFound, None) => {
-                let file = &self.rows.file;
-                Error::corrupt(format!("{file}, which the log names, is missing")).with_source(err)
-            }
+            (ErrorKind::NotFound, None) => missing(&self.rows.file).with_source(err),
             _ => err,
         })?;
         let n_rows = metadata.metadata().file_metadata().num_rows();

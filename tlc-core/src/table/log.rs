@@ -181,6 +181,11 @@ impl Table {
         ))
     }
 
+    /// Finds the table: its log is there and can be read, whatever becomes of what it names.
+    pub(crate) async fn found(&self) -> Result<()> {
+        self.refresh().await
+    }
+
     /// Reads what the log has beyond the entries known so far.
     pub(super) async fn refresh(&self) -> Result<()> {
         let unreadable = |err: Error| {
@@ -360,12 +365,15 @@ pub(super) fn record(loaded: &Loaded) -> RevisionRecord {
 
 /// Bytes of the files that a revision wrote, beside its entry.
 fn file_bytes(entry: &Entry) -> u64 {
+    let compacted = entry.compacted.iter();
     let rows = entry
         .rows_added
         .iter()
+        .chain(compacted.clone().flat_map(|compacted| &compacted.rows))
         .filter(|rows| rows.in_place.is_none())
         .map(|rows| rows.bytes);
     let ids = entry.rows_dropped.iter().chain(&entry.rows_restored);
+    let ids = ids.chain(compacted.flat_map(|compacted| &compacted.left_behind));
     let dropped = ids.map(|dropped| dropped.bytes);
     let cells = entry.cells_set.iter().map(|cells| cells.bytes);
     rows.chain(dropped).chain(cells).sum()

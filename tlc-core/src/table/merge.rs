@@ -410,11 +410,11 @@ impl Table {
                 head,
             ))));
         }
-        self.check_kept_columns(&head, &found.schema)?;
         let columns = Columns {
             defaults: new_defaults(theirs, &found.schema),
             schema: found.schema,
         };
+        self.check_kept_columns(&head, &columns)?;
         let written = Written {
             brought: rows.brought,
             restored: write_row_ids(self.place(), &rows.restored).await?,
@@ -565,6 +565,10 @@ impl Table {
                 )));
             }
         }
+        let left = match &theirs_state.left_behind {
+            Some(left) if !rest.is_empty() => read_row_ids(self.place(), left).await?,
+            _ => RoaringTreemap::new(),
+        };
         for file in theirs_state.files.iter() {
             let range = span(&file.file);
             let mut here = RoaringTreemap::new();
@@ -575,7 +579,9 @@ impl Table {
             }
             let meets =
                 |other: &RowsAdded| span(other).start < range.end && range.start < span(other).end;
-            if ours.state.files.iter().any(|other| meets(&other.file)) {
+            // Rows that a compaction left behind must not come here as if they had values.
+            let has_left = left.range_cardinality(range.clone()) > 0;
+            if has_left || ours.state.files.iter().any(|other| meets(&other.file)) {
                 found.brought.extend(self.copied(theirs, &wanted).await?);
             } else {
                 found.brought.push(file.file.clone());
@@ -620,13 +626,17 @@ impl Table {
         Ok(files)
     }
 
-    /// A column that comes back must have kept its values.
-    fn check_kept_columns(&self, head: &Snapshot, schema: &SchemaRef) -> Result<()> {
-        let left = &head.resolved().state.columns_left;
-        let back = schema
+    /// A column that comes back must have kept its values. One that the head never had is new to it.
+    fn check_kept_columns(&self, head: &Snapshot, columns: &Columns) -> Result<()> {
+        let state = &head.resolved().state;
+        let is_new =
+            |id: &i32| columns.defaults.contains_key(id) && !state.defaults.contains_key(id);
+        let is_left = |id: i32| state.columns_left.contains(&id) && !is_new(&id);
+        let back = columns
+            .schema
             .fields()
             .iter()
-            .find(|field| schema::field_id(field).is_some_and(|id| left.contains(&id)));
+            .find(|field| schema::field_id(field).is_some_and(is_left));
         match back {
             None => Ok(()),
             Some(field) => Err(Error::invalid(format!(

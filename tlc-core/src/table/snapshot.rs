@@ -494,5 +494,12 @@ pub(crate) async fn read_row_ids(place: &Place, dropped: &RowIds) -> Result<Roar
 
 async fn read_file(place: &Place, name: &str) -> Result<bytes::Bytes> {
     let found = store::read(&*place.store, &below(place, name)?).await?;
-    found.ok_or_else(|| Error::corrupt(format!("{name}, which the log names, is missing")))
+    found.ok_or_else(|| missing(name))
+}
+
+/// The error of a file that is named and not there.
+pub(super) fn missing(name: &str) -> Error {
+    Error::corrupt(format!(
+        "{name}, which the log names, is missing; verify tells whether it was lost, or collected with revisions that were given up"
+    ))
 }

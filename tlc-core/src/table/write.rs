@@ -229,7 +229,7 @@ pub(super) async fn write_cells(place: &Place, column: i32, overlay: &Overlay) -
     let bytes = blob::encode_small(&batch)?;
     let size = bytes.len() as u64;
     let folder = place.path.clone().join("edits");
-    let name = blob::put(&*place.store, &folder, "parquet", bytes).await?;
+    let name = blob::put(place, &folder, "parquet", bytes).await?;
     Ok(CellsSet {
         column,
         file: format!("edits/{name}"),
@@ -248,7 +248,7 @@ pub(super) async fn write_row_ids(place: &Place, rows: &RoaringTreemap) -> Resul
         .map_err(|err| Error::invalid("the row ids cannot be written").with_source(err))?;
     let size = bytes.len() as u64;
     let folder = place.path.clone().join("deletes");
-    let name = blob::put(&*place.store, &folder, "bin", bytes.into()).await?;
+    let name = blob::put(place, &folder, "bin", bytes.into()).await?;
     Ok(Some(RowIds {
         file: format!("deletes/{name}"),
         rows: rows.len(),

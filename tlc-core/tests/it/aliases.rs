@@ -242,7 +242,8 @@ fn a_file_of_aliases_that_is_none_is_named() {
     assert_eq!(block_on(plain.aliases_file()).unwrap(), None);
     create(&plain, photos(&["/data/1"]));
     fs::write(root.path().join("zoo/aliases.yaml"), "DISK: 7").unwrap();
-    let err = block_on(project(root.path(), &[]).table("train")).unwrap_err();
+    let table = block_on(project(root.path(), &[]).table("train")).unwrap();
+    let err = block_on(table.head()).unwrap_err();
     assert!(err.to_string().contains("zoo/aliases.yaml"), "{err}");
 }
 

@@ -13,6 +13,7 @@ mod commit;
 mod faults;
 mod formats;
 mod histories;
+mod house;
 mod in_place;
 mod loader;
 mod model;

@@ -2,6 +2,7 @@
 
 mod alias;
 mod doctor;
+mod gc;
 mod import;
 mod ls;
 mod run;
@@ -9,6 +10,7 @@ mod session;
 mod spec;
 mod sql;
 mod table;
+mod verify;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -69,6 +71,8 @@ enum Verb {
     Run(run::Run),
     Alias(alias::Alias),
     Doctor(doctor::Doctor),
+    Verify(verify::Verify),
+    Gc(gc::Gc),
 }
 
 impl Verb {
@@ -79,7 +83,7 @@ impl Verb {
             Self::Table(table) => table.author(),
             Self::Alias(alias) => alias.author(),
             Self::Sql(sql) => sql.author(),
-            Self::Ls(_) | Self::Run(_) | Self::Doctor(_) => None,
+            Self::Ls(_) | Self::Run(_) | Self::Doctor(_) | Self::Verify(_) | Self::Gc(_) => None,
         }
     }
 
@@ -91,8 +95,10 @@ impl Verb {
         }
     }
 
-    fn run(&self, session: &Session) -> Result<()> {
-        match self {
+    /// Does it; the exit code of what is done.
+    fn run(&self, session: &Session) -> Result<ExitCode> {
+        let done = match self {
+            Self::Verify(verb) => return verb.run(session),
             Self::Ls(verb) => verb.run(session),
             Self::Sql(verb) => verb.run(session),
             Self::Import(verb) => verb.run(session),
@@ -100,7 +106,9 @@ impl Verb {
             Self::Run(verb) => verb.run(session),
             Self::Alias(verb) => verb.run(session),
             Self::Doctor(verb) => verb.run(session),
-        }
+            Self::Gc(verb) => verb.run(session),
+        };
+        done.map(|()| ExitCode::SUCCESS)
     }
 }
 
@@ -147,7 +155,7 @@ fn run(cli: &Cli) -> ExitCode {
             done
         });
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // The reader has seen enough.
         Err(_) if out.is_closed() => ExitCode::SUCCESS,
         Err(failure) => {

@@ -48,6 +48,49 @@ impl fmt::Display for TableSpec {
     }
 }
 
+/// `PROJECT`, or `PROJECT/TABLE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum PlaceSpec {
+    Project(ProjectName),
+    Table(TableSpec),
+}
+
+impl FromStr for PlaceSpec {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if !text.contains('/') {
+            return Ok(Self::Project(text.parse()?));
+        }
+        let spec: TableSpec = text.parse()?;
+        match &spec.revision {
+            None => Ok(Self::Table(spec)),
+            Some(_) => Err(Error::invalid(format!(
+                "{text:?} names a revision; all of a table is looked at, so write PROJECT/TABLE"
+            ))),
+        }
+    }
+}
+
+/// A time in seconds, written as `7d`, `12h` or `90m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Age(pub(super) u64);
+
+impl FromStr for Age {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = || Error::invalid(format!("{text:?} is no age; write such as 7d, 36h or 90m"));
+        let units = [('d', 86_400), ('h', 3_600), ('m', 60)];
+        let found = units
+            .iter()
+            .find_map(|(unit, secs)| Some((text.strip_suffix(*unit)?, *secs)));
+        let (number, secs) = found.ok_or_else(wrong)?;
+        let number: u64 = number.parse().map_err(|_number| wrong())?;
+        number.checked_mul(secs).map(Self).ok_or_else(wrong)
+    }
+}
+
 /// `PROJECT/RUN`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunSpec {
@@ -143,6 +186,17 @@ mod tests {
         check("mnist/", "\"\" cannot name a table", show);
         check("mnist/a/b", "\"a/b\" cannot name a table", show);
         check("../train", "\"..\" cannot name a project", show);
+    }
+
+    #[test]
+    fn an_age_is_a_number_and_a_unit() {
+        let show = |age: &Age| age.0.to_string();
+        check("7d", "604800", show);
+        check("36h", "129600", show);
+        check("90m", "5400", show);
+        for wrong in ["", "7", "d", "-1d", "7w", "99999999999999999999d"] {
+            check(wrong, &format!("{wrong:?} is no age"), show);
+        }
     }
 
     #[test]

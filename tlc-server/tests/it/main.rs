@@ -5,6 +5,7 @@ mod alias;
 mod doctor;
 mod errors;
 mod history;
+mod house;
 mod import;
 mod run;
 #[path = "../../../tlc-core/tests/it/servers.rs"]

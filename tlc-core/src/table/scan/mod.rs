@@ -36,6 +36,7 @@ pub(crate) use filter::{Counts, Pruner, RowFilter};
 pub(crate) use projection::{Decoded, Decoding, Overlays, Projection};
 use ranges::both;
 pub(crate) use ranges::{runs, select};
+pub(crate) use reading::BATCH_ROWS;
 #[cfg(feature = "sql")]
 use reading::Condition;
 use reading::{Batches, Piece, Reading};

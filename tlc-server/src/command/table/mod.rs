@@ -6,6 +6,7 @@ mod bring;
 mod cherry_pick;
 mod class;
 mod column;
+mod compact;
 mod conflicts;
 mod diff;
 mod edit;
@@ -52,6 +53,7 @@ enum Verb {
     Merge(merge::Merge),
     Revert(revert::Revert),
     CherryPick(cherry_pick::CherryPick),
+    Compact(compact::Compact),
 }
 
 impl Table {
@@ -65,6 +67,7 @@ impl Table {
             Verb::Merge(merge) => merge.author(),
             Verb::Revert(revert) => revert.author(),
             Verb::CherryPick(pick) => pick.author(),
+            Verb::Compact(compact) => compact.author(),
             Verb::Show(_) | Verb::Log(_) | Verb::Diff(_) | Verb::Blame(_) => None,
         }
     }
@@ -83,6 +86,7 @@ impl Table {
             Verb::Merge(verb) => verb.run(session),
             Verb::Revert(verb) => verb.run(session),
             Verb::CherryPick(verb) => verb.run(session),
+            Verb::Compact(verb) => verb.run(session),
         }
     }
 }
