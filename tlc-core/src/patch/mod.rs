@@ -98,8 +98,8 @@ impl Patch {
     /// Sets one cell. Of two values for a cell the later counts.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) for an unknown column,
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a value that does not fit it.
+    /// [`ErrorKind::NotFound`] for an unknown column,
+    /// [`ErrorKind::Invalid`] for a value that does not fit it.
     pub fn set(&mut self, row_id: u64, column: &str, value: impl Into<Value>) -> Result<()> {
         self.set_column(column, &[row_id], &value.into().0)
     }
@@ -107,7 +107,7 @@ impl Patch {
     /// Sets cells of one column: `values[i]` in the row `row_ids[i]`.
     ///
     /// # Errors
-    /// As [`Self::set`]; also [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the lengths differ.
+    /// As [`Self::set`]; also [`ErrorKind::Invalid`] if the lengths differ.
     pub fn set_column(&mut self, column: &str, row_ids: &[u64], values: &ArrayRef) -> Result<()> {
         if row_ids.len() != values.len() {
             let (ids, values) = (row_ids.len(), values.len());
@@ -127,7 +127,7 @@ impl Patch {
     /// Sets the cells of every column of `batch` in the rows that its `_rowid` names.
     ///
     /// # Errors
-    /// As [`Self::set_column`]; also [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if there is no
+    /// As [`Self::set_column`]; also [`ErrorKind::Invalid`] if there is no
     /// `_rowid`, or one that is no row id. The patch is then as before.
     pub fn set_batch(&mut self, batch: &RecordBatch) -> Result<()> {
         let ids = batch
@@ -155,7 +155,7 @@ impl Patch {
     /// `value` is such a struct; its `id` is replaced by `element`.
     ///
     /// # Errors
-    /// As [`Self::set`]; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the column's elements
+    /// As [`Self::set`]; [`ErrorKind::Invalid`] if the column's elements
     /// have no ids.
     pub fn set_element(
         &mut self,
@@ -194,7 +194,7 @@ impl Patch {
     /// Appends rows; they get the next free row ids when the patch is committed.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming the column that is missing, unknown
+    /// [`ErrorKind::Invalid`] naming the column that is missing, unknown
     /// or does not fit. Columns that this patch adds are not part of appended rows.
     pub fn append(&mut self, rows: &RecordBatch) -> Result<()> {
         self.appended
@@ -211,8 +211,8 @@ impl Patch {
     /// Other values are set with [`Self::set_column`] by the same patch.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if there is a column of that name;
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the name, role or default is impossible.
+    /// [`ErrorKind::Conflict`] if there is a column of that name;
+    /// [`ErrorKind::Invalid`] if the name, role or default is impossible.
     pub fn add_column(
         &mut self,
         field: impl Into<FieldRef>,
@@ -234,8 +234,8 @@ impl Patch {
     /// Drops a column. Its values stay in earlier revisions, and come back if this one is reverted.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) for an unknown column;
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if it is the last one.
+    /// [`ErrorKind::NotFound`] for an unknown column;
+    /// [`ErrorKind::Invalid`] if it is the last one.
     pub fn drop_column(&mut self, column: &str) -> Result<()> {
         let (id, _) = self.column(column)?;
         if self.schema.fields().len() == 1 {
@@ -259,9 +259,9 @@ impl Patch {
     /// Gives a column another name. Its history follows it.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) for an unknown column,
-    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if the new name is taken,
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if it cannot be one.
+    /// [`ErrorKind::NotFound`] for an unknown column,
+    /// [`ErrorKind::Conflict`] if the new name is taken,
+    /// [`ErrorKind::Invalid`] if it cannot be one.
     pub fn rename_column(&mut self, column: &str, name: &str) -> Result<()> {
         let _checked: ColumnName = name.parse()?;
         self.check_free(name)?;
@@ -271,8 +271,8 @@ impl Patch {
     /// Says what a column means, or with `None` that it is an ordinary one.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) for an unknown column,
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if its type does not fit the role.
+    /// [`ErrorKind::NotFound`] for an unknown column,
+    /// [`ErrorKind::Invalid`] if its type does not fit the role.
     pub fn set_role(&mut self, column: &str, role: Option<Role>) -> Result<()> {
         self.change_field(column, |field| match role {
             Some(role) => schema::checked_role(schema::with_role(field.clone(), role)),
@@ -283,8 +283,8 @@ impl Patch {
     /// Gives a class of a label another name. Cells hold its number, and stay as they are.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) for an unknown column or class,
-    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if there is a class of the new name.
+    /// [`ErrorKind::NotFound`] for an unknown column or class,
+    /// [`ErrorKind::Conflict`] if there is a class of the new name.
     pub fn rename_class(&mut self, column: &str, class: &str, name: &str) -> Result<()> {
         self.change_field(column, |field| classes::renamed(field, class, name))
     }
@@ -292,8 +292,8 @@ impl Patch {
     /// Adds a class to a label, after the last.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) for an unknown column,
-    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if there is a class of that name.
+    /// [`ErrorKind::NotFound`] for an unknown column,
+    /// [`ErrorKind::Conflict`] if there is a class of that name.
     pub fn add_class(&mut self, column: &str, name: &str) -> Result<()> {
         self.change_field(column, |field| classes::added(field, name))
     }
@@ -303,8 +303,8 @@ impl Patch {
     /// patch is committed.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) for an unknown column or class,
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if both are the same.
+    /// [`ErrorKind::NotFound`] for an unknown column or class,
+    /// [`ErrorKind::Invalid`] if both are the same.
     pub fn merge_classes(&mut self, column: &str, class: &str, into: &str) -> Result<()> {
         let (id, field) = self.column(column)?;
         let (from, to) = (

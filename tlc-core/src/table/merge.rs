@@ -135,7 +135,7 @@ impl Resolution {
     /// One side's value for a cell.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if no column can have that name.
+    /// [`ErrorKind::Invalid`] if no column can have that name.
     pub fn take(mut self, row_id: u64, column: &str, take: Take) -> Result<Self> {
         let column = column.parse()?;
         self.cells
@@ -216,7 +216,7 @@ impl Table {
     /// Reads and writes the cells that differ, not the tables.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) for an unknown revision or branch; those of
+    /// [`ErrorKind::NotFound`] for an unknown revision or branch; those of
     /// reading and writing. Conflicts are no error.
     pub async fn merge(
         &self,
@@ -261,7 +261,7 @@ impl Table {
     /// dropped come back with their values.
     ///
     /// # Errors
-    /// As [`Self::merge`]; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a table's first
+    /// As [`Self::merge`]; [`ErrorKind::Invalid`] for a table's first
     /// revision, or if `first` does not lead to `last`.
     pub async fn revert(
         &self,
