@@ -308,7 +308,7 @@ struct Kept {
 }
 
 impl Kept {
-    fn add(&mut self, named: Vec<Named>) {
+    fn add(&mut self, named: &[Named]) {
         let files = named.iter().map(|named| named.file().to_owned());
         self.files.extend(files);
     }
@@ -316,7 +316,7 @@ impl Kept {
     fn all(known: &Known) -> Self {
         let mut kept = Self::default();
         for loaded in known.iter() {
-            kept.add(of_entry(&loaded.entry));
+            kept.add(&of_entry(&loaded.entry));
         }
         kept
     }
@@ -341,14 +341,14 @@ impl Kept {
             let Some(loaded) = known.get(*number) else {
                 continue;
             };
-            kept.add(of_entry(&loaded.entry));
+            kept.add(&of_entry(&loaded.entry));
             let before = known.parents(*number).unwrap_or_default();
             // What it shares with a kept revision before it is kept already.
             if !before
                 .first()
                 .is_some_and(|before| numbers.contains(before))
             {
-                kept.add(of_state(&folded(known, *number)?));
+                kept.add(&of_state(&folded(known, *number)?));
             }
         }
         Ok(kept)

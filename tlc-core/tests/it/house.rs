@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
 use tlc_core::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use tlc_core::arrow::datatypes::Schema;
 use tlc_core::object_store::memory::InMemory;
 use tlc_core::object_store::path::Path;
 use tlc_core::object_store::{
@@ -473,9 +474,8 @@ fn noted(text: &str) -> RecordBatch {
 
 /// All revisions that can be read, with their rows.
 fn readable(project: &Project, n: u64) -> BTreeMap<u64, String> {
-    let table = match block_on(project.table("train")) {
-        Ok(table) => table,
-        Err(_) => return BTreeMap::new(),
+    let Ok(table) = block_on(project.table("train")) else {
+        return BTreeMap::new();
     };
     let read = |revision: u64| {
         let snapshot = block_on(table.at(revision)).ok()?;
