@@ -129,7 +129,7 @@ impl Root {
     /// Nothing is read or made: a root that does not exist yet has no projects.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if it is no URL of a known store.
+    /// [`ErrorKind::Invalid`] if it is no URL of a known store.
     pub async fn open(url: &str) -> Result<Self> {
         Self::open_with(url, RootOptions::new()).await
     }
@@ -261,7 +261,7 @@ impl Root {
     /// The project of that name. Nothing is requested: a project is there once it holds something.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if a project cannot have that name.
+    /// [`ErrorKind::Invalid`] if a project cannot have that name.
     pub fn project(&self, name: &str) -> Result<Project> {
         let name: ProjectName = name.parse()?;
         let mut place = self.place.child(name.as_str());
@@ -317,7 +317,7 @@ impl Project {
     /// by a new [`Root::project`].
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming the file if it is no map of aliases;
+    /// [`ErrorKind::Invalid`] naming the file if it is no map of aliases;
     /// those of the store.
     pub async fn aliases(&self) -> Result<Aliases> {
         self.place.aliases().await
@@ -326,7 +326,7 @@ impl Project {
     /// The text of `aliases.yaml`, in which the project keeps its own aliases; `None` without one.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if it is no text; those of the store.
+    /// [`ErrorKind::Invalid`] if it is no text; those of the store.
     pub async fn aliases_file(&self) -> Result<Option<String>> {
         store::read_aliases(&*self.place.store, &self.aliases_path()).await
     }
@@ -334,7 +334,7 @@ impl Project {
     /// Reads what [`Self::aliases_file`] gives: the project's own aliases, without the root's.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming the file, and the alias that is none.
+    /// [`ErrorKind::Invalid`] naming the file, and the alias that is none.
     pub fn parse_aliases(&self, text: &str) -> Result<Aliases> {
         aliases::decode(self.aliases_path().as_ref(), text)
     }
@@ -384,7 +384,7 @@ impl Project {
     /// The table of that name.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is none; as [`Table::head`].
+    /// [`ErrorKind::NotFound`] if there is none; as [`Table::head`].
     pub async fn table(&self, name: &str) -> Result<Table> {
         let table = self.handle(name)?;
         table.found().await?;
@@ -397,8 +397,8 @@ impl Project {
     /// is there when the call returns, and not before.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if there is a table of that name;
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming a column that cannot be one; those of
+    /// [`ErrorKind::Conflict`] if there is a table of that name;
+    /// [`ErrorKind::Invalid`] naming a column that cannot be one; those of
     /// `rows` and of the store.
     pub async fn create_table(
         &self,
@@ -421,8 +421,8 @@ impl Project {
     /// names it, while one that is copied to another place is the same file.
     ///
     /// # Errors
-    /// As [`Self::create_table`]; also [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) or
-    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming a file.
+    /// As [`Self::create_table`]; also [`ErrorKind::NotFound`] or
+    /// [`ErrorKind::Corrupt`] naming a file.
     pub async fn create_table_in_place(
         &self,
         name: &str,
@@ -522,7 +522,7 @@ impl Project {
     /// What the run of that name is and became.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is none; those of the store.
+    /// [`ErrorKind::NotFound`] if there is none; those of the store.
     pub async fn run(&self, name: &str) -> Result<RunRecord> {
         Runs::new(self.place.clone()).read(&name.parse()?).await
     }
@@ -530,7 +530,7 @@ impl Project {
     /// Starts a run: `"lenet"`, or [`RunOptions`] for more. Synchronous: it is for training programs.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if there is a run of that name; those of
+    /// [`ErrorKind::Conflict`] if there is a run of that name; those of
     /// the store.
     pub fn start_run(&self, options: impl Into<RunOptions>) -> Result<Run> {
         Run::start(&self.place, options.into())
