@@ -121,7 +121,7 @@ impl Place {
 /// Reads a root or a source as a URL; a bare path means the local disk, from the current folder.
 ///
 /// # Errors
-/// [`ErrorKind::Invalid`] if it is neither.
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if it is neither.
 pub(crate) fn parse_url(text: &str) -> Result<Url> {
     match Url::parse(text) {
         // A single letter before the colon is a drive, not a scheme.
@@ -141,7 +141,7 @@ pub(crate) fn parse_url(text: &str) -> Result<Url> {
 /// `options` are [`object_store`]'s own keys, such as `aws_region`. Nothing is requested yet.
 ///
 /// # Errors
-/// [`ErrorKind::Invalid`] if the scheme is unknown, its feature is not built in, or an option is wrong.
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the scheme is unknown, its feature is not built in, or an option is wrong.
 pub(crate) fn open(
     url: &Url,
     options: &[(String, String)],

@@ -37,7 +37,7 @@ struct Cli {
     /// The folder or URL that holds the projects: /data, s3://bucket/folder, …
     #[arg(long, global = true, value_name = "URL")]
     root: Option<String>,
-    /// An alias: what <NAME> stands for at the beginning of paths; may be given again for others
+    /// An alias: what `<NAME>` stands for at the beginning of paths; may be given again for others
     #[arg(long = "alias", global = true, value_name = "NAME=PATH", value_parser = flag)]
     aliases: Vec<(String, String)>,
     /// Answer in JSON; an error too, on standard error, as {kind, message, hint}

@@ -14,10 +14,10 @@ use crate::view::AliasView;
 
 /// Name the beginnings of paths, so that tables are read where the paths lead elsewhere
 ///
-/// <NAME> stands for the beginning of a path or a URL. Where PHOTOS is /data/photos, a table stores
-/// /data/photos/1.jpg as <PHOTOS>/1.jpg; whoever sets PHOTOS to s3://bucket/photos reads it from there.
+/// `<NAME>` stands for the beginning of a path or a URL. Where PHOTOS is /data/photos, a table stores
+/// /data/photos/1.jpg as `<PHOTOS>/1.jpg`; whoever sets PHOTOS to s3://bucket/photos reads it from there.
 /// The last of these that sets a name wins: aliases.yaml of the project, `aliases:` in the config file, the
-/// variable TLC_ALIAS_<NAME>, --alias NAME=PATH.
+/// variable `TLC_ALIAS_<NAME>`, --alias NAME=PATH.
 #[derive(Debug, Args)]
 pub(super) struct Alias {
     #[command(subcommand)]

@@ -28,7 +28,7 @@ const SECTION: &str = "aliases";
 pub(super) struct Set {
     /// The name: capital letters, digits and _
     name: String,
-    /// The path or URL that <NAME> stands for; it may begin with another <NAME>
+    /// The path or URL that `<NAME>` stands for; it may begin with another `<NAME>`
     path: String,
     /// Set it in aliases.yaml of this project [default: in your config file]
     #[arg(long)]
