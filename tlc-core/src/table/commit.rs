@@ -19,6 +19,7 @@ use arrow::array::{ArrayRef, AsArray as _, Int64Array, UInt64Array};
 use arrow::compute::{cast, filter};
 use arrow::datatypes::{DataType, FieldRef, Int64Type, UInt64Type};
 use futures::TryStreamExt as _;
+use roaring::RoaringTreemap;
 
 use super::history::Loaded;
 use super::log::record;
@@ -154,7 +155,11 @@ impl Table {
     ) -> Result<Committed> {
         let options = options.into();
         let base = self.at(patch.base()).await?;
-        self.branch_head(&options.branch)?;
+        if self.branch_head(&options.branch).is_err() {
+            // Perhaps made since the log was last read.
+            self.refresh().await?;
+            self.branch_head(&options.branch)?;
+        }
         if patch.is_empty() {
             return Ok(Committed::nothing(&options.branch, base));
         }
@@ -401,22 +406,17 @@ async fn relabelled(
 }
 
 fn committed(own: &Arc<Loaded>, changes: &Changes, snapshot: Snapshot) -> Committed {
-    let mut set = BTreeSet::new();
+    let mut set = RoaringTreemap::new();
     for overlay in changes.cells.values() {
-        set.extend(
-            overlay
-                .row_ids()
-                .iter()
-                .copied()
-                .filter(|id| !changes.added.contains(*id)),
-        );
+        set.extend(overlay.row_ids());
     }
+    set -= &changes.added;
     let record = record(own);
     let rows = record.rows_added + record.rows_dropped + record.rows_restored;
     Committed {
         revision: record.revision,
         branch: record.branch,
-        rows: set.len() as u64 + rows,
+        rows: set.len() + rows,
         cells: record.cells,
         bytes: record.bytes,
         snapshot,

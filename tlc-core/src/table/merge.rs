@@ -225,6 +225,8 @@ impl Table {
         options: impl Into<CommitOptions> + Send,
     ) -> Result<Merged> {
         let (from, options) = (from.into(), options.into());
+        // Somebody is asked to decide by what this finds, so it looks at the newest.
+        self.refresh().await?;
         let theirs = self.at(from).await?;
         for _ in 0..ATTEMPTS_MAX {
             let turn = self.turn(&options.branch).await?;
@@ -331,6 +333,7 @@ impl Table {
         resolution: &Resolution,
         options: &CommitOptions,
     ) -> Result<Merged> {
+        self.refresh().await?;
         for _ in 0..ATTEMPTS_MAX {
             let turn = self.turn(&options.branch).await?;
             match self.bring(bringing, turn, resolution, options).await? {
@@ -432,8 +435,10 @@ impl Table {
         let ours = self.changes(r.base, r.head).await?;
         let mut changes = r.changes.clone();
         let mut cells = conflicts(&changes, &ours);
-        for (column, rows) in rows_not_there(&changes, r.head, &ours) {
-            cells.entry(column).or_default().extend(rows);
+        for (column, missing) in rows_not_there(&changes, r.head, &ours) {
+            let rows = cells.entry(column).or_default();
+            rows.extend(missing);
+            rows.sort_unstable();
         }
         let mut rewritten = false;
         if r.take.is_some() {
