@@ -1,6 +1,5 @@
 //! `diff('<project>/<table>', a, b)`: what differs between two revisions, as rows.
 
-use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
@@ -8,19 +7,12 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use async_trait::async_trait;
-use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
-use datafusion::common::{Result as EngineResult, ScalarValue};
-use datafusion::datasource::memory::MemorySourceConfig;
-use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_plan::ExecutionPlan;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::id::{ColumnName, ROWID};
-use crate::project::Root;
-use crate::table::Diff;
+use crate::table::{Diff, Table};
 
-static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+pub(super) static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     Arc::new(Schema::new(vec![
         Field::new(ROWID, DataType::UInt64, true),
         Field::new("column", DataType::Utf8, true),
@@ -30,107 +22,17 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     ]))
 });
 
-/// The table function. Reading its arguments makes no request.
-pub(super) struct DiffFunction {
-    root: Root,
-}
-
-impl DiffFunction {
-    pub(super) fn new(root: &Root) -> Self {
-        Self { root: root.clone() }
-    }
-}
-
-impl fmt::Debug for DiffFunction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("diff")
-    }
-}
-
-impl TableFunctionImpl for DiffFunction {
-    fn call_with_args(&self, args: TableFunctionArgs) -> EngineResult<Arc<dyn TableProvider>> {
-        let usage = || {
-            Error::invalid(
-                "write diff('<project>/<table>', <revision>, <revision>), such as diff('mnist/train', 0, 1) or diff('mnist/train', 'main', 'cleanup')",
-            )
-        };
-        let texts: Option<Vec<String>> = args.exprs().iter().map(literal).collect();
-        let Some([path, from, to]) = texts.as_deref() else {
-            return Err(usage().into());
-        };
-        let (project, table) = path.split_once('/').ok_or_else(usage)?;
-        Ok(Arc::new(DiffTable {
-            root: self.root.clone(),
-            project: project.to_owned(),
-            table: table.to_owned(),
-            from: from.clone(),
-            to: to.clone(),
-        }))
-    }
-}
-
-/// A number or a text that stands in the query itself.
-pub(super) fn literal(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::Literal(ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)), _) => {
-            Some(text.clone())
-        }
-        Expr::Literal(value, _) if value.data_type().is_integer() && !value.is_null() => {
-            Some(value.to_string())
-        }
-        _ => None,
-    }
-}
-
-/// One call of the function; the work is done when it is scanned.
-#[derive(Debug)]
-pub(super) struct DiffTable {
-    pub(super) root: Root,
-    pub(super) project: String,
-    pub(super) table: String,
-    pub(super) from: String,
-    pub(super) to: String,
-}
-
-impl DiffTable {
-    async fn rows(&self) -> Result<RecordBatch> {
-        let table = self.root.project(&self.project)?.table(&self.table).await?;
-        let (from, to) = (
-            table.resolve(&self.from).await?,
-            table.resolve(&self.to).await?,
-        );
-        rows(&table.diff(from, to).await?)
-    }
-}
-
-#[async_trait]
-impl TableProvider for DiffTable {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&SCHEMA)
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Temporary
-    }
-
-    async fn scan(
-        &self,
-        _session: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
-        _limit: Option<usize>,
-    ) -> EngineResult<Arc<dyn ExecutionPlan>> {
-        let rows = self.rows().await?;
-        Ok(MemorySourceConfig::try_new_exec(
-            &[vec![rows]],
-            self.schema(),
-            projection.cloned(),
-        )?)
-    }
+/// The rows of one call.
+///
+/// # Errors
+/// Those of [`Table::diff`] and [`Table::resolve`].
+pub(super) async fn rows(table: &Table, from: &str, to: &str) -> Result<RecordBatch> {
+    let (from, to) = (table.resolve(from).await?, table.resolve(to).await?);
+    batch(&table.diff(from, to).await?)
 }
 
 /// The cells by column, then rows and columns that came or went.
-fn rows(diff: &Diff) -> Result<RecordBatch> {
+fn batch(diff: &Diff) -> Result<RecordBatch> {
     let mut parts = Vec::with_capacity(diff.cells.len() + 5);
     for cells in &diff.cells {
         let ids = UInt64Array::from(cells.row_ids.clone());

@@ -1,5 +1,5 @@
-//! The functions that SQL gets from us: `label_name(column)`, and the doors to [`diff`](super::diff) and
-//! [`blame`](super::blame).
+//! The functions that SQL gets from us: `label_name(column)`, and the doors to
+//! [table functions](super::calls).
 
 use std::sync::Arc;
 
@@ -17,8 +17,7 @@ use crate::error::{Error, Result};
 use crate::project::Root;
 use crate::schema;
 
-use super::blame::BlameFunction;
-use super::diff::DiffFunction;
+use super::calls::{Callable, Function};
 
 /// Adds our functions to those of the engine.
 pub(super) fn register(builder: &mut SessionStateBuilder, root: &Root) {
@@ -26,12 +25,15 @@ pub(super) fn register(builder: &mut SessionStateBuilder, root: &Root) {
         .scalar_functions()
         .get_or_insert_default()
         .push(label_name());
-    let diff = TableFunction::new("diff".to_owned(), Arc::new(DiffFunction::new(root)));
-    let blame = TableFunction::new("blame".to_owned(), Arc::new(BlameFunction::new(root)));
-    builder.table_functions().get_or_insert_default().extend([
-        ("diff".to_owned(), Arc::new(diff)),
-        ("blame".to_owned(), Arc::new(blame)),
-    ]);
+    let calls = Function::ALL.map(|function| {
+        let name = function.name().to_owned();
+        let callable = Arc::new(Callable::new(root, function));
+        (name.clone(), Arc::new(TableFunction::new(name, callable)))
+    });
+    builder
+        .table_functions()
+        .get_or_insert_default()
+        .extend(calls);
 }
 
 /// The function `label_name`.

@@ -22,6 +22,7 @@
 //! anything is planned.
 
 mod blame;
+mod calls;
 mod catalog;
 mod check;
 mod codec;

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::id::{ProjectName, Revision, TableName};
 use crate::project::Root;
 
-use super::diff::DiffTable;
+use super::calls::{Call, CallTable, Function};
 use super::provider::SnapshotTable;
 use super::runs::{self, Records};
 
@@ -31,12 +31,7 @@ pub(super) enum Named {
         project: ProjectName,
         kind: Records,
     },
-    Diff {
-        project: String,
-        table: String,
-        from: String,
-        to: String,
-    },
+    Call(Call),
 }
 
 impl Named {
@@ -50,13 +45,8 @@ impl Named {
                 revision: snapshot.revision(),
             });
         }
-        if let Some(table) = provider.downcast_ref::<DiffTable>() {
-            return Some(Self::Diff {
-                project: table.project.clone(),
-                table: table.table.clone(),
-                from: table.from.clone(),
-                to: table.to.clone(),
-            });
+        if let Some(table) = provider.downcast_ref::<CallTable>() {
+            return Some(Self::Call(table.call().clone()));
         }
         if let Some(table) = provider.downcast_ref::<NamedTable>() {
             return Some(table.named.clone());
@@ -77,12 +67,9 @@ impl Named {
             Self::Records { project, kind } => {
                 json!({"project": project.as_str(), "records": kind.name()})
             }
-            Self::Diff {
-                project,
-                table,
-                from,
-                to,
-            } => json!({"project": project, "diff": table, "from": from, "to": to}),
+            Self::Call(call) => {
+                json!({"call": call.function.name(), "of": call.table, "with": call.arguments})
+            }
         }
     }
 
@@ -92,6 +79,9 @@ impl Named {
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if it is something else.
     pub(super) fn from_json(json: &Json) -> Result<Self> {
         let text = |key: &str| json.get(key).and_then(Json::as_str);
+        if let (Some(function), Some(table)) = (text("call"), text("of")) {
+            return call(function, table, json.get("with")).ok_or_else(wrong);
+        }
         let project = text("project").ok_or_else(wrong)?;
         if let (Some(table), Some(revision)) =
             (text("table"), json.get("revision").and_then(Json::as_u64))
@@ -102,19 +92,10 @@ impl Named {
                 revision: Revision(revision),
             });
         }
-        if let Some(kind) = text("records").and_then(Records::named) {
-            let project = project.parse()?;
-            return Ok(Self::Records { project, kind });
-        }
-        let words = (text("diff"), text("from"), text("to"));
-        let (Some(table), Some(from), Some(to)) = words else {
-            return Err(wrong());
-        };
-        Ok(Self::Diff {
-            project: project.to_owned(),
-            table: table.to_owned(),
-            from: from.to_owned(),
-            to: to.to_owned(),
+        let kind = text("records").and_then(Records::named);
+        Ok(Self::Records {
+            kind: kind.ok_or_else(wrong)?,
+            project: project.parse()?,
         })
     }
 
@@ -134,20 +115,20 @@ impl Named {
             Self::Records { project, kind } => {
                 runs::provider(root.project(project.as_str())?, *kind).await?
             }
-            Self::Diff {
-                project,
-                table,
-                from,
-                to,
-            } => Arc::new(DiffTable {
-                root: root.clone(),
-                project: project.clone(),
-                table: table.clone(),
-                from: from.clone(),
-                to: to.clone(),
-            }),
+            Self::Call(call) => Arc::new(CallTable::new(root, call.clone())),
         })
     }
+}
+
+fn call(function: &str, table: &str, arguments: Option<&Json>) -> Option<Named> {
+    let texts = arguments?.as_array()?.iter().map(Json::as_str);
+    Some(Named::Call(Call {
+        function: Function::named(function)?,
+        table: table.to_owned(),
+        arguments: texts
+            .map(|text| text.map(str::to_owned))
+            .collect::<Option<_>>()?,
+    }))
 }
 
 pub(super) fn wrong() -> Error {

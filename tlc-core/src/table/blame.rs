@@ -109,12 +109,6 @@ impl Table {
             records,
         })
     }
-
-    async fn line_from_first(&self, revision: u64) -> Result<Vec<Arc<Loaded>>> {
-        let mut line = vec![self.entry(0).await?];
-        line.extend(self.line(0, revision).await?);
-        Ok(line)
-    }
 }
 
 /// The rows that are asked for, which must be there.

@@ -8,8 +8,10 @@ use roaring::RoaringTreemap;
 use super::Table;
 use super::history::{Loaded, fork, line};
 use super::snapshot::{Resolved, Snapshot, read_edits};
+use super::state::{Filed, State};
 use crate::error::Result;
 use crate::format::table::CellsSet;
+use crate::id::Revision;
 use crate::patch::merge::{CellSet, Changes};
 use crate::patch::overlay::Overlay;
 
@@ -52,6 +54,26 @@ impl Table {
                 .collect()
         })
         .await
+    }
+
+    /// All revisions on the line of `to`, oldest first. Reads the whole log once.
+    pub(super) async fn line_from_first(&self, to: u64) -> Result<Vec<Arc<Loaded>>> {
+        let mut line = vec![self.entry(0).await?];
+        line.extend(self.line(0, to).await?);
+        Ok(line)
+    }
+
+    /// The edits of a column as the log names them, whatever checkpoints folded. Reads the whole log.
+    pub(super) async fn edits_by_log(
+        &self,
+        revision: Revision,
+        column: i32,
+    ) -> Result<Vec<Filed<CellsSet>>> {
+        let mut state = State::default();
+        for loaded in self.line_from_first(revision.0).await? {
+            state.apply(&loaded.entry)?;
+        }
+        Ok(state.edits.remove(&column).unwrap_or_default())
     }
 
     /// The cells set after `from` up to `to` on one line, with their last values, for columns that

@@ -14,20 +14,18 @@ use bytes::Bytes;
 use object_store::ObjectStoreExt as _;
 use roaring::RoaringTreemap;
 
-use super::file::below;
 use super::history::{Known, Refs};
 use super::log::BLOCK;
-use super::snapshot::{Resolved, read_edits, read_row_ids};
+use super::snapshot::{Resolved, read_file, read_overlay, read_row_ids};
 use super::state::{Dropping, Filed, State};
 use super::write::{write_cells, write_row_ids};
 use super::{MAIN, Table, lock};
 use crate::blob;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::checkpoint::{self as record, Block, Earlier, Newest};
 use crate::format::table::{CellsSet, ColumnAdded};
 use crate::format::{self, VERSION};
 use crate::id::Revision;
-use crate::patch::overlay::Overlay;
 use crate::store;
 
 /// The states of how many branches are kept: those that moved last.
@@ -146,7 +144,7 @@ impl Table {
 
     /// Reads a checkpoint; `None` if it is not there, or not what it should be.
     pub(super) async fn read_checkpoint(&self, file: &str) -> Option<Arc<Checkpoint>> {
-        let bytes = self.read_verified(file).await?;
+        let bytes = read_file(self.place(), file).await.ok()?;
         let record: record::Checkpoint = format::decode(file, &bytes).ok()?;
         (record.next > 0 && record.branches.contains_key(MAIN)).then(|| {
             Arc::new(Checkpoint {
@@ -154,14 +152,6 @@ impl Table {
                 file: file.to_owned(),
             })
         })
-    }
-
-    /// A file of the table whose bytes are what its name says.
-    pub(super) async fn read_verified(&self, file: &str) -> Option<Bytes> {
-        let path = below(self.place(), file).ok()?;
-        let bytes = store::read(&*self.place().store, &path).await.ok()??;
-        let hash = blake3::hash(&bytes).to_hex();
-        path.filename()?.starts_with(hash.as_str()).then_some(bytes)
     }
 
     /// The state of a revision, if a checkpoint holds it. Where `hash` is known, it must be the one.
@@ -200,7 +190,7 @@ impl Table {
         if start + block.entries < end {
             return None;
         }
-        let bytes = self.read_verified(&block.file).await?;
+        let bytes = read_file(self.place(), &block.file).await.ok()?;
         let batch = blob::decode_small(bytes).ok()?;
         let entries = batch.column_by_name("entry")?.as_binary_opt::<i32>()?;
         let wanted = usize::try_from(end - start).ok()?;
@@ -298,13 +288,18 @@ impl Table {
                 folded.extend(newest.iter().cloned());
                 continue;
             };
-            let files = newest.iter().map(|edit| &edit.file);
-            let chunks = read_edits(self.place(), files, field).await?;
-            if let Some(overlay) = Overlay::fold(&chunks)? {
-                folded.push(Filed {
+            match read_overlay(self.place(), newest, field).await {
+                Ok(None) => (),
+                Ok(Some(overlay)) => folded.push(Filed {
                     revision: last.revision,
                     file: write_cells(self.place(), *column, &overlay).await?,
-                });
+                }),
+                // What was folded before is lost; the next checkpoint folds it again.
+                Err(err) if err.kind() == ErrorKind::Corrupt => {
+                    folded.truncate(folded.len() - kept.len());
+                    folded.extend(self.edits_by_log(resolved.revision, *column).await?);
+                }
+                Err(err) => return Err(err),
             }
         }
         Ok(folded)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array as _, ArrayRef, RecordBatch, UInt64Array};
 use arrow::datatypes::{Field, SchemaRef};
+use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use roaring::RoaringTreemap;
 use tokio::sync::OnceCell;
@@ -17,7 +18,7 @@ use super::state::{Dropping, Filed, State, span};
 use super::{Table, lock};
 use crate::alias::Aliases;
 use crate::blob;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::table::{CellsSet, RowIds, RowsAdded};
 use crate::id::{ROWID, Revision};
 use crate::patch::Patch;
@@ -347,12 +348,13 @@ impl Resolved {
     /// All edits of a column as one overlay; `None` if no cell of it was ever set.
     ///
     /// The first call reads the column's edit files at the same time, or those that are newer than
-    /// what an earlier snapshot has read; later calls cost nothing.
+    /// what an earlier snapshot has read; later calls cost nothing. Where files that a checkpoint
+    /// folded are gone or damaged, those that the log names are read.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming a file that is missing or damaged;
     /// those of the store.
-    pub(crate) async fn overlay(&self, place: &Place, column: i32) -> Result<Option<Arc<Overlay>>> {
+    pub(crate) async fn overlay(&self, table: &Table, column: i32) -> Result<Option<Arc<Overlay>>> {
         let (Some(cell), Some(edits)) = (self.overlays.get(&column), self.state.edits.get(&column))
         else {
             return Ok(None);
@@ -362,7 +364,19 @@ impl Resolved {
                 "cells are read of a column {column} that the table does not have"
             ))
         })?;
-        cell.get(place, edits, field).await
+        let read = || async {
+            match cell.load(table.place(), edits, field).await {
+                Err(err) if err.kind() == ErrorKind::Corrupt => {
+                    let by_log = table.edits_by_log(self.revision, column).await?;
+                    match by_log == *edits {
+                        true => Err(err),
+                        false => read_overlay(table.place(), &by_log, field).await,
+                    }
+                }
+                read => read,
+            }
+        };
+        cell.read.get_or_try_init(read).await.cloned()
     }
 }
 
@@ -399,27 +413,32 @@ impl OverlayCell {
         }
     }
 
-    async fn get(
+    async fn load(
         &self,
         place: &Place,
         edits: &[Filed<CellsSet>],
         field: &Field,
     ) -> Result<Option<Arc<Overlay>>> {
-        let load = || async {
-            let (known, earlier) = match &self.earlier {
-                Some((known, overlay)) => (*known, Some(overlay)),
-                None => (0, None),
-            };
-            let newer = edits.iter().skip(known).map(|edit| &edit.file);
-            let newer = read_edits(place, newer, field).await?;
-            match (earlier, Overlay::fold(&newer)?) {
-                (Some(earlier), None) => Ok(Some(Arc::clone(earlier))),
-                (Some(earlier), Some(newer)) => Ok(Some(Arc::new(earlier.under(&newer)?))),
-                (None, newer) => Ok(newer.map(Arc::new)),
-            }
+        let Some((known, earlier)) = &self.earlier else {
+            return read_overlay(place, edits, field).await;
         };
-        self.read.get_or_try_init(load).await.cloned()
+        let newer = edits.get(*known..).unwrap_or_default();
+        match read_overlay(place, newer, field).await? {
+            None => Ok(Some(Arc::clone(earlier))),
+            Some(newer) => Ok(Some(Arc::new(earlier.under(&newer)?))),
+        }
     }
+}
+
+/// Reads edits of one column, folded: the last value of each cell.
+pub(super) async fn read_overlay(
+    place: &Place,
+    edits: &[Filed<CellsSet>],
+    field: &Field,
+) -> Result<Option<Arc<Overlay>>> {
+    let files = edits.iter().map(|edit| &edit.file);
+    let chunks = read_edits(place, files, field).await?;
+    Ok(Overlay::fold(&chunks)?.map(Arc::new))
 }
 
 /// Reads edit files of one column at the same time, in the order given.
@@ -492,9 +511,18 @@ pub(crate) async fn read_row_ids(place: &Place, dropped: &RowIds) -> Result<Roar
     Ok(rows)
 }
 
-async fn read_file(place: &Place, name: &str) -> Result<bytes::Bytes> {
-    let found = store::read(&*place.store, &below(place, name)?).await?;
-    found.ok_or_else(|| missing(name))
+/// The bytes of a small file of the table, which must be those that its name says.
+pub(super) async fn read_file(place: &Place, name: &str) -> Result<Bytes> {
+    let path = below(place, name)?;
+    let found = store::read(&*place.store, &path).await?;
+    let bytes = found.ok_or_else(|| missing(name))?;
+    let hash = blake3::hash(&bytes).to_hex();
+    match path.filename().and_then(|name| name.split('.').next()) {
+        Some(stem) if stem == hash.as_str() => Ok(bytes),
+        _ => Err(Error::corrupt(format!(
+            "{name} is damaged: it has other bytes than those that its name says"
+        ))),
+    }
 }
 
 /// The error of a file that is named and not there.

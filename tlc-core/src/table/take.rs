@@ -33,7 +33,7 @@ impl Snapshot {
         sorted.sort_unstable();
         sorted.dedup();
         let by_file = self.by_file(&sorted)?;
-        let overlays = projection.overlays(self.resolved(), self.place()).await?;
+        let overlays = projection.overlays(self.table(), self.resolved()).await?;
         let parts: Vec<_> = by_file
             .iter()
             .map(|(file, ids)| self.take_from(*file, ids, &projection, &overlays))

@@ -18,7 +18,7 @@ use super::file::{DataFile, below};
 use super::gc::{GIVEN_UP, is_ours};
 use super::history::Loaded;
 use super::named::{Named, is_entry, of_entry, of_folded, of_state};
-use super::snapshot::{read_cells, read_row_ids};
+use super::snapshot::{read_cells, read_file, read_row_ids};
 use super::state::State;
 use crate::blob;
 use crate::error::{Error, ErrorKind, Result};
@@ -499,6 +499,10 @@ impl Lines {
                     let what = "was collected, for the revisions that read it were given up";
                     (Severity::Harmless, what.to_owned())
                 }
+                false if bad.severity == Severity::Damage => {
+                    let what = format!("{}; restore it from a copy", bad.what);
+                    (bad.severity, what)
+                }
                 false => (bad.severity, bad.what),
             };
             flaws.push(Flaw {
@@ -547,13 +551,13 @@ impl Checking<'_> {
         let Some(found) = self.listed.get(file) else {
             return Ok(Some(Bad {
                 is_missing: true,
-                ..Bad::damage("is missing; restore it from a copy")
+                ..Bad::damage("is missing")
             }));
         };
         if let Some(other) = said.iter().find(|named| named.bytes() != found.size) {
             let (found, bytes) = (found.size, other.bytes());
             return Ok(Some(Bad::damage(format!(
-                "has {found} bytes in place of {bytes}; restore it from a copy"
+                "has {found} bytes in place of {bytes}"
             ))));
         }
         if self.options.quick {
@@ -561,7 +565,7 @@ impl Checking<'_> {
         }
         if !self.is_whole(&path).await? {
             return Ok(Some(Bad::damage(
-                "has other bytes than those that its name says; restore it from a copy",
+                "has other bytes than those that its name says",
             )));
         }
         for named in said {
@@ -656,12 +660,10 @@ impl Checking<'_> {
         let only_folded = only_folded.map(|(file, said)| (file.clone(), said.clone()));
         for (file, bad) in self.files(&only_folded.collect()).await? {
             let what = bad.what;
-            flaws.push(Flaw {
-                severity: Severity::Damage,
-                ..Flaw::harmless(&file, format!(
-                    "{what}; only a checkpoint names it: delete the folder {FOLDER}, and the log is read in its place"
-                ))
-            });
+            flaws.push(Flaw::harmless(
+                &file,
+                format!("{what}; only a checkpoint names it, and the log is read in its place"),
+            ));
         }
         for block in blocks.values() {
             if !self.options.quick && !self.is_block(block, log).await {
@@ -682,7 +684,7 @@ impl Checking<'_> {
 
     /// Whether a block holds the entries of the log.
     async fn is_block(&self, block: &Block, log: &Read) -> bool {
-        let Some(bytes) = self.table.read_verified(&block.file).await else {
+        let Ok(bytes) = read_file(self.table.place(), &block.file).await else {
             return false;
         };
         let Ok(batch) = blob::decode_small(bytes) else {

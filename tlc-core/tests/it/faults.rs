@@ -6,7 +6,9 @@ use std::sync::Arc;
 use tlc_core::object_store::ObjectStore;
 use tlc_core::object_store::memory::InMemory;
 use tlc_core::testing::{Faults, FaultyStore, When};
-use tlc_core::{ErrorKind, Project, Result, block_on, schema};
+use tlc_core::{
+    CommitOptions, ErrorKind, Merged, Patch, Project, Resolution, Result, Take, block_on, schema,
+};
 
 use crate::support::{animals, head, project_in, reader, table};
 
@@ -126,6 +128,149 @@ fn a_commit_behind_another_is_all_or_nothing() {
         block_on(table.commit(&patch, "from an older snapshot")).map(drop)
     };
     check(prepare, commit, train, "0:0:1.0 1:2:1.0", "0:1:1.0 1:2:1.0");
+}
+
+/// `main` and a branch that both set cells, one of them the same; the branch also adds and drops rows.
+fn parted(project: &Project) {
+    let table = table(project, "0:1 1:1 2:1");
+    block_on(table.create_branch("b", 0, "a branch")).unwrap();
+    let commit = |branch: &str, change: &dyn Fn(&mut Patch)| {
+        let mut patch = block_on(table.branch(branch)).unwrap().patch();
+        change(&mut patch);
+        block_on(table.commit(&patch, CommitOptions::new("a change").branch(branch))).unwrap();
+    };
+    commit("main", &|patch| {
+        patch.set(0, "animal", "cow").unwrap();
+        patch.set(1, "weight", 3.0).unwrap();
+    });
+    commit("b", &|patch| {
+        patch.set(0, "animal", "dog").unwrap();
+        patch.set(1, "animal", "cat").unwrap();
+        patch.drop_rows(&[2]);
+        patch.append(&animals("2:9")).unwrap();
+        patch.add_column(schema::text("note"), "x").unwrap();
+    });
+}
+
+/// The head of `main` and its parents' number.
+fn line(project: &Project) -> String {
+    let table = block_on(project.table("train")).unwrap();
+    let newest = block_on(table.log_of(block_on(table.head()).unwrap().revision())).unwrap();
+    format!("{} after {}", head(&table), newest[0].parents.len())
+}
+
+/// The revision that a merge or the like made.
+fn done(merged: Result<Merged>) -> Result<()> {
+    match merged? {
+        Merged::Committed(_) => Ok(()),
+        Merged::Conflicts(conflicts) => panic!("{conflicts:?}"),
+    }
+}
+
+#[test]
+fn a_merge_is_all_or_nothing() {
+    let merge = |project: &Project| {
+        let table = block_on(project.table("train"))?;
+        let theirs = block_on(table.branch("b"))?.revision();
+        let resolution = Resolution::all(Take::Theirs);
+        done(block_on(table.merge(theirs, &resolution, "both")))
+    };
+    check(
+        parted,
+        merge,
+        line,
+        "0:2:1.0 1:1:3.0 2:2:1.0 after 1",
+        "0:1:1.0:x 1:0:3.0:x 3:2:9.0:x after 2",
+    );
+}
+
+#[test]
+fn a_fast_forward_is_all_or_nothing() {
+    let merge = |project: &Project| {
+        let table = block_on(project.table("train"))?;
+        let theirs = block_on(table.branch("b"))?.revision();
+        let options = CommitOptions::new("forward").branch("behind");
+        done(block_on(table.merge(theirs, &Resolution::new(), options)))
+    };
+    let prepare = |project: &Project| {
+        parted(project);
+        let table = block_on(project.table("train")).unwrap();
+        block_on(table.create_branch("behind", 0, "a branch")).unwrap();
+    };
+    let observe = |project: &Project| {
+        let table = block_on(project.table("train")).unwrap();
+        crate::support::rows(&block_on(table.branch("behind")).unwrap())
+    };
+    check(
+        prepare,
+        merge,
+        observe,
+        "0:0:1.0 1:1:1.0 2:2:1.0",
+        "0:1:1.0:x 1:0:1.0:x 3:2:9.0:x",
+    );
+}
+
+#[test]
+fn a_revert_and_a_cherry_pick_are_all_or_nothing() {
+    let revert = |project: &Project| {
+        let table = block_on(project.table("train"))?;
+        let newest = block_on(table.head())?.revision();
+        done(block_on(table.revert(2, 2, &Resolution::new(), "back"))).map_err(|err| {
+            assert!(newest.0 >= 2, "{err}");
+            err
+        })
+    };
+    check(
+        parted,
+        revert,
+        line,
+        "0:2:1.0 1:1:3.0 2:2:1.0 after 1",
+        "0:0:1.0 1:1:1.0 2:2:1.0 after 1",
+    );
+    let pick = |project: &Project| {
+        let table = block_on(project.table("train"))?;
+        let theirs = block_on(table.branch("b"))?.revision();
+        done(block_on(table.cherry_pick(
+            theirs,
+            &Resolution::all(Take::Ours),
+            "one of theirs",
+        )))
+    };
+    check(
+        parted,
+        pick,
+        line,
+        "0:2:1.0 1:1:3.0 2:2:1.0 after 1",
+        "0:2:1.0:x 1:0:3.0:x 3:2:9.0:x after 1",
+    );
+}
+
+#[test]
+fn a_branch_and_a_tag_are_all_or_nothing() {
+    let prepare = |project: &Project| drop(table(project, "0:1"));
+    let name = |project: &Project| {
+        let table = block_on(project.table("train"))?;
+        block_on(table.create_branch("b", 0, "a branch")).map(drop)
+    };
+    let observe = |project: &Project| {
+        let table = block_on(project.table("train")).unwrap();
+        let branches = block_on(table.branches()).unwrap();
+        let names: Vec<String> = branches
+            .iter()
+            .map(|branch| branch.name.to_string())
+            .collect();
+        names.join(" ")
+    };
+    check(prepare, name, observe, "main", "b main");
+    let tag = |project: &Project| {
+        let table = block_on(project.table("train"))?;
+        block_on(table.create_tag("v1", 0, "a tag")).map(drop)
+    };
+    let observe = |project: &Project| {
+        let table = block_on(project.table("train")).unwrap();
+        block_on(table.tags()).unwrap().len().to_string()
+    };
+    check(prepare, tag, observe, "0", "1");
 }
 
 /// `statement`, in a session of its own.

@@ -1,7 +1,7 @@
 //! Keeping the house: a compaction reads as before, verify tells all that is wrong and nothing else,
 //! and gc takes only what nobody needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -524,19 +524,26 @@ fn busy_with_all() -> (Project, u64) {
 
 #[test]
 fn what_verify_calls_safe_is_read_as_before_whatever_was_done_to_any_file() {
-    let (project, n) = busy_with_all();
-    let before = readable(&project, n);
-    assert_eq!(before.len() as u64, n);
-    assert!(clean(&project).findings.is_empty());
-    for file in &files(&project, "") {
-        for harm in ["gone", "cut", "flipped"] {
-            let harmed = copied(&project);
-            do_harm(&harmed, file, harm);
-            let is_last = file.contains(&format!("{:020}", n - 1));
-            if is_last && harm != "cut" {
-                continue; // Nothing names the last entry, or says that there was one.
+    for with_checkpoint in [false, true] {
+        let (project, n) = busy_with_all();
+        let named = files(&project, "");
+        if with_checkpoint {
+            block_on(block_on(project.table("train")).unwrap().checkpoint()).unwrap();
+        }
+        let before = readable(&project, n);
+        assert_eq!(before.len() as u64, n);
+        assert!(clean(&project).findings.is_empty());
+        for file in &files(&project, "") {
+            for harm in ["gone", "cut", "flipped"] {
+                let harmed = copied(&project);
+                do_harm(&harmed, file, harm);
+                let is_last = file.contains(&format!("{:020}", n - 1));
+                if is_last && harm != "cut" && !with_checkpoint {
+                    continue; // Nothing names the last entry, or says that there was one.
+                }
+                let is_cache = !named.contains(file);
+                check_harmed(&harmed, (file, is_cache), harm, &before);
             }
-            check_harmed(&harmed, file, harm, &before);
         }
     }
 }
@@ -558,48 +565,99 @@ fn do_harm(project: &Project, file: &str, harm: &str) {
 }
 
 #[track_caller]
-fn check_harmed(project: &Project, file: &str, harm: &str, before: &BTreeMap<u64, String>) {
+fn check_harmed(
+    project: &Project,
+    (file, is_cache): (&str, bool),
+    harm: &str,
+    before: &BTreeMap<u64, String>,
+) {
     let told = format!("{file} {harm}");
     let report = block_on(project.verify(VerifyOptions::new())).unwrap();
-    // A checkpoint is a cache, and its hint may be absent.
+    // A checkpoint may be absent, and its hint.
     let may_be_absent = file.contains("/checkpoints/") && harm == "gone";
     assert!(
         may_be_absent || !report.findings.is_empty(),
         "{told}: not found out"
     );
-    if !file.contains("/checkpoints/") {
-        assert!(report.is_damaged(), "{told}: {:#?}", report.findings);
-    }
+    assert_eq!(
+        report.is_damaged(),
+        !is_cache,
+        "{told}: {:#?}",
+        report.findings
+    );
     let [table] = &report.tables[..] else {
         panic!("{told}: {report:?}")
     };
     let unreadable: Vec<u64> = table.unreadable.iter().map(|revision| revision.0).collect();
     let n = before.len() as u64;
+    let has_checkpoint = !files(project, "checkpoints").is_empty();
     let after = readable(&fresh(project), n);
     for (revision, rows) in before {
         let is_safe = !unreadable.contains(revision);
-        if is_safe && !file.contains("/edits/") {
+        if is_safe {
             assert_eq!(
                 after.get(revision),
                 Some(rows),
                 "{told}: r{revision} is not safe: {report:#?}"
             );
         }
-        if is_safe && harm == "gone" {
-            assert_eq!(
-                after.get(revision),
-                Some(rows),
-                "{told}: r{revision} is not safe: {report:#?}"
-            );
-        }
-        if !is_safe && harm == "gone" && !file.contains("/log/") {
+        // A checkpoint may know what the log cannot tell any more.
+        if !is_safe && harm == "gone" && !has_checkpoint && !file.contains("/log/") {
             assert_eq!(after.get(revision), None, "{told}: r{revision} can be read");
         }
     }
     let quick = block_on(project.verify(VerifyOptions::new().quick())).unwrap();
-    if harm != "flipped" && !file.contains("/checkpoints/") {
+    if harm != "flipped" && !is_cache {
         assert!(quick.is_damaged(), "{told}: quick does not see it");
     }
+}
+
+#[test]
+fn a_lost_file_of_folded_edits_is_in_no_later_checkpoint() {
+    let project = project();
+    let table = busy(&project);
+    let edits = |project: &Project| -> BTreeSet<String> {
+        let all = files(project, "").into_iter();
+        all.filter(|file| file.ends_with(".parquet")).collect()
+    };
+    let rows = |project: &Project| {
+        let table = block_on(fresh(project).table("train")).unwrap();
+        all(&block_on(table.head()).unwrap())
+    };
+    commit(&table, |p| p.set(2, "animal", 1).unwrap());
+    let written = edits(&project);
+    block_on(table.checkpoint()).unwrap();
+    let folded: Vec<String> = edits(&project).difference(&written).cloned().collect();
+    let [folded] = &folded[..] else {
+        panic!("{folded:?}")
+    };
+    let before = rows(&project);
+    do_harm(&project, folded, "gone");
+    assert_eq!(rows(&project), before);
+
+    let name = folded.rsplit('/').next().unwrap();
+    assert!(newest_checkpoint(&project).contains(name));
+    let table = block_on(fresh(&project).table("train")).unwrap();
+    commit(&table, |p| p.set(4, "animal", 0).unwrap());
+    block_on(table.checkpoint()).unwrap();
+    assert!(!newest_checkpoint(&project).contains(name));
+    assert_eq!(rows(&project), all(&block_on(table.head()).unwrap()));
+}
+
+/// The newest checkpoint of the table `train`, as it is stored.
+fn newest_checkpoint(project: &Project) -> String {
+    let read = |name: &str| {
+        let path = format!("{}/zoo/tables/train/{name}", project.root().path());
+        let store = project.root().store();
+        let bytes = block_on(async { store.get(&path.into()).await.unwrap().bytes().await });
+        String::from_utf8(bytes.unwrap().to_vec()).unwrap()
+    };
+    let hint = read("checkpoints/newest.json");
+    let file = hint
+        .split('"')
+        .find(|text| text.ends_with(".json"))
+        .unwrap();
+    read(file)
 }
 
 #[test]

@@ -9,7 +9,7 @@ use tlc_core::{ErrorKind, Root, Sql, block_on};
 use crate::sql::{root, zoo};
 use crate::support::text;
 
-const QUERIES: [&str; 16] = [
+const QUERIES: [&str; 18] = [
     "SELECT * FROM zoo.train",
     "SELECT * FROM zoo.\"train@0\" LIMIT 3",
     "SELECT name FROM zoo.train WHERE animal = 1 AND _rowid < 5",
@@ -24,6 +24,8 @@ const QUERIES: [&str; 16] = [
     "SELECT run, name, value FROM zoo.params",
     "SELECT \"table\", revision, message FROM zoo.revisions WHERE \"table\" = 'train'",
     "SELECT * FROM diff('zoo/train', 0, 2) WHERE change = 'cell'",
+    "SELECT _rowid, revision FROM blame('zoo/train', 'animal')",
+    "SELECT _rowid, message FROM blame('zoo/train', 'animal', 1) WHERE revision = 1",
     "SELECT a._rowid FROM zoo.train a JOIN zoo.\"train@0\" b ON a._rowid = b._rowid AND a.animal <> b.animal",
     "SELECT name FROM zoo.train WHERE name LIKE '%a%' UNION ALL SELECT name FROM zoo.\"Odd-Name\"",
 ];

@@ -122,7 +122,7 @@ impl Scan {
         let projection = Projection::new(snapshot.schema(), options.columns.as_deref(), aliases)?;
         let reading = Reading {
             resolved: Arc::clone(snapshot.resolved()),
-            place: snapshot.place().clone(),
+            table: snapshot.table().clone(),
             projection,
             condition: None,
             rows_max: options.rows_max,
@@ -142,7 +142,7 @@ impl Scan {
         let pieces = pieces(snapshot.resolved(), None, &wanted.ids);
         let reading = Reading {
             resolved: Arc::clone(snapshot.resolved()),
-            place: snapshot.place().clone(),
+            table: snapshot.table().clone(),
             projection: Projection::new(schema, Some(&wanted.columns), aliases.clone())?,
             condition: wanted.filter.map(condition).transpose()?,
             rows_max: wanted.rows_max,

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::id::ROWID;
 use crate::patch::overlay::Overlay;
 use crate::schema::{self, column_index};
-use crate::store::Place;
+use crate::table::Table;
 use crate::table::file::Opened;
 use crate::table::snapshot::Resolved;
 
@@ -79,10 +79,10 @@ impl Projection {
     }
 
     /// The edits of the projected columns, by column id.
-    pub(crate) async fn overlays(&self, resolved: &Resolved, place: &Place) -> Result<Overlays> {
+    pub(crate) async fn overlays(&self, table: &Table, resolved: &Resolved) -> Result<Overlays> {
         let mut overlays = HashMap::new();
         for id in self.stored() {
-            if let Some(overlay) = resolved.overlay(place, id).await? {
+            if let Some(overlay) = resolved.overlay(table, id).await? {
                 overlays.insert(id, overlay);
             }
         }

@@ -18,7 +18,7 @@ use super::passed::{Passed, lock};
 use super::projection::{Decoded, Decoding, Overlays, Projection};
 use super::ranges::{Rows, select};
 use crate::error::Result;
-use crate::store::Place;
+use crate::table::Table;
 use crate::table::file::{DataFile, Opened};
 use crate::table::snapshot::Resolved;
 
@@ -40,7 +40,7 @@ pub(super) struct Piece {
 /// What the pieces of one scan share.
 pub(super) struct Reading {
     pub(super) resolved: Arc<Resolved>,
-    pub(super) place: Place,
+    pub(super) table: Table,
     pub(super) projection: Projection,
     pub(super) condition: Option<Condition>,
     pub(super) rows_max: Option<u64>,
@@ -77,7 +77,7 @@ impl Reading {
         let read: Vec<&Projection> = read.chain([&self.projection]).collect();
         let mut overlays = Overlays::new();
         for projection in &read {
-            overlays.extend(projection.overlays(&self.resolved, &self.place).await?);
+            overlays.extend(projection.overlays(&self.table, &self.resolved).await?);
         }
         if read
             .iter()
