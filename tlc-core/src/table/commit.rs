@@ -23,7 +23,7 @@ use roaring::RoaringTreemap;
 
 use super::history::Loaded;
 use super::log::record;
-use super::merge::{Reconciled, Reconciling};
+use super::reconcile::{Reconciled, Reconciling};
 use super::scan::ScanOptions;
 use super::snapshot::Snapshot;
 use super::write::{Columns, Position, Written, check_rows, new_entry, next_entry, no_turn};

@@ -245,7 +245,7 @@ impl World {
                 take,
             } => {
                 let revision = self.revision(*revision);
-                if let Some(before) = self.parents[&revision].first().copied() {
+                if let Some(before) = self.before(revision) {
                     let branch = branch % self.branches.len();
                     let (resolution, options) = (Resolution::all(*take), self.on(branch));
                     let done =
@@ -261,7 +261,7 @@ impl World {
                 take,
             } => {
                 let revision = self.revision(*revision);
-                if let Some(before) = self.parents[&revision].first().copied() {
+                if let Some(before) = self.before(revision) {
                     let branch = branch % self.branches.len();
                     let (resolution, options) = (Resolution::all(*take), self.on(branch));
                     let done = block_on(self.table.cherry_pick(revision, &resolution, options));
@@ -274,6 +274,15 @@ impl World {
             Step::Compact { branch } => self.compact(branch % self.branches.len()),
             Step::Collect => drop(block_on(self.project.gc(GcOptions::new().delete())).unwrap()),
             Step::Reopen => self.table = block_on(self.project.table("t")).unwrap(),
+        }
+    }
+
+    /// What the branch was before a revision: for a fast-forward, its second parent.
+    fn before(&self, revision: u64) -> Option<u64> {
+        let parents = &self.parents[&revision];
+        match parents[..] {
+            [first, second] if self.ancestors(first).contains(&second) => Some(second),
+            _ => parents.first().copied(),
         }
     }
 
@@ -526,8 +535,8 @@ impl World {
             let cell = |revision: &u64| self.models[revision].rows.get(id)?.get(column).copied();
             let told = format!("r{blamed} for row {id}, column {column} of r{revision}");
             assert!(line.contains(blamed), "{told}: did not lead there");
-            if !self.models[blamed].rows.contains_key(id) {
-                // The row came back after the column came, and has its default.
+            if cell(blamed).is_none() {
+                // The row came back after the column came, or the column after the row.
                 assert_eq!(
                     cell(&revision),
                     Some(self.default_of(*column)),

@@ -29,5 +29,6 @@ mod sql;
 mod stores;
 mod support;
 mod tables;
+mod together;
 #[cfg(feature = "sql")]
 mod writes;
