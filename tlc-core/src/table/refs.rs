@@ -224,6 +224,7 @@ impl Table {
             {
                 Append::Written => {
                     self.keep(&own);
+                    self.checkpoint_if_due();
                     return Ok(());
                 }
                 Append::Taken => self.refresh().await?,

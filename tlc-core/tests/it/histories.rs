@@ -243,37 +243,38 @@ impl World {
                 revision,
                 branch,
                 take,
-            } => {
-                let revision = self.revision(*revision);
-                if let Some(before) = self.before(revision) {
-                    let branch = branch % self.branches.len();
-                    let (resolution, options) = (Resolution::all(*take), self.on(branch));
-                    let done =
-                        block_on(self.table.revert(revision, revision, &resolution, options));
-                    if let Some(done) = self.unless_left(done) {
-                        self.brought(done, branch, revision, before, *take, None);
-                    }
-                }
-            }
+            } => self.revert_or_pick(*revision, *branch, *take, true),
             Step::Pick {
                 revision,
                 branch,
                 take,
-            } => {
-                let revision = self.revision(*revision);
-                if let Some(before) = self.before(revision) {
-                    let branch = branch % self.branches.len();
-                    let (resolution, options) = (Resolution::all(*take), self.on(branch));
-                    let done = block_on(self.table.cherry_pick(revision, &resolution, options));
-                    if let Some(done) = self.unless_left(done) {
-                        self.brought(done, branch, before, revision, *take, None);
-                    }
-                }
-            }
+            } => self.revert_or_pick(*revision, *branch, *take, false),
             Step::Checkpoint => block_on(self.table.checkpoint()).unwrap(),
             Step::Compact { branch } => self.compact(branch % self.branches.len()),
             Step::Collect => drop(block_on(self.project.gc(GcOptions::new().delete())).unwrap()),
             Step::Reopen => self.table = block_on(self.project.table("t")).unwrap(),
+        }
+    }
+
+    fn revert_or_pick(&mut self, revision: usize, branch: usize, take: Take, reverts: bool) {
+        let revision = self.revision(revision);
+        let Some(before) = self.before(revision) else {
+            return;
+        };
+        let branch = branch % self.branches.len();
+        let (table, resolution, options) = (&self.table, Resolution::all(take), self.on(branch));
+        let (done, [base, theirs]) = match reverts {
+            true => (
+                block_on(table.revert(revision, revision, &resolution, options)),
+                [revision, before],
+            ),
+            false => (
+                block_on(table.cherry_pick(revision, &resolution, options)),
+                [before, revision],
+            ),
+        };
+        if let Some(done) = self.unless_left(done) {
+            self.brought(done, branch, base, theirs, take, None);
         }
     }
 
@@ -563,7 +564,7 @@ impl World {
         let cells = || model.rows.iter().map(|(id, row)| (*id, row[column]));
         let middle = cells().filter_map(|(_, value)| value).max().unwrap_or(0) / 2;
         let some = cells().find_map(|(_, value)| value).unwrap_or(0);
-        let conditions: [(String, &dyn Fn(Option<i32>) -> bool); 3] = [
+        let conditions: [(String, Passes<'_>); 3] = [
             (format!("{name} = {some}"), &|value| value == Some(some)),
             (format!("{name} > {middle}"), &|value| {
                 value.is_some_and(|value| value > middle)
@@ -590,6 +591,10 @@ impl World {
         }
     }
 }
+
+/// Whether a condition lets a value through.
+#[cfg(feature = "sql")]
+type Passes<'a> = &'a dyn Fn(Option<i32>) -> bool;
 
 /// A patch, and what it means.
 struct Building {
