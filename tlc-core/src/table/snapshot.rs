@@ -116,7 +116,7 @@ impl Snapshot {
     /// limit stops the reading. Memory is bounded by a batch and a row group, not by the table.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) for an unknown column. Errors of files
+    /// [`ErrorKind::NotFound`] for an unknown column. Errors of files
     /// arrive as items of the stream.
     ///
     /// ```
@@ -148,7 +148,7 @@ impl Snapshot {
     /// The bytes that `columns` take in memory, about: uncompressed sizes from the footers.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) for an unknown column; those of files.
+    /// [`ErrorKind::NotFound`] for an unknown column; those of files.
     pub async fn column_bytes(&self, columns: &[&str]) -> Result<u64> {
         let mut bytes = 0;
         for column in columns.iter().filter(|column| **column != ROWID) {
@@ -202,7 +202,7 @@ impl Resolved {
     /// they dropped and restored, no data.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming the revision that does not follow.
+    /// [`ErrorKind::Corrupt`] naming the revision that does not follow.
     pub(crate) async fn followed_by(&self, table: &Table, line: &[Arc<Loaded>]) -> Result<Self> {
         let state = self.fold(table, line)?;
         let known = match line.iter().any(|loaded| loaded.entry.compacted.is_some()) {
@@ -352,7 +352,7 @@ impl Resolved {
     /// folded are gone or damaged, those that the log names are read.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming a file that is missing or damaged;
+    /// [`ErrorKind::Corrupt`] naming a file that is missing or damaged;
     /// those of the store.
     pub(crate) async fn overlay(&self, table: &Table, column: i32) -> Result<Option<Arc<Overlay>>> {
         let (Some(cell), Some(edits)) = (self.overlays.get(&column), self.state.edits.get(&column))
