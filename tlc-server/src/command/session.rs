@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use serde::Serialize;
+use tlc_core::object_store::path::Path;
 use tlc_core::{
     Error, Project, ProjectName, Result as CoreResult, Root, Snapshot, Table, block_on,
 };
@@ -151,6 +152,13 @@ pub(super) fn with_log_hint(err: Error, spec: &TableSpec) -> Failure {
     } else {
         failure
     }
+}
+
+/// A path in a store as a path in the root, which is how people name files.
+pub(super) fn below(root: &Path, path: &str) -> String {
+    let inside = path.strip_prefix(root.as_ref());
+    let inside = inside.and_then(|rest| rest.strip_prefix('/').or((rest == path).then_some(rest)));
+    inside.unwrap_or(path).to_owned()
 }
 
 /// What there is, for somebody who named what there is not.
