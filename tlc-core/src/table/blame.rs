@@ -120,9 +120,12 @@ fn rows(snapshot: &Snapshot, asked: Option<Vec<u64>>) -> Result<Vec<u64>> {
     row_ids.dedup();
     match row_ids.iter().find(|row_id| !snapshot.contains(**row_id)) {
         None => Ok(row_ids),
-        Some(row_id) => Err(Error::not_found(format!(
-            "{snapshot:?} has no row {row_id}"
-        ))),
+        Some(row_id) => {
+            let (revision, table) = (snapshot.revision(), snapshot.table().name());
+            Err(Error::not_found(format!(
+                "revision {revision} of table {table} has no row {row_id}"
+            )))
+        }
     }
 }
 

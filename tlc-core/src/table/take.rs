@@ -64,7 +64,12 @@ impl Snapshot {
                 .resolved()
                 .file_of(*row_id)
                 .filter(|_| !self.resolved().dropped.contains(*row_id));
-            let missing = || Error::not_found(format!("{self:?} has no row {row_id}"));
+            let missing = || {
+                let (revision, table) = (self.revision(), self.table().name());
+                Error::not_found(format!(
+                    "revision {revision} of table {table} has no row {row_id}"
+                ))
+            };
             by_file
                 .entry(file.ok_or_else(missing)?)
                 .or_default()

@@ -200,9 +200,12 @@ pub(super) fn check_rows(base: &Snapshot, changes: &Changes) -> Result<()> {
         .find(|row_id| !base.contains(*row_id))
     {
         None => Ok(()),
-        Some(row_id) => Err(Error::not_found(format!(
-            "{base:?} has no row {row_id}; nothing was changed"
-        ))),
+        Some(row_id) => {
+            let (revision, table) = (base.revision(), base.table().name());
+            Err(Error::not_found(format!(
+                "revision {revision} of table {table} has no row {row_id}; nothing was changed"
+            )))
+        }
     }
 }
 

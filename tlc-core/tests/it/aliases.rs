@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::Cursor;
-use std::path::Path;
 use std::sync::Arc;
 
 use image::{GrayImage, ImageFormat, Luma};
@@ -11,22 +10,34 @@ use tlc_core::arrow::array::{
     Array as _, ArrayRef, AsArray as _, Float32Array, RecordBatch, StringArray, StructArray,
 };
 use tlc_core::arrow::datatypes::{DataType, Field, Schema, UInt8Type};
+use tlc_core::object_store::ObjectStoreExt as _;
+use tlc_core::object_store::path::Path as StorePath;
 use tlc_core::{
-    Aliases, ErrorKind, Loader, Project, Result, Root, RootOptions, ScanOptions, Snapshot, Table,
-    block_on, schema,
+    Aliases, ErrorKind, Loader, Project, Result, ScanOptions, Snapshot, Table, block_on, schema,
 };
 
-use crate::support::{animals, reader, rows, text};
+use crate::support::{Ground, animals, reader, rows, text};
 use crate::tables::write_parquet;
 
+/// A root on disk, or where `TLC_TEST_STORE` says.
+fn ground() -> Ground {
+    Ground::chosen_or(Ground::disk)
+}
+
 /// The project `zoo` in `root`, for somebody with these aliases: `NAME=path`.
-fn project(root: &Path, aliases: &[&str]) -> Project {
-    let pairs = aliases.iter().map(|pair| pair.split_once('=').unwrap());
-    let options = pairs.fold(RootOptions::new().author("ada"), |options, (name, path)| {
-        options.alias(name, path).unwrap()
+fn project(root: &Ground, aliases: &[&str]) -> Project {
+    let root = root.root_with(|options| {
+        let pairs = aliases.iter().map(|pair| pair.split_once('=').unwrap());
+        pairs.fold(options, |options, (name, path)| {
+            options.alias(name, path).unwrap()
+        })
     });
-    let root = block_on(Root::open_with(root.to_str().unwrap(), options)).unwrap();
     root.project("zoo").unwrap()
+}
+
+/// The project's own file of aliases, as it lies in the store.
+fn aliases_file(project: &Project) -> StorePath {
+    StorePath::from(format!("{}/zoo/aliases.yaml", project.root().path()))
 }
 
 fn head(project: &Project, table: &str) -> Snapshot {
@@ -61,8 +72,8 @@ fn both(read: &str, stored: &str) -> (String, String) {
 
 #[test]
 fn a_path_is_stored_by_its_alias_and_read_by_the_readers_own() {
-    let root = TempDir::new().unwrap();
-    let vm = project(root.path(), &["PHOTOS=/data/photos"]);
+    let root = ground();
+    let vm = project(&root, &["PHOTOS=/data/photos"]);
     let table = create(
         &vm,
         photos(&[
@@ -74,7 +85,7 @@ fn a_path_is_stored_by_its_alias_and_read_by_the_readers_own() {
     let stored = "<PHOTOS>/1.jpg /home/2.jpg <PHOTOS>/3.jpg";
     let read = "/data/photos/1.jpg /home/2.jpg /data/photos/3.jpg";
     assert_eq!(photo(&block_on(table.head()).unwrap()), both(read, stored));
-    let laptop = head(&project(root.path(), &["PHOTOS=s3://zoo/p"]), "train");
+    let laptop = head(&project(&root, &["PHOTOS=s3://zoo/p"]), "train");
     let read = "s3://zoo/p/1.jpg /home/2.jpg s3://zoo/p/3.jpg";
     assert_eq!(photo(&laptop), both(read, stored));
     let taken = block_on(laptop.take(&[2, 0], &["photo", "note"])).unwrap();
@@ -83,14 +94,14 @@ fn a_path_is_stored_by_its_alias_and_read_by_the_readers_own() {
         text(&taken),
         format!("s3://zoo/p/3.jpg:{note} s3://zoo/p/1.jpg:/data/photos/1.jpg")
     );
-    let nobody = head(&project(root.path(), &[]), "train");
+    let nobody = head(&project(&root, &[]), "train");
     assert_eq!(photo(&nobody), both(stored, stored));
 }
 
 #[test]
 fn cells_appended_rows_and_new_columns_are_stored_by_their_aliases() {
-    let root = TempDir::new().unwrap();
-    let vm = project(root.path(), &["DISK=/data"]);
+    let root = ground();
+    let vm = project(&root, &["DISK=/data"]);
     let table = create(&vm, photos(&["/data/1", "/data/2"]));
     let mut patch = block_on(table.head()).unwrap().patch();
     patch.set(1, "photo", "/data/new/2").unwrap();
@@ -100,7 +111,7 @@ fn cells_appended_rows_and_new_columns_are_stored_by_their_aliases() {
         .unwrap();
     patch.set(0, "mask", "/data/mask").unwrap();
     let committed = block_on(table.commit(&patch, "more")).unwrap();
-    let laptop = head(&project(root.path(), &["DISK=/mnt"]), "train");
+    let laptop = head(&project(&root, &["DISK=/mnt"]), "train");
     let columns = ScanOptions::new().columns(["photo", "mask"]);
     let read = |snapshot: &Snapshot, options| text(&block_on(snapshot.read(options)).unwrap());
     assert_eq!(
@@ -130,7 +141,7 @@ fn cells_appended_rows_and_new_columns_are_stored_by_their_aliases() {
 
 #[test]
 fn paths_in_lists_and_structs_travel_too() {
-    let root = TempDir::new().unwrap();
+    let root = ground();
     let fields = vec![
         schema::image_url("file"),
         Field::new("n", DataType::Float32, true),
@@ -143,7 +154,7 @@ fn paths_in_lists_and_structs_travel_too() {
     let field = Field::new("frame", DataType::Struct(fields.into()), true);
     let schema = Arc::new(Schema::new(vec![field]));
     let batch = RecordBatch::try_new(schema, vec![Arc::new(frame)]).unwrap();
-    let table = create(&project(root.path(), &["DISK=/data"]), batch);
+    let table = create(&project(&root, &["DISK=/data"]), batch);
     let stored = block_on(
         block_on(table.head())
             .unwrap()
@@ -154,7 +165,7 @@ fn paths_in_lists_and_structs_travel_too() {
         text(&stored),
         "0:{file: <DISK>/1, n: 0.5} 1:{file: -, n: 1.0}"
     );
-    let laptop = head(&project(root.path(), &["DISK=/mnt"]), "train");
+    let laptop = head(&project(&root, &["DISK=/mnt"]), "train");
     assert_eq!(
         rows(&laptop),
         "0:{file: /mnt/1, n: 0.5} 1:{file: -, n: 1.0}"
@@ -163,10 +174,10 @@ fn paths_in_lists_and_structs_travel_too() {
 
 #[test]
 fn the_same_place_set_by_two_machines_is_no_conflict() {
-    let root = TempDir::new().unwrap();
-    let vm = create(&project(root.path(), &["DISK=/data"]), photos(&["/data/1"]));
-    let laptop = block_on(project(root.path(), &["DISK=/mnt"]).table("train")).unwrap();
-    let nobody = block_on(project(root.path(), &[]).table("train")).unwrap();
+    let root = ground();
+    let vm = create(&project(&root, &["DISK=/data"]), photos(&["/data/1"]));
+    let laptop = block_on(project(&root, &["DISK=/mnt"]).table("train")).unwrap();
+    let nobody = block_on(project(&root, &[]).table("train")).unwrap();
     let patch = |table: &Table, path: &str| {
         let mut patch = block_on(table.at(0)).unwrap().patch();
         patch.set(0, "photo", path).unwrap();
@@ -192,8 +203,8 @@ fn the_same_place_set_by_two_machines_is_no_conflict() {
 
 #[test]
 fn the_projects_own_aliases_hold_unless_somebody_has_others() {
-    let root = TempDir::new().unwrap();
-    let plain = project(root.path(), &[]);
+    let root = ground();
+    let plain = project(&root, &[]);
     assert_eq!(block_on(plain.aliases_file()).unwrap(), None);
     let yaml = "# ours\nDISK: /data\nPHOTOS: <DISK>/photos\n";
     block_on(plain.write_aliases_file(yaml)).unwrap();
@@ -201,13 +212,14 @@ fn the_projects_own_aliases_hold_unless_somebody_has_others() {
         block_on(plain.aliases_file()).unwrap().as_deref(),
         Some(yaml)
     );
-    let written = fs::read_to_string(root.path().join("zoo/aliases.yaml")).unwrap();
-    assert_eq!(written, yaml);
-    let plain = project(root.path(), &[]);
+    let store = plain.root().store();
+    let written = block_on(async { store.get(&aliases_file(&plain)).await?.bytes().await });
+    assert_eq!(written.unwrap(), yaml);
+    let plain = project(&root, &[]);
     let table = create(&plain, photos(&["/data/photos/1"]));
     let snapshot = block_on(table.head()).unwrap();
     assert_eq!(photo(&snapshot), both("/data/photos/1", "<PHOTOS>/1"));
-    let laptop = head(&project(root.path(), &["DISK=/mnt"]), "train");
+    let laptop = head(&project(&root, &["DISK=/mnt"]), "train");
     assert_eq!(photo(&laptop).0, "/mnt/photos/1");
     let root_of_two = plain.root();
     let other = root_of_two.project("farm").unwrap();
@@ -220,8 +232,8 @@ fn the_projects_own_aliases_hold_unless_somebody_has_others() {
 
 #[test]
 fn a_file_of_aliases_that_is_none_is_named() {
-    let root = TempDir::new().unwrap();
-    let plain = project(root.path(), &[]);
+    let root = ground();
+    let plain = project(&root, &[]);
     for (yaml, expected) in [
         ("- a", "is not a YAML map of aliases"),
         ("DISK: [", "is not a YAML map of aliases"),
@@ -241,19 +253,20 @@ fn a_file_of_aliases_that_is_none_is_named() {
     }
     assert_eq!(block_on(plain.aliases_file()).unwrap(), None);
     create(&plain, photos(&["/data/1"]));
-    fs::write(root.path().join("zoo/aliases.yaml"), "DISK: 7").unwrap();
-    let table = block_on(project(root.path(), &[]).table("train")).unwrap();
+    let file = aliases_file(&plain);
+    block_on(plain.root().store().put(&file, "DISK: 7".into())).unwrap();
+    let table = block_on(project(&root, &[]).table("train")).unwrap();
     let err = block_on(table.head()).unwrap_err();
     assert!(err.to_string().contains("zoo/aliases.yaml"), "{err}");
 }
 
 #[test]
 fn a_file_in_place_is_found_where_its_alias_is() {
-    let (root, data) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (root, data) = (ground(), TempDir::new().unwrap());
     let (a, b) = (data.path().join("a"), data.path().join("b"));
     fs::create_dir(&a).unwrap();
     write_parquet(&a.join("x.parquet"), &animals("0:1 1:1"));
-    let vm = project(root.path(), &[&format!("BASE={}", a.display())]);
+    let vm = project(&root, &[&format!("BASE={}", a.display())]);
     let path = a.join("x.parquet");
     block_on(vm.create_table_in_place("train", &[path.to_str().unwrap()], "in place")).unwrap();
     block_on(vm.create_table_in_place("token", &["<BASE>/x.parquet"], "in place")).unwrap();
@@ -262,7 +275,7 @@ fn a_file_in_place_is_found_where_its_alias_is() {
     // A copy has another tag than the original.
     fs::copy(&path, b.join("x.parquet")).unwrap();
     fs::remove_dir_all(&a).unwrap();
-    let laptop = project(root.path(), &[&format!("BASE={}", b.display())]);
+    let laptop = project(&root, &[&format!("BASE={}", b.display())]);
     for table in ["train", "token"] {
         let snapshot = head(&laptop, table);
         assert_eq!(rows(&snapshot), "0:0:1.0 1:1:1.0");
@@ -273,7 +286,7 @@ fn a_file_in_place_is_found_where_its_alias_is() {
             1
         );
     }
-    let nobody = head(&project(root.path(), &[]), "train");
+    let nobody = head(&project(&root, &[]), "train");
     assert_eq!((nobody.n_rows(), nobody.schema().fields().len()), (2, 2));
     let err = block_on(nobody.read(ScanOptions::new())).unwrap_err();
     assert_eq!(err.kind(), ErrorKind::NotFound);
@@ -286,7 +299,7 @@ fn a_file_in_place_is_found_where_its_alias_is() {
     ] {
         assert!(message.contains(part), "{message}");
     }
-    let out = project(root.path(), &["BASE=/data"]);
+    let out = project(&root, &["BASE=/data"]);
     let err =
         block_on(out.create_table_in_place("out", &["<BASE>/../x.parquet"], "x")).unwrap_err();
     assert_eq!(err.kind(), ErrorKind::Invalid, "{err:#}");
@@ -294,13 +307,13 @@ fn a_file_in_place_is_found_where_its_alias_is() {
 
 #[test]
 fn paths_stored_before_there_was_an_alias_are_found() {
-    let root = TempDir::new().unwrap();
-    let nobody = project(root.path(), &[]);
+    let root = ground();
+    let nobody = project(&root, &[]);
     create(
         &nobody,
         photos(&["/data/1", "/home/2", "/data/3", "<DISK>/4"]),
     );
-    let vm = project(root.path(), &["DISK=/data"]);
+    let vm = project(&root, &["DISK=/data"]);
     let snapshot = head(&vm, "train");
     let found = block_on(snapshot.unaliased_paths()).unwrap();
     let [cells] = &found[..] else {
@@ -353,8 +366,8 @@ fn paths_stored_before_there_was_an_alias_are_found() {
 
 #[test]
 fn parameters_that_are_paths_travel() {
-    let root = TempDir::new().unwrap();
-    let vm = project(root.path(), &["DISK=/data"]);
+    let root = ground();
+    let vm = project(&root, &["DISK=/data"]);
     let run = vm.start_run("first").unwrap();
     run.params(
         &[
@@ -368,7 +381,7 @@ fn parameters_that_are_paths_travel() {
     .unwrap();
     run.finish().unwrap();
     let params = |aliases: &[&str]| {
-        block_on(project(root.path(), aliases).run("first"))
+        block_on(project(&root, aliases).run("first"))
             .unwrap()
             .params["images"]
             .clone()
@@ -402,7 +415,7 @@ fn pixels(loader: &Loader) -> Result<Vec<u8>> {
 
 #[test]
 fn a_loader_fetches_images_wherever_their_alias_is() {
-    let (root, data) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (root, data) = (ground(), TempDir::new().unwrap());
     let (a, b) = (data.path().join("a"), data.path().join("b"));
     fs::create_dir_all(a.join("sub dir")).unwrap();
     let names: Vec<String> = (0..40).map(|n| format!("sub dir/{n}%.png")).collect();
@@ -413,7 +426,7 @@ fn a_loader_fetches_images_wherever_their_alias_is() {
         .iter()
         .map(|name| a.join(name).display().to_string())
         .collect();
-    let vm = project(root.path(), &[&format!("PHOTOS={}", a.display())]);
+    let vm = project(&root, &[&format!("PHOTOS={}", a.display())]);
     create(
         &vm,
         photos(&paths.iter().map(String::as_str).collect::<Vec<_>>()),
@@ -421,10 +434,7 @@ fn a_loader_fetches_images_wherever_their_alias_is() {
     fs::rename(&a, &b).unwrap();
     let url = url::Url::from_file_path(&b).unwrap();
     for value in [b.display().to_string(), url.to_string()] {
-        let laptop = head(
-            &project(root.path(), &[&format!("PHOTOS={value}")]),
-            "train",
-        );
+        let laptop = head(&project(&root, &[&format!("PHOTOS={value}")]), "train");
         for cache in [0, u64::MAX] {
             let loader = Loader::new(&laptop).columns(["photo"]).unwrap();
             let loader = loader.batch_size(7).cache_bytes_max(cache);
@@ -437,7 +447,7 @@ fn a_loader_fetches_images_wherever_their_alias_is() {
             assert_eq!(again.is_ok(), cache > 0, "{again:?}");
         }
     }
-    let nobody = head(&project(root.path(), &[]), "train");
+    let nobody = head(&project(&root, &[]), "train");
     let err = pixels(&Loader::new(&nobody).columns(["photo"]).unwrap()).unwrap_err();
     let message = format!("{err:#}");
     for part in [
@@ -466,13 +476,13 @@ fn an_image_that_cannot_be_fetched_is_named() {
         ),
         ("ftp://zoo/x.png", ErrorKind::Invalid, "ftp://zoo/x.png"),
     ] {
-        let root = TempDir::new().unwrap();
+        let root = ground();
         let path = if name.contains("://") {
             name.to_owned()
         } else {
             data.path().join(name).display().to_string()
         };
-        let project = project(root.path(), &[]);
+        let project = project(&root, &[]);
         create(&project, photos(&[&path]));
         let err = pixels(
             &Loader::new(&head(&project, "train"))

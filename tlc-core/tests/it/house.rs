@@ -3,8 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -27,7 +25,7 @@ use tlc_core::{
     schema,
 };
 
-use crate::support::{animals, head, project, project_in, project_on_disk, reader, rows, table};
+use crate::support::{animals, head, project, project_on_disk, project_over, reader, rows, table};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -55,7 +53,7 @@ fn busy(project: &Project) -> Table {
 }
 
 fn fresh(project: &Project) -> Project {
-    project_in(Arc::clone(project.root().store()))
+    project_over(project, |store| store)
 }
 
 #[track_caller]
@@ -378,14 +376,15 @@ fn hooked(
     path: &'static str,
     hook: impl FnOnce(&Project) + Send + 'static,
 ) -> Project {
-    let inner = Arc::clone(project.root().store());
-    let other = project_in(Arc::clone(&inner));
-    project_in(Arc::new(Hooked {
-        inner,
-        request,
-        path,
-        hook: Mutex::new(Some(Box::new(move || hook(&other)))),
-    }))
+    let other = fresh(project);
+    project_over(project, |inner| {
+        Arc::new(Hooked {
+            inner,
+            request,
+            path,
+            hook: Mutex::new(Some(Box::new(move || hook(&other)))),
+        })
+    })
 }
 
 /// Compacts `busy` while `meanwhile` happens between reading and appending.
@@ -485,12 +484,13 @@ fn readable(project: &Project, n: u64) -> BTreeMap<u64, String> {
     (0..n).filter_map(read).collect()
 }
 
-/// The same objects in another store.
+/// The same objects in memory.
 fn copied(project: &Project) -> Project {
     let store = Arc::new(InMemory::new());
     block_on(async {
         let from = project.root().store();
-        let all: Vec<ObjectMeta> = from.list(None).try_collect().await.unwrap();
+        let all = from.list(Some(project.root().path()));
+        let all: Vec<ObjectMeta> = all.try_collect().await.unwrap();
         for file in all {
             let bytes = from
                 .get(&file.location)
@@ -502,7 +502,7 @@ fn copied(project: &Project) -> Project {
             store.put(&file.location, bytes.into()).await.unwrap();
         }
     });
-    project_in(store)
+    project_over(project, |_| store)
 }
 
 fn busy_with_all() -> (Project, u64) {
@@ -681,7 +681,8 @@ fn runs_are_verified_too() {
 
 /// Moves the clock of a project to so much after the newest file in its store.
 fn later(project: &Project, by: Duration) {
-    let all: Vec<ObjectMeta> = block_on(project.root().store().list(None).try_collect()).unwrap();
+    let all = project.root().store().list(Some(project.root().path()));
+    let all: Vec<ObjectMeta> = block_on(all.try_collect()).unwrap();
     let newest = all
         .iter()
         .map(|file| file.last_modified.timestamp())
@@ -720,8 +721,10 @@ fn only_old_files_that_nobody_names_are_collected() {
     block_on(table.checkpoint()).unwrap();
     let before = files(&project, "");
     orphans(&table);
-    let unknown = Path::from("zoo/tables/train/data/notes.parquet");
-    let cut_off = Path::from(format!("zoo/tables/half/data/{}.parquet", "a".repeat(64)));
+    let below = |name: String| Path::from(format!("{}/{name}", project.root().path()));
+    let unknown = below("zoo/tables/train/data/notes.parquet".to_owned());
+    let half = format!("zoo/tables/half/data/{}.parquet", "a".repeat(64));
+    let cut_off = below(half);
     block_on(async {
         project
             .root()
@@ -949,90 +952,4 @@ fn a_collection_that_fails_at_any_request_loses_nothing() {
         block_on(project.gc(GcOptions::new().delete())).map(drop)
     };
     fails_everywhere(prepare, operation, seen);
-}
-
-/// Not a test of its own: what the next one kills. Does nothing elsewhere.
-#[test]
-fn child_process() {
-    if !std::path::Path::new("keeps-house-until-killed").exists() {
-        return;
-    }
-    let project = open_here(std::path::Path::new("root"));
-    let table = block_on(project.table("train")).unwrap();
-    for round in 1_u64.. {
-        println!("working");
-        #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-        let weight = round as f32;
-        commit(&table, |p| {
-            p.set(0, "weight", weight).unwrap();
-            p.set(2, "weight", weight).unwrap();
-            p.append(&animals("0:1")).unwrap();
-        });
-        if round % 3 == 0 {
-            compact(&table).unwrap();
-        }
-        if round % 5 == 0 {
-            block_on(table.checkpoint()).unwrap();
-        }
-    }
-}
-
-fn open_here(folder: &std::path::Path) -> Project {
-    let options = RootOptions::new().author("ada").checkpoint_every(8);
-    let root = block_on(Root::open_with(folder.to_str().unwrap(), options)).unwrap();
-    root.project("zoo").unwrap()
-}
-
-/// How many times the next test kills; by hand more often, as `TLC_KILLS=200`.
-fn n_kills() -> u64 {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "for whoever runs the test by hand"
-    )]
-    let asked = std::env::var("TLC_KILLS");
-    asked.ok().and_then(|n| n.parse().ok()).unwrap_or(10)
-}
-
-#[test]
-fn a_process_killed_while_it_keeps_house_leaves_no_damage() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("keeps-house-until-killed"), "").unwrap();
-    let root = folder.path().join("root");
-    table(&open_here(&root), "0:1 1:1 2:1");
-    for round in 0..n_kills() {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "house::child_process", "--nocapture"])
-            .current_dir(folder.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let mut lines = output.lines().map_while(std::io::Result::ok);
-        let begun = lines.by_ref().filter(|line| line.ends_with("working"));
-        let n = usize::try_from(2 + round % 5).unwrap();
-        assert_eq!(begun.take(n).count(), n);
-        for _ in 0..400 * (round * 7 % 20) {
-            std::hint::black_box(blake3::hash(&[0; 1024]));
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let project = open_here(&root);
-        clean(&project);
-        let table = block_on(project.table("train")).unwrap();
-        let snapshot = block_on(table.head()).unwrap();
-        let taken = block_on(snapshot.take(&[0, 2], &["weight"])).unwrap();
-        let shown = crate::support::text(&taken);
-        let (first, second) = shown.split_once(' ').unwrap();
-        assert!(
-            first == second || (first, second) == ("1.0", "1.0"),
-            "half a revision: {shown}"
-        );
-    }
-    let project = open_here(&root);
-    assert!(
-        block_on(block_on(project.table("train")).unwrap().log())
-            .unwrap()
-            .len()
-            > 10
-    );
 }

@@ -8,19 +8,24 @@ use std::time::Duration;
 use tlc_core::arrow::array::RecordBatch;
 use tlc_core::{Error, ErrorKind, Project, Result, ScanOptions, Snapshot, block_on};
 
-use crate::support::{animals, head, project_on_disk, rows};
+use crate::support::{Ground, animals, head, rows};
 use crate::tables::write_parquet;
 
-/// A project on disk, and a folder `source` beside it with a file for each of `files`.
+/// A project on disk, or where `TLC_TEST_STORE` says, and a folder `source` with a file for each of `files`.
 struct Site {
     folder: tempfile::TempDir,
+    ground: Ground,
     project: Project,
 }
 
 impl Site {
     fn new(files: &[(&str, &str)]) -> Self {
-        let (folder, project) = project_on_disk();
-        let site = Self { folder, project };
+        let ground = Ground::chosen_or(Ground::disk);
+        let site = Self {
+            folder: tempfile::tempdir().unwrap(),
+            project: ground.project(),
+            ground,
+        };
         for (name, rows) in files {
             site.write(name, &animals(rows));
         }
@@ -46,7 +51,8 @@ impl Site {
 
     /// The table as another process would open it.
     fn opened(&self, name: &str) -> Snapshot {
-        block_on(async { self.project.table(name).await?.head().await }).unwrap()
+        let project = self.ground.project();
+        block_on(async { project.table(name).await?.head().await }).unwrap()
     }
 
     fn read(&self, name: &str) -> Result<RecordBatch> {
@@ -196,7 +202,6 @@ mod in_a_bucket {
     use tlc_core::object_store::{ObjectStore as _, ObjectStoreExt as _, PutMode, PutPayload};
 
     use super::*;
-    use crate::support::Ground;
 
     #[test]
     #[cfg(feature = "aws")]

@@ -15,6 +15,8 @@ mod formats;
 mod histories;
 mod house;
 mod in_place;
+mod kills;
+mod layout;
 mod loader;
 mod model;
 #[cfg(feature = "sql")]

@@ -67,11 +67,11 @@ impl Ground {
         Self::server(crate::servers::azure())
     }
 
-    /// The store that `TLC_TEST_STORE` names, `s3` or `azure`; without it, memory.
-    fn chosen() -> Self {
+    /// The store that `TLC_TEST_STORE` names, `s3` or `azure`; without it, the one of `otherwise`.
+    pub(crate) fn chosen_or(otherwise: impl FnOnce() -> Self) -> Self {
         #[expect(clippy::disallowed_methods, reason = "what runs the tests says it so")]
         match std::env::var("TLC_TEST_STORE").as_deref() {
-            Err(_) => Self::memory(),
+            Err(_) => otherwise(),
             #[cfg(feature = "aws")]
             Ok("s3") => Self::s3(),
             #[cfg(feature = "azure")]
@@ -120,15 +120,29 @@ impl Ground {
 
 /// A project in memory, or where `TLC_TEST_STORE` says, with a clock and ids of its own.
 pub(crate) fn project() -> Project {
-    let root = Ground::chosen().root_with(|options| options.env(Env::manual()));
+    let ground = Ground::chosen_or(Ground::memory);
+    let root = ground.root_with(|options| options.env(Env::manual()));
     root.project("zoo").unwrap()
 }
 
 /// The same in a given store.
 pub(crate) fn project_in(store: Arc<dyn ObjectStore>) -> Project {
+    at(store, Path::default())
+}
+
+/// A project as another process opens it, through `wrap` around its store.
+pub(crate) fn project_over(
+    project: &Project,
+    wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>,
+) -> Project {
+    let root = project.root();
+    at(wrap(Arc::clone(root.store())), root.path().clone())
+}
+
+fn at(store: Arc<dyn ObjectStore>, path: Path) -> Project {
     let options = RootOptions::new().env(Env::manual());
     let url = "memory:///".parse().unwrap();
-    Root::in_store(store, Path::default(), url, options)
+    Root::in_store(store, path, url, options)
         .project("zoo")
         .unwrap()
 }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -12,7 +13,6 @@ use tlc_core::arrow::array::{
 };
 use tlc_core::arrow::datatypes::{DataType, Field, Schema};
 use tlc_core::arrow::error::ArrowError;
-use tlc_core::object_store::memory::InMemory;
 use tlc_core::object_store::path::Path;
 use tlc_core::object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
@@ -22,7 +22,7 @@ use tlc_core::object_store::{
 use tlc_core::sql::Written;
 use tlc_core::{ErrorKind, Project, Result, Sql, Table, block_on, schema};
 
-use crate::support::{animals, head, project, project_in, reader, table};
+use crate::support::{animals, head, project, project_over, reader, table};
 
 fn open(project: &Project) -> Sql {
     let sql = block_on(Sql::open(project.root())).unwrap();
@@ -39,7 +39,7 @@ fn train(project: &Project) -> Table {
 
 /// A store in which somebody acts right after the first request that names a path.
 struct Between {
-    inner: Arc<InMemory>,
+    inner: Arc<dyn ObjectStore>,
     path: &'static str,
     act: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
@@ -118,22 +118,23 @@ fn while_another(
     theirs: &'static str,
     statement: &str,
 ) -> (Result<Written>, String) {
-    let inner = Arc::new(InMemory::new());
-    let clean = project_in(Arc::clone(&inner) as _);
+    let clean = project();
     table(&clean, "0:1 1:1 2:1");
-    let act = move || drop(execute(&clean, theirs).unwrap());
-    let between = Between {
-        inner: Arc::clone(&inner),
-        path,
-        act: Mutex::new(Some(Box::new(act))),
+    let other = project_over(&clean, |store| store);
+    let came = Arc::new(AtomicBool::new(false));
+    let comes = Arc::clone(&came);
+    let act = move || {
+        comes.store(true, Ordering::Relaxed);
+        execute(&other, theirs).unwrap();
     };
-    let between = Arc::new(between);
-    let done = execute(&project_in(Arc::clone(&between) as _), statement);
-    assert!(
-        between.act.lock().unwrap().is_none(),
-        "the other writer came"
-    );
-    (done, head(&train(&project_in(inner))))
+    let between = project_over(&clean, |inner| {
+        let act = Mutex::new(Some(Box::new(act) as Box<_>));
+        Arc::new(Between { inner, path, act })
+    });
+    let done = execute(&between, statement);
+    assert!(came.load(Ordering::Relaxed), "the other writer came");
+    let left = project_over(&clean, |store| store);
+    (done, head(&train(&left)))
 }
 
 #[track_caller]
@@ -473,8 +474,7 @@ fn rows_that_cannot_be_staged_leave_the_patch_as_it_was() {
 
 #[test]
 fn rows_staged_elsewhere_or_gone_are_not_committed() {
-    let store = Arc::new(InMemory::new());
-    let project = project_in(Arc::clone(&store) as _);
+    let project = project();
     let train = table(&project, "0:1");
     let other = block_on(project.create_table("other", reader(animals("0:1")), "new")).unwrap();
     let mut patch = block_on(train.head()).unwrap().patch();
@@ -483,11 +483,10 @@ fn rows_staged_elsewhere_or_gone_are_not_committed() {
     assert_eq!(err.kind(), ErrorKind::Invalid, "{err:#}");
     assert!(err.to_string().contains("stage them again"), "{err:#}");
     assert_eq!(head(&other), "0:0:1.0");
-    let files = block_on(async {
-        store
-            .list_with_delimiter(Some(&"zoo/tables/train/data".into()))
-            .await
-    });
+    let root = project.root();
+    let store = root.store();
+    let data = Path::from(format!("{}/zoo/tables/train/data", root.path()));
+    let files = block_on(store.list_with_delimiter(Some(&data)));
     for file in files.unwrap().objects {
         block_on(store.delete(&file.location)).unwrap();
     }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
+use tlc_core::object_store::path::Path;
 use tlc_core::{Garbage, GcOptions, Keep, block_on};
 
-use super::session::Session;
+use super::session::{Session, below};
 use super::spec::{Age, PlaceSpec};
 use crate::error::{Failure, Result};
 use crate::output::{bytes_text, count_text};
@@ -48,7 +49,8 @@ impl Gc {
             options
         };
         let garbage = block_on(self.garbage(session, options))?;
-        session.answer(&GcView::from(&garbage), || text(&garbage))
+        let root = block_on(session.existing_root())?;
+        session.answer(&GcView::from(&garbage), || text(&garbage, root.path()))
     }
 
     async fn garbage(&self, session: &Session, options: GcOptions) -> Result<Garbage> {
@@ -69,15 +71,17 @@ fn keep(text: &str) -> Result<Keep, String> {
     }
 }
 
-fn text(garbage: &Garbage) -> String {
+fn text(garbage: &Garbage, root: &Path) -> String {
     let mut text = String::new();
     for file in garbage.files.iter().take(SHOWN_MAX) {
-        text += &format!("{}  {}\n", file.path, bytes_text(file.bytes));
+        let size = bytes_text(file.bytes);
+        text += &format!("{}  {size}\n", below(root, &file.path));
     }
     if let Some(more) = garbage.files.len().checked_sub(SHOWN_MAX + 1) {
         text += &format!("and {} more\n", more + 1);
     }
     for path in &garbage.unknown {
+        let path = below(root, path);
         text += &format!("left alone, for it is none of tlc's: {path}\n");
     }
     let given_up = garbage.given_up.len() as u64;
@@ -89,7 +93,13 @@ fn text(garbage: &Garbage) -> String {
     let size = bytes_text(garbage.bytes());
     text += &match garbage.is_deleted {
         true => format!("deleted {files}, {size}\n"),
-        false if garbage.files.is_empty() => "nothing to delete\n".to_owned(),
+        false if garbage.files.is_empty() => match garbage.n_young {
+            0 => "nothing to delete\n".to_owned(),
+            n => format!(
+                "nothing to delete; too young for it: {}\n",
+                count_text(n, "file")
+            ),
+        },
         false => format!("{files} to delete, {size}; add --delete\n"),
     };
     text

@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use serde::Serialize;
+use tlc_core::object_store::path::Path;
 use tlc_core::{
     Error, Project, ProjectName, Result as CoreResult, Root, Snapshot, Table, block_on,
 };
@@ -153,6 +154,13 @@ pub(super) fn with_log_hint(err: Error, spec: &TableSpec) -> Failure {
     }
 }
 
+/// A path in a store as a path in the root, which is how people name files.
+pub(super) fn below(root: &Path, path: &str) -> String {
+    let inside = path.strip_prefix(root.as_ref());
+    let inside = inside.and_then(|rest| rest.strip_prefix('/').or((rest == path).then_some(rest)));
+    inside.unwrap_or(path).to_owned()
+}
+
 /// What there is, for somebody who named what there is not.
 pub(super) fn listed<N: ToString>(what: &str, names: &[N]) -> String {
     const SHOWN_MAX: usize = 10;
@@ -167,4 +175,20 @@ pub(super) fn listed<N: ToString>(what: &str, names: &[N]) -> String {
         _ => {}
     }
     format!("{what}: {}", shown.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_named_by_its_path_in_the_root() {
+        let check = |root: &str, path: &str, expected: &str| {
+            assert_eq!(below(&Path::from(root), path), expected, "{path} in {root}");
+        };
+        check("home/ada/root", "home/ada/root/zoo/x", "zoo/x");
+        check("", "zoo/x", "zoo/x");
+        check("root", "roots/zoo/x", "roots/zoo/x");
+        check("root", "elsewhere/x", "elsewhere/x");
+    }
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tlc_core::object_store::path::Path;
 use tlc_core::{Checked, Report, VerifyOptions, block_on};
 
-use super::session::Session;
+use super::session::{Session, below};
 use super::spec::PlaceSpec;
 use crate::error::{Failure, Result};
 use crate::output::{bytes_text, count_text};
@@ -46,11 +47,12 @@ impl Verify {
             told.inc(checked.bytes);
         });
         let options = if self.quick { options.quick() } else { options };
+        let root = block_on(session.existing_root())?;
         let report = block_on(self.report(session, options));
         bar.finish_and_clear();
         let report = report?;
         let view = VerifyView::from(&report);
-        session.answer(&view, || text(&report, &view))?;
+        session.answer(&view, || text(&report, &view, root.path()))?;
         Ok(match report.is_damaged() {
             true => ExitCode::FAILURE,
             false => ExitCode::SUCCESS,
@@ -77,10 +79,10 @@ fn bar() -> ProgressBar {
     }
 }
 
-fn text(report: &Report, view: &VerifyView) -> String {
+fn text(report: &Report, view: &VerifyView, root: &Path) -> String {
     let mut text = String::new();
     for finding in &view.findings {
-        text += &finding_text(finding);
+        text += &finding_text(finding, root);
     }
     for table in &view.tables {
         let (name, revisions) = (&table.table, count_text(table.revisions, "revision"));
@@ -102,8 +104,13 @@ fn text(report: &Report, view: &VerifyView) -> String {
     text
 }
 
-fn finding_text(finding: &FindingView) -> String {
-    let place = format!("{}: {}/{}", finding.severity, finding.folder, finding.file);
+fn finding_text(finding: &FindingView, root: &Path) -> String {
+    let is_elsewhere = finding.file.contains("://") || finding.file.starts_with('<');
+    let file = match is_elsewhere {
+        true => finding.file.clone(),
+        false => below(root, &format!("{}/{}", finding.folder, finding.file)),
+    };
+    let place = format!("{}: {file}", finding.severity);
     let lost = match &finding.unreadable[..] {
         [] => String::new(),
         lost => {

@@ -1,7 +1,7 @@
 //! The verbs for history: branches and tags, merge, revert and cherry-pick, blame, columns and classes.
 
 use serde_json::{Value, json};
-use tlc_core::{CommitOptions, Patch, Project, block_on};
+use tlc_core::{CommitOptions, Patch, block_on};
 
 use crate::site::{Answer, Site};
 
@@ -30,8 +30,8 @@ fn edit(site: &Site, table: &str, set: &str, condition: &str) {
 
 /// Changes a branch of `zoo/animals` by what the command has no verb for.
 fn change(site: &Site, branch: &str, change: impl FnOnce(&mut Patch)) {
+    let project = site.opened().project("zoo").unwrap();
     block_on(async {
-        let project = Project::open(site.root().to_str().unwrap(), "zoo").await?;
         let table = project.table("animals").await?;
         let mut patch = table.branch(branch).await?.patch();
         change(&mut patch);

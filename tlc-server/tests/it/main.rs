@@ -12,4 +12,6 @@ mod run;
 mod servers;
 mod site;
 mod sql;
+mod story;
 mod table;
+mod travel;

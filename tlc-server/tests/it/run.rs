@@ -1,13 +1,13 @@
 //! `tlc run`.
 
 use serde_json::json;
-use tlc_core::{Project, block_on};
+use tlc_core::block_on;
 
 use crate::site::Site;
 
 fn with_run() -> Site {
     let site = Site::with_animals();
-    let project = block_on(Project::open(site.root().to_str().unwrap(), "zoo")).unwrap();
+    let project = site.opened().project("zoo").unwrap();
     let head = block_on(async { project.table("animals").await?.head().await }).unwrap();
     let run = project.start_run("first").unwrap();
     run.params(&json!({"lr": 0.5, "optimizer": {"name": "sgd"}}))

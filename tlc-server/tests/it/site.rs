@@ -1,4 +1,4 @@
-//! One folder with a root in it, and the command run there.
+//! One folder with a root in it, or beside a root in a bucket, and the command run there.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -11,11 +11,15 @@ use tempfile::TempDir;
 use tlc_core::Micros;
 use tlc_core::arrow::array::{ArrayRef, BinaryArray, Int32Array, RecordBatch, StringArray};
 use tlc_core::arrow::datatypes::{DataType, Field, Schema};
-use tlc_core::schema;
+use tlc_core::{Root, RootOptions, block_on, schema};
+
+use crate::servers::{self, Address};
 
 /// A folder of its own, with nothing of the machine's environment.
 pub(crate) struct Site {
     folder: TempDir,
+    /// Where the root is, if it is not the folder `root`.
+    address: Option<Address>,
 }
 
 /// What one call of the command left behind.
@@ -27,10 +31,26 @@ pub(crate) struct Answer {
 }
 
 impl Site {
+    /// With the root where `TLC_TEST_STORE` says, `s3` or `azure`; without it, in the folder.
     pub(crate) fn new() -> Self {
-        Self {
-            folder: tempfile::tempdir().unwrap(),
-        }
+        #[expect(clippy::disallowed_methods, reason = "what runs the tests says it so")]
+        let address = match std::env::var("TLC_TEST_STORE").as_deref() {
+            Err(_) => None,
+            Ok("s3") => Some(servers::s3()),
+            Ok("azure") => Some(servers::azure()),
+            Ok(other) => panic!("TLC_TEST_STORE={other:?} is no store"),
+        };
+        Self::at(address)
+    }
+
+    /// With the root in its folder, whatever store is chosen.
+    pub(crate) fn on_disk() -> Self {
+        Self::at(None)
+    }
+
+    pub(crate) fn at(address: Option<Address>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder, address }
     }
 
     /// A site with the table `zoo/animals` of four rows: text, a number with a null, and a flag.
@@ -64,8 +84,29 @@ impl Site {
         self.folder.path().join(name)
     }
 
+    /// The root as a folder, which it must be.
     pub(crate) fn root(&self) -> PathBuf {
+        assert!(self.address.is_none(), "the root is in a bucket");
         self.path("root")
+    }
+
+    /// The root as one names it to the command.
+    pub(crate) fn url(&self) -> String {
+        match &self.address {
+            None => self.path("root").display().to_string(),
+            Some(address) => address.url.clone(),
+        }
+    }
+
+    /// The root as a program opens it.
+    pub(crate) fn opened(&self) -> Root {
+        self.opened_with(RootOptions::new())
+    }
+
+    pub(crate) fn opened_with(&self, options: RootOptions) -> Root {
+        let more = self.address.iter().flat_map(|address| &address.options);
+        let options = more.fold(options, |options, (key, value)| options.option(*key, value));
+        block_on(Root::open_with(&self.url(), options)).unwrap()
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) {
@@ -97,7 +138,7 @@ impl Site {
         writer.close().unwrap();
     }
 
-    /// The command in this folder, with the root `root` in it and the user `ada`.
+    /// The command in this folder, with its root, the keys to it and the user `ada`.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tlc"));
         command
@@ -107,8 +148,11 @@ impl Site {
             .stdin(Stdio::null());
         command
             .env("HOME", self.folder.path())
-            .env("TLC_ROOT", self.root())
+            .env("TLC_ROOT", self.url())
             .env("USER", "ada");
+        for (key, value) in self.address.iter().flat_map(|address| &address.options) {
+            command.env(key.to_ascii_uppercase(), value);
+        }
         command
     }
 
@@ -121,6 +165,12 @@ impl Site {
         let answer = self.tlc(&[args, &["--json"]].concat()).done();
         assert_eq!(answer.err, "", "{args:?} wrote to standard error");
         serde_json::from_slice(&answer.out).unwrap_or_else(|err| panic!("{err}: {}", answer.text()))
+    }
+
+    /// What a call that is done writes to standard output, with `TIME` and `SIZE` for times and sizes.
+    #[track_caller]
+    pub(crate) fn masked(&self, args: &[&str]) -> String {
+        masked(&self.tlc(args).done().text())
     }
 
     /// Checks what a call that is done writes to standard output. A text that begins with a line end is written
@@ -140,9 +190,7 @@ impl Site {
     #[track_caller]
     pub(crate) fn check_err(&self, args: &[&str], code: i32, expected: &str) {
         let answer = self.tlc(args);
-        let err = answer
-            .err
-            .replace(&self.root().display().to_string(), "ROOT");
+        let err = answer.err.replace(&self.url(), "ROOT");
         let err = err.replace(&self.folder.path().display().to_string(), "HERE");
         assert_eq!((answer.code, err), (code, unindented(expected)), "{args:?}");
         assert_eq!(answer.text(), "", "{args:?} wrote to standard output");

@@ -196,12 +196,8 @@ fn a_diff_lists_cells_and_nulls() {
 #[test]
 fn a_diff_lists_whole_rows_and_columns() {
     let site = Site::with_animals();
-    let table = tlc_core::block_on(async {
-        let project = tlc_core::Project::open(site.root().to_str().unwrap(), "zoo")
-            .await
-            .unwrap();
-        project.table("animals").await.unwrap()
-    });
+    let project = site.opened().project("zoo").unwrap();
+    let table = tlc_core::block_on(project.table("animals")).unwrap();
     tlc_core::block_on(async {
         let head = table.head().await.unwrap();
         let mut patch = head.patch();

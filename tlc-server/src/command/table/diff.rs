@@ -20,7 +20,7 @@ const ROWS_READ_MAX: usize = 1_000;
 
 /// Show the cells that differ between two revisions of a table
 ///
-/// A and B are numbers, branches, tags or times. In JSON an array of {_rowid, column, old, new}. A whole row that was
+/// A and B are numbers, branches, tags or times; A..B is both. In JSON an array of {_rowid, column, old, new}. A whole row that was
 /// added or dropped has the column null and the row as an object in new or old. A column that was added, dropped,
 /// renamed, or got another role or other classes has the _rowid null, and old and new describe it as `tlc table show`
 /// does: {name, type, role, classes}, or null where it is not there.
@@ -28,16 +28,17 @@ const ROWS_READ_MAX: usize = 1_000;
 #[command(after_help = "Examples:
   tlc table diff mnist/train 0 1
   tlc table diff mnist/train main cleanup
+  tlc table diff mnist/train main..cleanup
   tlc table diff mnist/train before-cleanup main --json")]
 pub(in crate::command) struct Diff {
     /// The table, as PROJECT/TABLE
     table: TableSpec,
-    /// The revision to start from
+    /// The revision to start from, or both as A..B
     #[arg(value_name = "A")]
     from: String,
-    /// The revision to compare with
+    /// The revision to compare with [default: the head of main]
     #[arg(value_name = "B")]
-    to: String,
+    to: Option<String>,
 }
 
 /// A diff and the two snapshots it lies between.
@@ -61,10 +62,8 @@ impl Diff {
     async fn between(&self, session: &Session) -> Result<Between> {
         let table = session.table(&self.table).await?;
         let found = async {
-            let (from, to) = (
-                table.resolve(&self.from).await?,
-                table.resolve(&self.to).await?,
-            );
+            let (from, to) = ends(&self.from, self.to.as_deref());
+            let (from, to) = (table.resolve(from).await?, table.resolve(to).await?);
             let diff = table.diff(from, to).await?;
             Ok::<_, Error>(Between {
                 from: table.at(from).await?,
@@ -73,6 +72,16 @@ impl Diff {
             })
         };
         found.await.map_err(|err| with_log_hint(err, &self.table))
+    }
+}
+
+/// What `A B`, `A..B` and `A` compare, each side of the dots being `main` if nothing is there.
+fn ends<'a>(from: &'a str, to: Option<&'a str>) -> (&'a str, &'a str) {
+    let or_main = |text: &'a str| if text.is_empty() { "main" } else { text };
+    match (to, from.split_once("..")) {
+        (Some(to), _) => (from, to),
+        (None, Some((from, to))) => (or_main(from), or_main(to)),
+        (None, None) => (from, "main"),
     }
 }
 
@@ -324,4 +333,22 @@ pub(super) fn text(texts: &StringArray, row: usize) -> &str {
 /// Text as JSON.
 pub(super) fn json_text(text: &str) -> String {
     serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_revisions_are_two_words_or_one_with_dots() {
+        let check = |from: &str, to: Option<&str>, expected: (&str, &str)| {
+            assert_eq!(ends(from, to), expected, "{from} {to:?}");
+        };
+        check("3", Some("fix"), ("3", "fix"));
+        check("3..fix", None, ("3", "fix"));
+        check("fix", None, ("fix", "main"));
+        check("fix..", None, ("fix", "main"));
+        check("..fix", None, ("main", "fix"));
+        check("a..b", Some("c"), ("a..b", "c"));
+    }
 }

@@ -8,7 +8,7 @@ use super::refs::{Names, first_line, names_text};
 use crate::command::TableSpec;
 use crate::command::session::{Session, with_log_hint};
 use crate::error::Result;
-use crate::output::{Align, TextTable, bytes_text};
+use crate::output::{Align, TextTable, bytes_text, count_text};
 use crate::view::RevisionView;
 
 /// List a table's revisions, newest first, as a graph of who followed whom
@@ -18,17 +18,22 @@ use crate::view::RevisionView;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tlc table log mnist/train
-  tlc table log mnist/train@cleanup
+  tlc table log mnist/train@cleanup -n 10
   tlc table log mnist/train@3 --json")]
 pub(in crate::command) struct Log {
     /// The table, as PROJECT/TABLE; with @REV, only what led to that revision, branch or tag
     table: TableSpec,
+    /// How many revisions at most, the newest
+    #[arg(short = 'n', long, value_name = "N")]
+    limit: Option<usize>,
 }
 
 impl Log {
     pub(in crate::command) fn run(&self, session: &Session) -> Result<()> {
         let revisions = block_on(self.revisions(session))?;
-        session.answer(&revisions, || log_text(&revisions))
+        let shown = self.limit.unwrap_or(revisions.len());
+        let newest: Vec<&RevisionView> = revisions.iter().take(shown).collect();
+        session.answer(&newest, || log_text(&revisions, newest.len()))
     }
 
     async fn revisions(&self, session: &Session) -> Result<Vec<RevisionView>> {
@@ -50,7 +55,8 @@ impl Log {
     }
 }
 
-fn log_text(revisions: &[RevisionView]) -> String {
+/// The graph of all, and of it the lines of the first `shown`.
+fn log_text(revisions: &[RevisionView], shown: usize) -> String {
     let nodes: Vec<Node> = revisions
         .iter()
         .map(|revision| Node {
@@ -69,7 +75,8 @@ fn log_text(revisions: &[RevisionView]) -> String {
         ("size", Align::Right),
         ("message", Align::Left),
     ]);
-    for (revision, drawn) in revisions.iter().zip(graph::draw(&nodes)) {
+    let drawn = revisions.iter().zip(graph::draw(&nodes));
+    for (revision, drawn) in drawn.take(shown) {
         table.row([
             drawn.own,
             format!("r{}", revision.revision),
@@ -85,7 +92,11 @@ fn log_text(revisions: &[RevisionView]) -> String {
             table.row([line]);
         }
     }
-    table.to_text()
+    let more = match revisions.len() - shown {
+        0 => String::new(),
+        more => format!("(and {})\n", count_text(more as u64, "earlier revision")),
+    };
+    table.to_text() + &more
 }
 
 /// `+4 -1`.

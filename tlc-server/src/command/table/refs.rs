@@ -84,7 +84,7 @@ pub(super) struct NameArgs {
     #[arg(long, value_name = "REV", requires = "name", conflicts_with = "drop")]
     at: Option<String>,
     /// Take the name away; the revisions stay
-    #[arg(long, requires = "name")]
+    #[arg(short, long, requires = "name")]
     drop: bool,
     #[command(flatten)]
     why: Why,
