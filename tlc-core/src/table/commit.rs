@@ -332,7 +332,9 @@ impl Table {
         let rows: Vec<u64> = rows.into_iter().collect();
         if let Some(row_id) = rows.iter().find(|row_id| !base.contains(**row_id)) {
             return Err(Error::not_found(format!(
-                "{base:?} has no row {row_id}; nothing was changed"
+                "revision {} of table {} has no row {row_id}; nothing was changed",
+                base.revision(),
+                self.name()
             )));
         }
         let field = field_of(patch, column);

@@ -174,8 +174,13 @@ impl Table {
             let tags = tags.filter(|_| what != "branch");
             branches.chain(tags).cloned().collect::<Vec<_>>().join(", ")
         });
+        let is_tag = self.with_known(|known| known.refs().tags.contains_key(name));
+        let tag = match (what, is_tag) {
+            ("branch", Some(true)) => ", which is a tag",
+            _ => "",
+        };
         Error::not_found(format!(
-            "table {} has no {what} {name:?}; there is {}",
+            "table {} has no {what} {name:?}{tag}; there is {}",
             self.name(),
             names.unwrap_or_default()
         ))

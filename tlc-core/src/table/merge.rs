@@ -294,7 +294,8 @@ impl Table {
             let left = read_row_ids(self.place(), left).await?;
             if let Some(row_id) = (&left & &found.restored).min() {
                 return Err(Error::invalid(format!(
-                    "row {row_id} cannot come back to {head:?}: it was dropped before a compaction, which left it behind; read it at an earlier revision"
+                    "row {row_id} cannot come back to table {}: it was dropped before a compaction, which left it behind; read it at an earlier revision",
+                    self.name()
                 )));
             }
         }
