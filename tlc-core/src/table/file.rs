@@ -39,6 +39,8 @@ struct Location {
     path: Path,
     /// Whether it is a file of this disk that is not ours.
     is_local: bool,
+    /// Its URL, where an alias led to it.
+    by_alias: Option<String>,
 }
 
 /// The footer of a file, and which of its columns is which of the table's.
@@ -85,6 +87,7 @@ impl DataFile {
                 store: Arc::clone(&place.store),
                 path: below(place, &rows.file)?,
                 is_local: false,
+                by_alias: None,
             }),
             Some(_) => elsewhere(place, &rows.file, aliases),
         };
@@ -207,12 +210,7 @@ impl DataFile {
         let Location { store, path, .. } = self.location()?;
         let found = match store.head(path).await {
             Ok(found) => found,
-            Err(object_store::Error::NotFound { .. }) => {
-                let file = &self.rows.file;
-                return Err(Error::not_found(format!(
-                    "{file}, which a table reads in place, is gone; put it back, or import it anew"
-                )));
-            }
+            Err(object_store::Error::NotFound { .. }) => return Err(self.gone()),
             Err(err) => return Err(self.unreadable(err)),
         };
         // A tag is the store's own: it means something only where the file lay when it was remembered.
@@ -241,11 +239,30 @@ impl DataFile {
         Ok(reader.only(etag, location.is_local))
     }
 
+    fn gone(&self) -> Error {
+        let file = &self.rows.file;
+        Error::not_found(match self.by_alias() {
+            None => format!(
+                "{file}, which a table reads in place, is gone; put it back, or import it anew"
+            ),
+            Some(url) => format!(
+                "{file}, which a table reads in place, is not at {url}; put it there, set the alias to where it is, or import it anew"
+            ),
+        })
+    }
+
     fn changed(&self) -> Error {
         let file = &self.rows.file;
+        let at = self.by_alias().map(|url| format!(" at {url}"));
+        let at = at.unwrap_or_default();
         Error::corrupt(format!(
-            "{file}, which a table reads in place, has changed since; put it back, or import it anew"
+            "{file}{at}, which a table reads in place, has changed since; put it back, or import it anew"
         ))
+    }
+
+    /// Where an alias says that the file is.
+    fn by_alias(&self) -> Option<&str> {
+        self.location.as_ref().ok()?.by_alias.as_deref()
     }
 }
 
@@ -259,10 +276,12 @@ fn elsewhere(place: &Place, file: &str, aliases: &Aliases) -> Result<Location> {
         let url = store::parse_url(&url)?;
         let (store, path) = store::open(&url, &place.options)?;
         let is_local = url.scheme() == "file";
+        let by_alias = file.starts_with('<').then(|| url.to_string());
         Ok(Location {
             store,
             path,
             is_local,
+            by_alias,
         })
     });
     found.map_err(|err| err.context(format!("cannot read {file}, which a table reads in place")))

@@ -176,3 +176,19 @@ pub(super) fn listed<N: ToString>(what: &str, names: &[N]) -> String {
     }
     format!("{what}: {}", shown.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_named_by_its_path_in_the_root() {
+        let check = |root: &str, path: &str, expected: &str| {
+            assert_eq!(below(&Path::from(root), path), expected, "{path} in {root}");
+        };
+        check("home/ada/root", "home/ada/root/zoo/x", "zoo/x");
+        check("", "zoo/x", "zoo/x");
+        check("root", "roots/zoo/x", "roots/zoo/x");
+        check("root", "elsewhere/x", "elsewhere/x");
+    }
+}

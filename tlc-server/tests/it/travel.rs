@@ -158,6 +158,16 @@ fn check_there(site: &Site, data: &str) {
     }
     let verified = site.json(&["verify"]);
     assert_eq!(verified["damaged"], false, "{verified}");
+    let wrong = format!("ZOO_DATA={data}/elsewhere");
+    let answer = site.tlc(&["sql", "SELECT n FROM zoo.base", "--alias", &wrong]);
+    assert_eq!(answer.code, 4, "{}", answer.err);
+    for part in [
+        "<ZOO_DATA>/base.parquet",
+        "is not at ",
+        "/elsewhere/base.parquet; put it there, set the alias",
+    ] {
+        assert!(answer.err.contains(part), "{}", answer.err);
+    }
     // What is written here can be carried on.
     let statement = format!("UPDATE zoo.photos SET photo = '{data}/photos/1.png' WHERE _rowid = 0");
     site.tlc(&["sql", &statement]).done();

@@ -334,3 +334,21 @@ pub(super) fn text(texts: &StringArray, row: usize) -> &str {
 pub(super) fn json_text(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_revisions_are_two_words_or_one_with_dots() {
+        let check = |from: &str, to: Option<&str>, expected: (&str, &str)| {
+            assert_eq!(ends(from, to), expected, "{from} {to:?}");
+        };
+        check("3", Some("fix"), ("3", "fix"));
+        check("3..fix", None, ("3", "fix"));
+        check("fix", None, ("fix", "main"));
+        check("fix..", None, ("fix", "main"));
+        check("..fix", None, ("main", "fix"));
+        check("a..b", Some("c"), ("a..b", "c"));
+    }
+}
