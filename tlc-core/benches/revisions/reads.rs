@@ -48,6 +48,13 @@ impl Reads<'_> {
         let query = "SELECT id, label FROM {}";
         let measured = self.query(query, HEAD, (truth, truth.labels().len()));
         self.tell(("`id, label` of the head", "id_label_ms"), &measured, PAIR);
+        let measured = paired(
+            self.rounds,
+            || self.sides.ours("SELECT _rowid, label FROM bench.t", |_| ()),
+            || self.sides.plain("SELECT id, label FROM head", |_| ()),
+        );
+        let name = ("`_rowid, label` of the head, beside `id, label`", "");
+        self.tell(name, &measured, PAIR);
     }
 
     /// Without SQL, beside the engine with one thread.

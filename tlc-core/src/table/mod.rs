@@ -9,6 +9,7 @@ mod changes;
 mod checkpoint;
 mod commit;
 mod compact;
+mod compare;
 mod create;
 mod diff;
 mod file;
@@ -19,6 +20,7 @@ mod log;
 mod merge;
 mod named;
 mod paths;
+mod recent;
 mod refs;
 mod scan;
 mod snapshot;
@@ -45,6 +47,7 @@ pub use gc::{Garbage, GarbageFile, GcOptions, Keep};
 use history::Known;
 pub use log::{Parent, RevisionRecord};
 pub use merge::{CellConflicts, Conflicts, Merged, Resolution, Take};
+use recent::Recent;
 pub use refs::{Branch, Tag};
 #[cfg(feature = "sql")]
 pub(crate) use scan::{Bounds, Containers, Counts, Pruner, RowFilter, Wanted};
@@ -81,6 +84,8 @@ struct Inner {
     snapshots: Mutex<Vec<Arc<Resolved>>>,
     /// Footers of data files, which outlive snapshots.
     files: Mutex<HashMap<String, Arc<DataFile>>>,
+    /// Columns of data files that were decoded whole.
+    recent: Recent,
 }
 
 impl Table {
@@ -98,6 +103,7 @@ impl Table {
             checkpoint: Mutex::default(),
             snapshots: Mutex::default(),
             files: Mutex::default(),
+            recent: Recent::default(),
         };
         Self {
             inner: Arc::new(inner),
@@ -179,6 +185,10 @@ impl Table {
 
     fn place(&self) -> &Place {
         &self.inner.place
+    }
+
+    fn recent(&self) -> &Recent {
+        &self.inner.recent
     }
 }
 
