@@ -2,7 +2,7 @@
 //!
 //! Our side pays for revisions, row ids and a look for a newer head in each query.
 
-#![expect(clippy::unwrap_used, reason = "a benchmark")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
 mod measure;
 
@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::prelude::{ParquetReadOptions, SessionContext};
-use measure::compare;
+use measure::paired;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -199,12 +199,12 @@ fn main() {
     let sides = Sides::new();
     for (table, queries) in [("rows", &QUERIES[..]), ("edited", &EDITED[..])] {
         for (name, query) in queries {
-            compare(
-                name,
+            let measured = paired(
                 ROUNDS,
                 || sides.ours(table, query),
                 || sides.plain(table, query),
             );
+            println!("{name:<58} {measured}");
         }
     }
 }

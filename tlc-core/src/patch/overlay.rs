@@ -5,8 +5,13 @@
 //! copy of the column only where a cell of it is set; everything else passes through untouched.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, MutableArrayData, UInt64Array, make_array};
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray as _, BooleanBufferBuilder, MutableArrayData,
+    PrimitiveArray, UInt64Array, downcast_primitive_array, make_array,
+};
+use arrow::buffer::NullBuffer;
 use arrow::compute::{concat, take};
 
 use crate::error::{Error, Result};
@@ -162,6 +167,9 @@ impl Overlay {
             return 0;
         };
         let own = self.row_ids_in(&(*first..last.saturating_add(1)));
+        if are_consecutive(row_ids) {
+            return own.len() as u64;
+        }
         let set = own
             .iter()
             .filter(|id| position(row_ids, *first, **id).is_some());
@@ -171,8 +179,8 @@ impl Overlay {
     /// Reads `base` as if the new values had been written into it.
     ///
     /// `row_ids` are the ids of `base`'s rows, strictly increasing. Rows of the overlay that are not
-    /// among them are passed over. Costs two searches where no row is set, else one copy of `base` in
-    /// runs between the cells set.
+    /// among them are passed over. Costs two searches where no row is set, else one copy of `base`: at
+    /// once where values have one width, in runs between the cells set where they have not.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the types differ.
@@ -191,19 +199,106 @@ impl Overlay {
                 "cells of type {set} cannot be set in a column of type {have}"
             )));
         }
-        let (base_data, set_data) = (base.to_data(), self.values.to_data());
-        let mut out = MutableArrayData::new(vec![&base_data, &set_data], false, base.len());
-        let mut copied = 0;
-        for at in start..end {
-            let Some(position) = position(row_ids, *first, self.row_ids[at]) else {
-                continue;
-            };
-            out.try_extend(0, copied, position)?;
-            out.try_extend(1, at, at + 1)?;
-            copied = position + 1;
+        let own = self.row_ids.get(start..end).unwrap_or_default();
+        let places = || Places::new(row_ids, *first);
+        let set = self.values.slice(start, end - start);
+        let (base, set) = (base.as_ref(), set.as_ref());
+        downcast_primitive_array!(
+            base => Ok(Arc::new(scattered(base, set.as_primitive(), own, places)) as ArrayRef),
+            _ => woven(base, set, own, places())
+        )
+    }
+}
+
+/// Where rows are in a batch. Asked for rows in order, each is found from where the one before was.
+struct Places<'a> {
+    row_ids: &'a [u64],
+    first: u64,
+    is_consecutive: bool,
+    next: usize,
+}
+
+impl<'a> Places<'a> {
+    fn new(row_ids: &'a [u64], first: u64) -> Self {
+        Self {
+            row_ids,
+            first,
+            is_consecutive: are_consecutive(row_ids),
+            next: 0,
         }
-        out.try_extend(0, copied, base.len())?;
-        Ok(make_array(out.freeze()))
+    }
+
+    /// The place of a row from the first to the last of the batch; `None` if it is not in it.
+    fn of(&mut self, row_id: u64) -> Option<usize> {
+        if self.is_consecutive {
+            return usize::try_from(row_id - self.first).ok();
+        }
+        while *self.row_ids.get(self.next)? < row_id {
+            self.next += 1;
+        }
+        (self.row_ids.get(self.next) == Some(&row_id)).then_some(self.next)
+    }
+}
+
+/// A copy of `base` with the values of `set` put where its rows are.
+fn scattered<'a, T: ArrowPrimitiveType>(
+    base: &PrimitiveArray<T>,
+    set: &PrimitiveArray<T>,
+    set_ids: &[u64],
+    places: impl Fn() -> Places<'a>,
+) -> PrimitiveArray<T> {
+    let mut values = base.values().to_vec();
+    let mut at = places();
+    for (id, new) in set_ids.iter().zip(set.values()) {
+        if let Some(value) = at.of(*id).and_then(|place| values.get_mut(place)) {
+            *value = *new;
+        }
+    }
+    let mut nulls = None;
+    if base.null_count() + set.null_count() > 0 {
+        let mut valid = BooleanBufferBuilder::new(base.len());
+        match base.nulls() {
+            Some(nulls) => valid.append_buffer(nulls.inner()),
+            None => valid.append_n(base.len(), true),
+        }
+        let mut places = places();
+        for (at, id) in set_ids.iter().enumerate() {
+            if let Some(place) = places.of(*id) {
+                valid.set_bit(place, set.is_valid(at));
+            }
+        }
+        nulls = Some(NullBuffer::new(valid.finish()));
+    }
+    PrimitiveArray::new(values.into(), nulls).with_data_type(base.data_type().clone())
+}
+
+/// The same for values of any type: runs of `base`, and between them one cell of `set` each.
+fn woven(
+    base: &dyn Array,
+    set: &dyn Array,
+    set_ids: &[u64],
+    mut places: Places<'_>,
+) -> Result<ArrayRef> {
+    let (base_data, set_data) = (base.to_data(), set.to_data());
+    let mut out = MutableArrayData::new(vec![&base_data, &set_data], false, base.len());
+    let mut copied = 0;
+    for (at, id) in set_ids.iter().enumerate() {
+        let Some(place) = places.of(*id) else {
+            continue;
+        };
+        out.try_extend(0, copied, place)?;
+        out.try_extend(1, at, at + 1)?;
+        copied = place + 1;
+    }
+    out.try_extend(0, copied, base.len())?;
+    Ok(make_array(out.freeze()))
+}
+
+/// Whether none is left out between the first and the last of `row_ids`, strictly increasing.
+fn are_consecutive(row_ids: &[u64]) -> bool {
+    match (row_ids.first(), row_ids.last()) {
+        (Some(first), Some(last)) => last - first == row_ids.len() as u64 - 1,
+        _ => true,
     }
 }
 
@@ -295,6 +390,30 @@ mod tests {
             read.as_string::<i32>(),
             &StringArray::from(vec![Some("new"), None, Some("c")])
         );
+    }
+
+    #[test]
+    fn numbers_become_null_and_nulls_become_numbers() {
+        let values: ArrayRef = Arc::new(Int32Array::from(vec![None, Some(20), Some(90)]));
+        let overlay = Overlay::fold(&[(vec![1, 2, 9], values)]).unwrap().unwrap();
+        let base: ArrayRef = Arc::new(Int32Array::from(vec![Some(-7), Some(-1), None, None]));
+        let read = |rows: &[u64], base: &ArrayRef| {
+            let read = overlay.apply(rows, base).unwrap();
+            read.as_primitive::<Int32Type>().iter().collect::<Vec<_>>()
+        };
+        assert_eq!(read(&[0, 1, 2, 3], &base), [Some(-7), None, Some(20), None]);
+        // The row 2 is not among these, and the first row of the slice has a bit of its own.
+        assert_eq!(read(&[1, 3, 9], &base.slice(1, 3)), [None, None, Some(90)]);
+        assert_eq!(read(&[2, 3], &ints(&[1, 2])), [Some(20), Some(2)]);
+    }
+
+    #[test]
+    fn a_number_keeps_its_type() {
+        let at = |at: i64| -> ArrayRef {
+            Arc::new(arrow::array::TimestampMicrosecondArray::from(vec![at]).with_timezone("UTC"))
+        };
+        let overlay = Overlay::fold(&[(vec![5], at(2))]).unwrap().unwrap();
+        assert_eq!(&overlay.apply(&[5], &at(1)).unwrap(), &at(2));
     }
 
     proptest! {

@@ -123,6 +123,9 @@ impl Table {
         else {
             return Ok(None);
         };
+        if let Some(values) = snapshot.numbers(column, field, row_ids).await? {
+            return Overlay::of(row_ids.to_vec(), values);
+        }
         let taken = snapshot.take(row_ids, &[field.name()]).await?;
         let aliases = &snapshot.resolved().aliases;
         Overlay::of(
@@ -165,7 +168,7 @@ impl Table {
 }
 
 /// The rows that come and those that go between two states.
-fn rows_between(from: &Resolved, to: &Resolved) -> (RoaringTreemap, RoaringTreemap) {
+pub(super) fn rows_between(from: &Resolved, to: &Resolved) -> (RoaringTreemap, RoaringTreemap) {
     let same_files =
         Arc::ptr_eq(&from.state.files, &to.state.files) || from.state.files == to.state.files;
     if same_files {

@@ -7,10 +7,12 @@ use arrow::compute::{SortOptions, take};
 use arrow::datatypes::FieldRef;
 
 use super::Table;
+use super::changes::rows_between;
 use super::snapshot::Snapshot;
 use crate::error::Result;
 use crate::id::{ColumnName, Revision};
 use crate::patch::columns::find;
+use crate::patch::merge::Changes;
 
 /// The difference of two revisions of one table.
 #[derive(Clone, Debug, Default)]
@@ -79,17 +81,45 @@ impl Table {
     ) -> Result<Diff> {
         let (from, to) = (from.into(), to.into());
         let (old, new) = (self.at(from).await?, self.at(to).await?);
-        let changes = self.changes(&old, &new).await?;
+        let (mut cells, added, dropped) = match self.compared(&old, &new).await? {
+            Some(cells) => {
+                let (added, dropped) = rows_between(old.resolved(), new.resolved());
+                (cells, added, dropped)
+            }
+            None => {
+                let changes = self.changes(&old, &new).await?;
+                let cells = self.cells_changed(&old, &new, &changes).await?;
+                (cells, changes.added, changes.dropped)
+            }
+        };
+        cells.sort_by(|a, b| a.column.cmp(&b.column));
+        Ok(Diff {
+            cells,
+            rows_added: added.iter().collect(),
+            rows_dropped: dropped.iter().collect(),
+            columns_added: columns_missing(&new, &old)?,
+            columns_dropped: columns_missing(&old, &new)?,
+            columns_changed: columns_changed(&old, &new),
+        })
+    }
+
+    /// Of the cells that changes set, those whose values differ.
+    async fn cells_changed(
+        &self,
+        old: &Snapshot,
+        new: &Snapshot,
+        changes: &Changes,
+    ) -> Result<Vec<CellsDiff>> {
         let mut cells = Vec::new();
         for (column, overlay) in &changes.cells {
             let state = |snapshot: &Snapshot| snapshot.resolved().state.field(*column).cloned();
-            let (Some(_), Some(field)) = (state(&old), state(&new)) else {
+            let (Some(_), Some(field)) = (state(old), state(new)) else {
                 continue;
             };
             let Some(after) = overlay.filtered(|row_id| old.contains(row_id))? else {
                 continue;
             };
-            if let Some(before) = self.values(&old, *column, after.row_ids()).await? {
+            if let Some(before) = self.values(old, *column, after.row_ids()).await? {
                 let name = field.name().parse()?;
                 let found = different(name, after.row_ids(), before.values(), after.values())?;
                 let aliases = &new.resolved().aliases;
@@ -102,20 +132,12 @@ impl Table {
                 }
             }
         }
-        cells.sort_by(|a, b| a.column.cmp(&b.column));
-        Ok(Diff {
-            cells,
-            rows_added: changes.added.iter().collect(),
-            rows_dropped: changes.dropped.iter().collect(),
-            columns_added: columns_missing(&new, &old)?,
-            columns_dropped: columns_missing(&old, &new)?,
-            columns_changed: columns_changed(&old, &new),
-        })
+        Ok(cells)
     }
 }
 
 /// The rows whose values differ; nothing if none do. Nulls are the same, and so are NaNs.
-fn different(
+pub(super) fn different(
     column: ColumnName,
     row_ids: &[u64],
     old: &ArrayRef,

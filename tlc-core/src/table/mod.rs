@@ -9,6 +9,7 @@ mod changes;
 mod checkpoint;
 mod commit;
 mod compact;
+mod compare;
 mod create;
 mod diff;
 mod file;
@@ -19,6 +20,7 @@ mod log;
 mod merge;
 mod named;
 mod paths;
+mod recent;
 mod reconcile;
 mod refs;
 mod resolution;
@@ -46,6 +48,7 @@ use file::DataFile;
 pub use gc::{Garbage, GarbageFile, GcOptions, Keep};
 use history::Known;
 pub use log::{Parent, RevisionRecord};
+use recent::Recent;
 pub use refs::{Branch, Tag};
 pub use resolution::{CellConflicts, Conflicts, Merged, Resolution, Take};
 #[cfg(feature = "sql")]
@@ -83,6 +86,8 @@ struct Inner {
     snapshots: Mutex<Vec<Arc<Resolved>>>,
     /// Footers of data files, which outlive snapshots.
     files: Mutex<HashMap<String, Arc<DataFile>>>,
+    /// Columns of data files that were decoded whole.
+    recent: Recent,
 }
 
 impl Table {
@@ -100,6 +105,7 @@ impl Table {
             checkpoint: Mutex::default(),
             snapshots: Mutex::default(),
             files: Mutex::default(),
+            recent: Recent::default(),
         };
         Self {
             inner: Arc::new(inner),
@@ -181,6 +187,10 @@ impl Table {
 
     fn place(&self) -> &Place {
         &self.inner.place
+    }
+
+    fn recent(&self) -> &Recent {
+        &self.inner.recent
     }
 }
 

@@ -378,6 +378,16 @@ impl Resolved {
         };
         cell.read.get_or_try_init(read).await.cloned()
     }
+
+    /// How many edit files would have to be read for the overlay of a column.
+    pub(crate) fn edits_unread(&self, column: i32) -> usize {
+        let n_edits = self.state.edits.get(&column).map_or(0, Vec::len);
+        match self.overlays.get(&column) {
+            Some(cell) if cell.read.initialized() => 0,
+            Some(cell) => n_edits - cell.earlier.as_ref().map_or(0, |(known, _)| *known),
+            None => n_edits,
+        }
+    }
 }
 
 /// The overlay of one column: nothing, until it is read.

@@ -234,6 +234,9 @@ proptest! {
                 Err(err) => prop_assert!(err.to_string().contains("both set and dropped"), "{:?}", err),
             }
         }
+        // With nothing read yet a diff reads the edits between two states, afterwards it may compare all.
+        let unread = block_on(project.table("t")).unwrap();
+        check_diff(&unread, &models, models.len() - 1, models.len() / 2);
         let fresh = block_on(project.table("t")).unwrap();
         for (revision, model) in models.iter().enumerate() {
             check(&block_on(fresh.at(revision as u64)).unwrap(), model);

@@ -201,6 +201,12 @@ impl Snapshot {
             .unwrap_or(usize::MAX)
             .clamp(1, parts_max.max(1))
     }
+
+    /// How many cells of a column were set; one that was set twice counts twice.
+    pub(crate) fn n_edits(&self, column: i32) -> u64 {
+        let edits = self.resolved().state.edits.get(&column);
+        edits.map_or(0, |edits| edits.iter().map(|set| set.file.cells).sum())
+    }
 }
 
 /// The rows of files that have one of `ids`, of one partition if there are several: these are cut

@@ -66,12 +66,6 @@ impl Snapshot {
         Ok(files.map(|file| known(file)).collect())
     }
 
-    /// How many cells of a column were set; one that was set twice counts twice.
-    pub(crate) fn n_edits(&self, column: i32) -> u64 {
-        let edits = self.resolved().state.edits.get(&column);
-        edits.map_or(0, |edits| edits.iter().map(|set| set.file.cells).sum())
-    }
-
     /// Whether rows of the files are no rows of the table any more.
     pub(crate) fn has_dropped(&self) -> bool {
         !self.resolved().dropped.is_empty()

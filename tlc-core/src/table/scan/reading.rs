@@ -111,10 +111,10 @@ impl Reading {
         rows: Vec<Range<u64>>,
         overlays: Overlays,
     ) -> Batches {
-        let (first, rows) = (piece.file.rows().first_row_id, Rows::new(rows));
+        let rows = Rows::new(ids(piece.file.rows().first_row_id, rows));
         let batches = stream::try_unfold((self, rows, overlays), move |mut state| async move {
             let (reading, rows, overlays) = (&state.0, &mut state.1, &state.2);
-            let ids = ids(first, &rows.next_rows(BATCH_ROWS));
+            let ids = rows.next_rows(BATCH_ROWS);
             if ids.is_empty() {
                 return Ok(None);
             }
@@ -138,10 +138,10 @@ impl Reading {
             builder = builder.with_limit(usize::try_from(rows_max).unwrap_or(usize::MAX));
         }
         let (_, batches) = piece.file.decode(builder)?;
-        let mut rows = Rows::new(rows);
+        let mut rows = Rows::new(ids(first, rows));
         let batches = batches.map(move |batch| {
             let batch = batch?;
-            let ids = ids(first, &rows.next_rows(batch.num_rows()));
+            let ids = rows.next_rows(batch.num_rows());
             self.finish(&ids, &decoding.of(&batch), &overlays)
         });
         Ok(batches.boxed())
@@ -161,9 +161,9 @@ impl Reading {
         let (mask, first_row_id) = (first.mask(opened), piece.file.rows().first_row_id);
         let (reading, overlays) = (Arc::clone(&self), Arc::new(overlays));
         let (step, shared) = (Arc::clone(&passed), Arc::clone(&overlays));
-        let mut rows = Rows::new(rows);
+        let mut rows = Rows::new(ids(first_row_id, rows));
         let ask = move |batch: RecordBatch| {
-            let ids = ids(first_row_id, &rows.next_rows(batch.num_rows()));
+            let ids = rows.next_rows(batch.num_rows());
             let verdict = reading.verdict(&ids, &first.of(&batch), &shared);
             lock(&step).note(&ids, verdict)
         };
@@ -278,8 +278,12 @@ impl Reading {
     }
 }
 
-fn ids(first: u64, rows: &[u64]) -> Vec<u64> {
-    rows.iter().map(|row| first + row).collect()
+/// Row ids in place of positions in a file, whose first row is `first`.
+fn ids(first: u64, rows: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    let shifted = rows
+        .into_iter()
+        .map(|rows| first + rows.start..first + rows.end);
+    shifted.collect()
 }
 
 /// The rows that are kept: their ids, and what was decoded of them.
