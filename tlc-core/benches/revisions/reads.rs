@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tlc_core::arrow::array::{AsArray as _, RecordBatch};
-use tlc_core::arrow::datatypes::Int32Type;
+use tlc_core::arrow::datatypes::{Int32Type, UInt64Type};
 use tlc_core::{Snapshot, Table, block_on};
 
 use super::measure::{Paired, median, paired, time};
@@ -48,9 +48,20 @@ impl Reads<'_> {
         let query = "SELECT id, label FROM {}";
         let measured = self.query(query, HEAD, (truth, truth.labels().len()));
         self.tell(("`id, label` of the head", "id_label_ms"), &measured, PAIR);
+        let query = "SELECT _rowid, label FROM bench.t";
+        let mut n_rows = 0;
+        self.sides.ours(query, |batch| {
+            let ids = batch.column(0).as_primitive::<UInt64Type>().values();
+            let labels = batch.column(1).as_primitive::<Int32Type>().values();
+            for (id, label) in ids.iter().zip(labels) {
+                assert_eq!(truth.labels()[usize::try_from(*id).unwrap()], *label);
+            }
+            n_rows += ids.len();
+        });
+        assert_eq!(n_rows, truth.labels().len());
         let measured = paired(
             self.rounds,
-            || self.sides.ours("SELECT _rowid, label FROM bench.t", |_| ()),
+            || self.sides.ours(query, |_| ()),
             || self.sides.plain("SELECT id, label FROM head", |_| ()),
         );
         let name = ("`_rowid, label` of the head, beside `id, label`", "");
@@ -110,6 +121,7 @@ impl Reads<'_> {
         let ours = format!("SELECT {columns} FROM bench.t WHERE _rowid IN ({list})");
         let take = |columns: &[&str]| block_on(snapshot.take(&ids, columns)).unwrap();
         truth.check(&take(&COLUMNS));
+        truth.check(&take(&["id", "label"]));
         let mut seen = [Seen::new(truth), Seen::new(truth)];
         self.sides.ours(&ours, |batch| seen[0].see(batch));
         self.sides.plain(&plain, |batch| seen[1].see(batch));
