@@ -494,7 +494,9 @@ pub(crate) async fn read_row_ids(place: &Place, dropped: &RowIds) -> Result<Roar
 
 async fn read_file(place: &Place, name: &str) -> Result<bytes::Bytes> {
     let found = store::read(&*place.store, &below(place, name)?).await?;
-    found.ok_or_else(|| missing(name))
+    let bytes = found.ok_or_else(|| missing(name))?;
+    blob::check_name(name, &bytes)?;
+    Ok(bytes)
 }
 
 /// The error of a file that is named and not there.
