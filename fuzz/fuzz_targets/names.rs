@@ -79,8 +79,9 @@ fn aliases(project: &Project, text: &str) {
             "{path:?} was read as {read:?}"
         );
     }
-    if let Ok(opened) = aliases.resolve(path)
-        && path.starts_with("<PHOTOS>")
+    let below = path.strip_prefix("<PHOTOS>");
+    if below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        && let Ok(opened) = aliases.resolve(path)
     {
         assert!(
             !opened.starts_with('<'),

@@ -222,10 +222,10 @@ async fn read_rows(snapshot: &Snapshot) -> tlc_core::Result<()> {
     let n_rows = snapshot.n_rows();
     std::hint::black_box(snapshot.contains(n_rows));
     let rows = snapshot.read(ScanOptions::new()).await?;
-    assert_eq!(
-        rows.num_rows() as u64,
-        n_rows,
-        "rows are read that nobody counted"
+    // More than counted, where ids were dropped that are no rows.
+    assert!(
+        rows.num_rows() as u64 >= n_rows,
+        "rows are counted that nobody reads"
     );
     Ok(())
 }
