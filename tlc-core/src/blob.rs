@@ -35,7 +35,7 @@ use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use crate::alias::Aliases;
 use crate::env::Micros;
 use crate::error::{Error, Result};
-use crate::format::VERSION;
+use crate::format::{VERSION, footer};
 use crate::store::Place;
 
 /// Rows of a row group: the unit of parallel reading and of statistics.
@@ -306,6 +306,21 @@ fn check_ranges(metadata: ArrowReaderMetadata, bytes: u64) -> Result<ArrowReader
     Ok(metadata)
 }
 
+/// Whether `bytes` are those of the file `name`, which begins with their hash.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming the file.
+pub(crate) fn check_name(name: &str, bytes: &[u8]) -> Result<()> {
+    let hash = blake3::hash(bytes).to_hex();
+    let file = name.rsplit('/').next().unwrap_or(name);
+    match file.strip_prefix(hash.as_str()) {
+        Some(rest) if rest.starts_with('.') => Ok(()),
+        _ => Err(Error::corrupt(format!(
+            "{name} is damaged: its bytes are not those that its name says"
+        ))),
+    }
+}
+
 /// The error for bytes that made a decoder stop in its tracks.
 pub(crate) fn undecodable() -> Error {
     Error::corrupt("its bytes are not those of a Parquet file that can be decoded")
@@ -397,6 +412,27 @@ impl FileReader {
         Ok(etag)
     }
 
+    /// Reads the footer into memory, unless it is there, and looks at what it claims.
+    async fn check_footer(&mut self) -> Result<(), ParquetError> {
+        self.keep_tail().await?;
+        if let [.., a, b, c, d, b'P', b'A', b'R', b'1'] = self.tail.as_ref() {
+            let length = u64::from(u32::from_le_bytes([*a, *b, *c, *d])) + 8;
+            if (self.tail.len() as u64) < length && length <= self.bytes {
+                let found = self.get(self.bytes - length..self.bytes).await?;
+                self.tail = found.bytes().await.map_err(outside)?;
+            }
+        }
+        match footer::is_bounded(&self.tail) {
+            true => Ok(()),
+            false => Err(ParquetError::External(Box::new(undecodable()))),
+        }
+    }
+
+    /// All bytes of the file, if it is so small that it is in memory.
+    pub(crate) fn whole(&self) -> Option<&Bytes> {
+        (self.tail.len() as u64 == self.bytes).then_some(&self.tail)
+    }
+
     /// A range of the file: from memory if that holds it, else by one request.
     async fn fetch(&self, range: Range<u64>) -> Result<Bytes, ParquetError> {
         let tail_start = self.bytes.saturating_sub(self.tail.len() as u64);
@@ -453,7 +489,10 @@ impl AsyncFileReader for FileReader {
     ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
         let footer = ParquetMetaDataReader::new().with_arrow_reader_options(options);
         let bytes = self.bytes;
-        Box::pin(async move { Ok(Arc::new(footer.load_and_finish(self, bytes).await?)) })
+        Box::pin(async move {
+            self.check_footer().await?;
+            Ok(Arc::new(footer.load_and_finish(self, bytes).await?))
+        })
     }
 }
 
@@ -475,6 +514,9 @@ fn changed() -> ParquetError {
 /// # Errors
 /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if the bytes are no Parquet.
 pub(crate) fn decode_small(bytes: Bytes) -> Result<RecordBatch> {
+    if !footer::is_bounded(&bytes) {
+        return Err(undecodable());
+    }
     std::panic::catch_unwind(|| {
         let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
         let schema = Arc::clone(builder.schema());

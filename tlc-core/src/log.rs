@@ -188,7 +188,7 @@ impl Log {
         let mut end = first.0;
         while let Some(object) = listing.try_next().await? {
             if let Some(number) = object.location.filename().and_then(number) {
-                end = end.max(number + 1);
+                end = end.max(number.saturating_add(1));
             }
         }
         Ok(Revision(end))

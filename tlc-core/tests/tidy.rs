@@ -23,6 +23,7 @@ const CRATES: &[&str] = &[
     "tlc-tch",
     "tlc-server",
     "examples",
+    "fuzz",
 ];
 
 /// The only places that derive serde's traits: what lies in storage, what scripts are answered (an
@@ -42,7 +43,15 @@ const TEXT: &[&str] = &[
 ];
 
 /// Files and folders that are not part of the source, or not ours to format.
-const SKIPPED: &[&str] = &[".git", "target", "node_modules", "formats"];
+const SKIPPED: &[&str] = &[
+    ".git",
+    "target",
+    "node_modules",
+    "formats",
+    "artifacts",
+    "corpus",
+    "coverage",
+];
 
 #[test]
 fn modules_use_only_lower_layers() {

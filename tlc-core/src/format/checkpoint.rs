@@ -23,7 +23,9 @@ pub(crate) struct Newest {
 pub(crate) struct Checkpoint {
     pub(crate) format: u32,
     /// The number after the last entry that is folded.
+    #[serde(deserialize_with = "super::count")]
     pub(crate) next: u64,
+    #[serde(deserialize_with = "super::row_id")]
     pub(crate) next_row_id: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) next_column_id: Option<i32>,
@@ -46,6 +48,7 @@ pub(crate) struct Checkpoint {
 pub(crate) struct State {
     pub(crate) at: ParentRef,
     pub(crate) schema: String,
+    #[serde(deserialize_with = "super::row_id")]
     pub(crate) next_row_id: u64,
     pub(crate) next_column_id: i32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -74,10 +77,13 @@ pub(crate) struct Filed<T> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Block {
+    #[serde(deserialize_with = "super::count")]
     pub(crate) first: u64,
+    #[serde(deserialize_with = "super::count")]
     pub(crate) entries: u64,
     /// `checkpoints/<blake3>.parquet` below the table: one column `entry`, their bytes in order.
     pub(crate) file: String,
+    #[serde(deserialize_with = "super::count")]
     pub(crate) bytes: u64,
 }
 
@@ -85,6 +91,7 @@ pub(crate) struct Block {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Earlier {
+    #[serde(deserialize_with = "super::count")]
     pub(crate) next: u64,
     pub(crate) file: String,
     /// The revisions whose states it holds.

@@ -6,6 +6,7 @@
 
 pub(crate) mod aliases;
 pub(crate) mod checkpoint;
+pub(crate) mod footer;
 pub(crate) mod run;
 pub(crate) mod store;
 pub(crate) mod table;
@@ -17,12 +18,13 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::ipc::reader::StreamReader;
+use arrow::ipc::root_as_message;
 use arrow::ipc::writer::StreamWriter;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -60,6 +62,32 @@ pub(crate) fn encode<T: Serialize>(record: &T) -> Result<Bytes> {
     match serde_json::to_vec(record) {
         Ok(bytes) => Ok(bytes.into()),
         Err(err) => Err(Error::invalid("the log entry cannot be written as JSON").with_source(err)),
+    }
+}
+
+/// More of anything than a table has, so that sums of what one record claims do not overflow.
+const COUNT_MAX: u64 = 1 << 42;
+
+/// A number of rows, cells, entries or bytes.
+fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let count = u64::deserialize(deserializer)?;
+    match count <= COUNT_MAX {
+        true => Ok(count),
+        false => Err(D::Error::custom(format!(
+            "{count} is more than a table can have"
+        ))),
+    }
+}
+
+/// More row ids than a table ever gives: sums of them and of counts do not overflow.
+pub(crate) const ROW_IDS_MAX: u64 = 1 << 62;
+
+/// The id of a row, or the next one.
+fn row_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let row_id = u64::deserialize(deserializer)?;
+    match row_id <= ROW_IDS_MAX {
+        true => Ok(row_id),
+        false => Err(D::Error::custom(format!("{row_id} is no row id"))),
     }
 }
 
@@ -118,8 +146,48 @@ fn ipc_reader(text: &str) -> Result<StreamReader<Cursor<Vec<u8>>>> {
     let bytes = STANDARD
         .decode(text)
         .map_err(|err| Error::corrupt("an Arrow stream is not base64").with_source(err))?;
+    if !is_bounded(&bytes) {
+        return Err(Error::corrupt("an Arrow stream claims more than it has"));
+    }
     StreamReader::try_new(Cursor::new(bytes), None)
         .map_err(|err| Error::corrupt("an Arrow stream cannot be read").with_source(err))
+}
+
+/// Whether the messages of an Arrow stream lie in it: a decoder makes room for as much as they say
+/// that they have, and an allocation that fails ends the process.
+fn is_bounded(stream: &[u8]) -> bool {
+    let mut rest = stream;
+    while let Some((first, after)) = rest.split_first_chunk() {
+        let (length, after) = match (u32::from_le_bytes(*first), after.split_first_chunk()) {
+            // Since Arrow 0.15, four bytes that are no length stand before it.
+            (u32::MAX, Some((length, after))) => (u32::from_le_bytes(*length), after),
+            (length, _) => (length, after),
+        };
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let Some((message, after)) = after.split_at_checked(length) else {
+            return false;
+        };
+        if message.is_empty() {
+            return true;
+        }
+        let Ok(message) = root_as_message(message) else {
+            return true;
+        };
+        let body = usize::try_from(message.bodyLength()).unwrap_or(usize::MAX);
+        let batch = message.header_as_record_batch();
+        let dictionary = message
+            .header_as_dictionary_batch()
+            .and_then(|batch| batch.data());
+        let is_compressed = batch
+            .into_iter()
+            .chain(dictionary)
+            .any(|batch| batch.compression().is_some());
+        match after.get(body..) {
+            Some(after) if !is_compressed => rest = after,
+            _ => return false,
+        }
+    }
+    true
 }
 
 #[cfg(test)]
@@ -145,6 +213,26 @@ mod tests {
                 &value
             );
         }
+    }
+
+    #[test]
+    fn a_stream_that_claims_a_long_body_is_refused_before_room_is_made() {
+        let whole = STANDARD
+            .decode(encode_value(&(Arc::new(Int32Array::from(vec![7])) as ArrayRef)).unwrap())
+            .unwrap();
+        assert!(is_bounded(&whole));
+        // One of the small numbers in it is the length of the body.
+        let mut n_refused = 0;
+        for at in 0..whole.len() - 8 {
+            let mut claimed = whole.clone();
+            let number = &mut claimed[at..at + 8];
+            if (1..=512).contains(&i64::from_le_bytes(number.try_into().unwrap())) {
+                number.copy_from_slice(&(1_i64 << 45).to_le_bytes());
+                n_refused += usize::from(!is_bounded(&claimed));
+                drop(decode_value(&STANDARD.encode(&claimed)));
+            }
+        }
+        assert!(n_refused > 0);
     }
 
     #[test]

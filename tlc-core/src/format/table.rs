@@ -98,8 +98,11 @@ pub(crate) struct ColumnAdded {
 pub(crate) struct RowsAdded {
     /// `data/<blake3>.parquet` below the table, or the URL of a file that stays where it is.
     pub(crate) file: String,
+    #[serde(deserialize_with = "super::row_id")]
     pub(crate) first_row_id: u64,
+    #[serde(deserialize_with = "super::count")]
     pub(crate) rows: u64,
+    #[serde(deserialize_with = "super::count")]
     pub(crate) bytes: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) in_place: Option<InPlace>,
@@ -124,7 +127,9 @@ pub(crate) struct InPlace {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RowIds {
     pub(crate) file: String,
+    #[serde(deserialize_with = "super::count")]
     pub(crate) rows: u64,
+    #[serde(deserialize_with = "super::count")]
     pub(crate) bytes: u64,
 }
 
@@ -134,7 +139,9 @@ pub(crate) struct RowIds {
 pub(crate) struct CellsSet {
     pub(crate) column: i32,
     pub(crate) file: String,
+    #[serde(deserialize_with = "super::count")]
     pub(crate) cells: u64,
+    #[serde(deserialize_with = "super::count")]
     pub(crate) bytes: u64,
 }
 

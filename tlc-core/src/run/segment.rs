@@ -1,5 +1,6 @@
 //! Segments: immutable Parquet files of scalars and of sample metrics, and what their names say.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -15,6 +16,7 @@ use super::buffer::{Group, Scalars};
 use super::rows::Rows;
 use crate::blob;
 use crate::error::{Error, Result};
+use crate::format::footer;
 use crate::id::{ROWID, StreamName};
 
 /// The columns of a file of scalars.
@@ -132,6 +134,15 @@ fn sample_batch(schema: &SchemaRef, rows: &Rows, columns: &RecordBatch) -> Resul
 /// # Errors
 /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if it is no such file.
 pub(crate) fn decode_scalars(file: Bytes, mut each: impl FnMut(&str, i64, f64)) -> Result<()> {
+    if !footer::is_bounded(&file) {
+        return Err(blob::undecodable());
+    }
+    // Damaged pages make the decoder panic where an error would do.
+    let decode = AssertUnwindSafe(|| decode_all(file, &mut each));
+    catch_unwind(decode).unwrap_or_else(|_panic| Err(blob::undecodable()))
+}
+
+fn decode_all(file: Bytes, each: &mut impl FnMut(&str, i64, f64)) -> Result<()> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
     let mask = ProjectionMask::columns(builder.parquet_schema(), ["name", "step", "value"]);
     for batch in builder.with_projection(mask).build()? {

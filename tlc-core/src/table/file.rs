@@ -171,6 +171,9 @@ impl DataFile {
             (ErrorKind::NotFound, None) => missing(&self.rows.file).with_source(err),
             _ => err,
         })?;
+        if let (Some(whole), None) = (reader.whole(), &self.rows.in_place) {
+            blob::check_name(&self.rows.file, whole)?;
+        }
         let n_rows = metadata.metadata().file_metadata().num_rows();
         if u64::try_from(n_rows) != Ok(self.rows.rows) {
             let (file, rows) = (&self.rows.file, self.rows.rows);

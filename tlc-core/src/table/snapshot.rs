@@ -523,16 +523,10 @@ pub(crate) async fn read_row_ids(place: &Place, dropped: &RowIds) -> Result<Roar
 
 /// The bytes of a small file of the table, which must be those that its name says.
 pub(super) async fn read_file(place: &Place, name: &str) -> Result<Bytes> {
-    let path = below(place, name)?;
-    let found = store::read(&*place.store, &path).await?;
+    let found = store::read(&*place.store, &below(place, name)?).await?;
     let bytes = found.ok_or_else(|| missing(name))?;
-    let hash = blake3::hash(&bytes).to_hex();
-    match path.filename().and_then(|name| name.split('.').next()) {
-        Some(stem) if stem == hash.as_str() => Ok(bytes),
-        _ => Err(Error::corrupt(format!(
-            "{name} is damaged: it has other bytes than those that its name says"
-        ))),
-    }
+    blob::check_name(name, &bytes)?;
+    Ok(bytes)
 }
 
 /// The error of a file that is named and not there.

@@ -1,6 +1,6 @@
 //! What a table is at a revision, folded from its log. Pure: no store, no clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 
 use crate::error::{Error, Result};
 use crate::format::table::{CellsSet, Compacted, Entry, RowIds, RowsAdded};
-use crate::format::{decode_schema, decode_value};
+use crate::format::{ROW_IDS_MAX, decode_schema, decode_value};
 use crate::schema::field_id;
 
-/// More row ids than a table ever gives: sums of them do not overflow.
-const ROW_IDS_MAX: u64 = 1 << 62;
+/// More columns than a table ever has: those that a compaction did not keep are listed.
+const COLUMN_IDS_MAX: i32 = 1 << 24;
 
 /// The rows, columns and edits of a table at one revision, by reference to the files that hold them.
 /// Lists that grow with the table are shared between the states that have them in common.
@@ -119,7 +119,7 @@ impl State {
             .saturating_add(1)
             .max(self.next_column_id);
         self.next_column_id = entry.next_column_id.unwrap_or(needed);
-        if self.next_column_id < needed {
+        if self.next_column_id < needed || self.next_column_id > COLUMN_IDS_MAX {
             let next = self.next_column_id;
             return Err(Error::corrupt(format!(
                 "{next} cannot be the next column id"
@@ -154,13 +154,18 @@ impl State {
     /// Puts new files in the place of all up to a revision; what came later stays upon them.
     fn compact(&mut self, revision: u64, compacted: &Compacted) -> Result<()> {
         let upto = compacted.revision;
+        if upto >= revision {
+            return Err(Error::corrupt(format!(
+                "it replaces what was there by revision {upto}, which is not before it"
+            )));
+        }
         Arc::make_mut(&mut self.files).retain(|file| file.revision > upto);
         self.dropped.retain(|dropped| dropped.revision > upto);
         for edits in self.edits.values_mut() {
             edits.retain(|edit| edit.revision > upto);
         }
         self.edits.retain(|_, edits| !edits.is_empty());
-        let kept: Vec<i32> = self
+        let kept: BTreeSet<i32> = self
             .schema
             .fields()
             .iter()
@@ -287,9 +292,27 @@ mod tests {
             (Some(3), true),
             (Some(9), true),
             (Some(2), false),
+            (Some(i32::MAX), false),
         ] {
             let mut state = State::default();
             assert_eq!(state.apply(&entry(next)).is_ok(), ok, "{next:?}");
+        }
+    }
+
+    #[test]
+    fn a_compaction_replaces_only_what_was_before_it() {
+        for (upto, ok) in [(3, true), (4, false), (u64::MAX, false)] {
+            let mut state = State::default();
+            let compaction = Entry {
+                revision: 4,
+                compacted: Some(Compacted {
+                    revision: upto,
+                    rows: Vec::new(),
+                    left_behind: None,
+                }),
+                ..Entry::default()
+            };
+            assert_eq!(state.apply(&compaction).is_ok(), ok, "{upto}");
         }
     }
 
