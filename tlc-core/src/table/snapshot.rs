@@ -74,13 +74,11 @@ impl Snapshot {
     /// The number of rows, from metadata alone.
     #[must_use]
     pub fn n_rows(&self) -> u64 {
-        let rows: u64 = self
-            .resolved
-            .files
-            .iter()
-            .map(|file| file.rows().rows)
-            .sum();
-        rows - self.resolved.dropped.len().min(rows)
+        let dropped = &self.resolved.dropped;
+        let files = self.resolved.files.iter();
+        let rows =
+            files.map(|file| file.rows().rows - dropped.range_cardinality(span(file.rows())));
+        rows.sum()
     }
 
     /// An empty patch against this snapshot.

@@ -236,7 +236,7 @@ fn a_merge_says_what_it_did_to_programs() {
     check(
         &site,
         "table revert zoo/animals 3",
-        "nothing to revert: r3 only moved a branch from r0 to r2; undo what it brought with 0..2\n",
+        "zoo/animals r4: reverted r3 on main: 1 cell in 1 row, SIZE\n",
     );
     assert_eq!(log[0]["message"], "merge fix into main");
     assert_eq!(

@@ -276,7 +276,7 @@ fn differing(checkpoint: &Checkpoint, log: &Read) -> Option<Flaw> {
             "is missing, though {} was written when it was there",
             checkpoint.file
         );
-        return Some(Flaw::of_entry(n_entries, what, next));
+        return Some(Flaw::of_entry(n_entries, what, n_entries + 1));
     }
     let differs = |state: &record::State| {
         let Some(loaded) = log.entries.get(&state.at.revision) else {

@@ -23,6 +23,9 @@ use log::Read;
 /// How many files are read at the same time.
 const READS_MAX: usize = 8;
 
+/// More entries in a row than any accident takes out of a log.
+const GAP_MAX: u64 = 1 << 16;
+
 /// How thoroughly to look, and whom to tell.
 #[derive(Clone, Default)]
 pub struct VerifyOptions {
@@ -196,14 +199,22 @@ impl Table {
         let listed = self.files().await?;
         let numbers = listed.keys().filter_map(|name| name.strip_prefix("log/"));
         let numbers: BTreeSet<u64> = numbers.filter_map(crate::log::number).collect();
-        let Some(last) = numbers.last() else {
+        if numbers.is_empty() {
             return Err(Error::not_found(format!(
                 "project {} has no table {}",
                 self.project(),
                 self.name()
             )));
-        };
-        let reads = (0..=*last).map(|number| async move {
+        }
+        let (n_entries, astray) = counted(&numbers);
+        flaws.extend(astray.map(|number| {
+            let what = "is far after all other entries, and no reader gets past it: take it away";
+            Flaw {
+                what: what.to_owned(),
+                ..Flaw::of_entry(number, "", n_entries)
+            }
+        }));
+        let reads = (0..n_entries).map(|number| async move {
             let bytes = match self.inner.log.read(Revision(number)).await {
                 Ok(Some(bytes)) => bytes,
                 Ok(None) => return Ok(Err((number, "is missing".to_owned()))),
@@ -219,13 +230,13 @@ impl Table {
         });
         let mut reads = stream::iter(reads).buffered(READS_MAX);
         let mut read = Read {
-            n_entries: last + 1,
+            n_entries,
             ..Read::default()
         };
         while let Some(entry) = reads.try_next().await? {
             match entry {
                 Ok(loaded) => drop(read.entries.insert(loaded.number(), loaded)),
-                Err((number, what)) => flaws.push(Flaw::of_entry(number, what, last + 1)),
+                Err((number, what)) => flaws.push(Flaw::of_entry(number, what, n_entries)),
             }
         }
         Ok(read)
@@ -270,6 +281,18 @@ impl Table {
         });
         report
     }
+}
+
+/// How many entries a log has, judged by the numbers that are there; and one that cannot belong to it.
+fn counted(numbers: &BTreeSet<u64>) -> (u64, Option<u64>) {
+    let mut n_entries = 0;
+    for number in numbers {
+        if number - n_entries > GAP_MAX {
+            return (n_entries, Some(*number));
+        }
+        n_entries = number + 1;
+    }
+    (n_entries, None)
 }
 
 /// Numbers as ranges.
@@ -324,6 +347,17 @@ impl Flaw {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_far_after_the_others_is_no_entry() {
+        let check = |numbers: &[u64], expected| {
+            assert_eq!(counted(&numbers.iter().copied().collect()), expected);
+        };
+        check(&[0, 1, 2], (3, None));
+        check(&[0, 2, 70_000 - 4_461], (65_540, None));
+        check(&[0, 1, 9_999_999_999], (2, Some(9_999_999_999)));
+        check(&[u64::MAX], (0, Some(u64::MAX)));
+    }
 
     #[test]
     fn numbers_that_follow_each_other_are_one_range() {

@@ -1,7 +1,7 @@
 //! `tlc table revert`: what some revisions did is undone by a new one.
 
 use clap::Args;
-use tlc_core::{Error, Result as CoreResult, Revision, RevisionRecord, Table, block_on};
+use tlc_core::{Error, Result as CoreResult, Revision, RevisionRecord, block_on};
 
 use super::bring::{Deciding, Target, Words};
 use crate::command::TableSpec;
@@ -51,15 +51,10 @@ impl Revert {
         let resolution = self.deciding.resolution(&target, &theirs)?;
         let (table, branch) = (&target.table, &target.branch);
         let merged = table.revert(first, last, &resolution, options).await?;
-        let nothing = match moved(table, last).await? {
-            Some((before, to)) if first == last => format!(
-                "nothing to revert: r{last} only moved a branch from r{before} to r{to}; undo what it brought with {before}..{to}"
-            ),
-            _ => format!(
-                "nothing to revert: {branch} (r{}) has nothing of what {spelled} did",
-                target.head.revision()
-            ),
-        };
+        let nothing = format!(
+            "nothing to revert: {branch} (r{}) has nothing of what {spelled} did",
+            target.head.revision()
+        );
         let words = Words {
             result: "reverted",
             done: format!("reverted {spelled} on {branch}"),
@@ -87,18 +82,6 @@ impl Revert {
         let first = first_after(&target.table.log().await?, after, last)?;
         Ok((first, last))
     }
-}
-
-/// Where a fast-forward moved its branch from, and where to.
-async fn moved(table: &Table, revision: Revision) -> CoreResult<Option<(Revision, Revision)>> {
-    let log = table.log().await?;
-    let own = log.iter().find(|record| record.revision == revision);
-    let Some([to, before]) = own.map(|record| record.parents.as_slice()) else {
-        return Ok(None);
-    };
-    let led = table.log_of(to.revision).await?;
-    let is_forward = led.iter().any(|record| record.revision == before.revision);
-    Ok(is_forward.then_some((before.revision, to.revision)))
 }
 
 /// The revision that followed `after` on the way to `last`.
