@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use futures::{Stream, TryStreamExt as _};
@@ -99,7 +100,7 @@ fn write_plain(snapshot: &Snapshot, path: &Path) {
         .set_max_row_group_row_count(Some(131_072))
         .build();
     let mut rows = snapshot.scan(ScanOptions::new().columns(COLUMNS)).unwrap();
-    let schema = rows.schema().clone();
+    let schema = Arc::clone(rows.schema());
     let file = File::create(path).unwrap();
     let mut writer = ArrowWriter::try_new(file, schema, Some(properties)).unwrap();
     while let Some(batch) = block_on(rows.try_next()).unwrap() {

@@ -159,7 +159,7 @@ fn what_is_written_today_has_the_form_of_its_version() {
 fn form_of(name: &str, bytes: &[u8]) -> Vec<String> {
     let kind = kind_of(name);
     let parts = match name.rsplit_once('.').map(|(_, extension)| extension) {
-        Some("json") => fields(&kind, &serde_json::from_slice(bytes).unwrap()),
+        Some("json") => fields(&serde_json::from_slice(bytes).unwrap()),
         Some("parquet") => vec![columns(bytes)],
         _ => vec![String::new()],
     };
@@ -188,7 +188,7 @@ fn kind_of(name: &str) -> String {
 
 /// The fields of a record with their types, at any depth. Events and references of several kinds
 /// have their own.
-fn fields(kind: &str, value: &serde_json::Value) -> Vec<String> {
+fn fields(value: &serde_json::Value) -> Vec<String> {
     use serde_json::Value;
     match value {
         Value::Object(object) => {
@@ -197,7 +197,7 @@ fn fields(kind: &str, value: &serde_json::Value) -> Vec<String> {
                 .and_then(Value::as_str)
                 .unwrap_or_default();
             let members = object.iter().flat_map(|(name, value)| {
-                let inner = fields(kind, value);
+                let inner = fields(value);
                 inner
                     .into_iter()
                     .map(move |inner| format!("{own}.{name}{inner}"))
@@ -205,7 +205,7 @@ fn fields(kind: &str, value: &serde_json::Value) -> Vec<String> {
             members.collect()
         }
         Value::Array(items) => {
-            let items = items.iter().flat_map(|item| fields(kind, item));
+            let items = items.iter().flat_map(fields);
             std::iter::once("[]".to_owned())
                 .chain(items.map(|item| format!("[]{item}")))
                 .collect()
@@ -279,7 +279,7 @@ fn a_block_of_entries_has_the_form_that_the_document_says() {
         (&0.into(), &256.into())
     );
     assert_eq!(
-        fields("", &checkpoint["blocks"]),
+        fields(&checkpoint["blocks"]),
         [
             "[]",
             "[].bytes number",

@@ -10,7 +10,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tlc_core::arrow::array::RecordBatch;
 use tlc_core::object_store::memory::InMemory;
 use tlc_core::object_store::path::Path;
-use tlc_core::object_store::{ObjectStore, ObjectStoreExt as _};
+use tlc_core::object_store::{ObjectStore as _, ObjectStoreExt as _};
 use tlc_core::{
     BlameOptions, Env, Error, Project, Result, Role, Root, RootOptions, ScanOptions, Snapshot,
     Table, VerifyOptions, block_on, schema,

@@ -3,6 +3,11 @@
 //!
 //! `TLC_KILLS=200` kills 200 times.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "a child says on its standard output what is done"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
