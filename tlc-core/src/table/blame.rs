@@ -1,6 +1,7 @@
 //! Who set which cell, and when.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::Table;
@@ -141,6 +142,27 @@ struct Traced {
 }
 
 impl Traced {
+    /// Takes in rows that a revision added, or that it brought from another line. There, they may have
+    /// been added by several revisions.
+    fn add(&mut self, rows: Range<u64>, revision: u64, merged: Option<&Self>) {
+        let mut at = rows.start;
+        let brought = merged.map(|merged| merged.added.range(..rows.end));
+        for (start, (end, origin)) in brought.into_iter().flatten() {
+            let own = at.max(*start)..rows.end.min(*end);
+            if own.is_empty() {
+                continue;
+            }
+            if at < own.start {
+                self.added.insert(at, (own.start, revision));
+            }
+            self.added.insert(own.start, (own.end, *origin));
+            at = own.end;
+        }
+        if at < rows.end {
+            self.added.insert(at, (rows.end, revision));
+        }
+    }
+
     fn of(&self, row_id: u64) -> u64 {
         if let Some(revision) = self.set.get(&row_id) {
             return *revision;
@@ -180,12 +202,7 @@ impl Tracing<'_> {
             None => None,
         };
         for rows in &entry.rows_added {
-            let range = span(rows);
-            let origin = merged
-                .as_ref()
-                .and_then(|merged| merged.added.get(&range.start));
-            let origin = origin.map_or(revision, |(_, origin)| *origin);
-            traced.added.insert(range.start, (range.end, origin));
+            traced.add(span(rows), revision, merged.as_ref());
         }
         for row_id in self.set_by(loaded).await? {
             let origin = merged.as_ref().and_then(|merged| merged.set.get(&row_id));

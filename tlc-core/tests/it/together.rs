@@ -14,11 +14,11 @@ use tlc_core::arrow::datatypes::{
     DataType, Field, Fields, Float32Type, Int32Type, Int64Type, Schema,
 };
 use tlc_core::{
-    CommitOptions, ErrorKind, Merged, Patch, Resolution, Revision, ScanOptions, Snapshot, Table,
-    Take, Value, block_on, schema,
+    BlameOptions, CommitOptions, ErrorKind, Merged, Patch, Resolution, Revision, ScanOptions,
+    Snapshot, Table, Take, Value, block_on, schema,
 };
 
-use crate::support::{project, reader, table};
+use crate::support::{animals, project, reader, table};
 
 const ROWS: u64 = 3;
 
@@ -326,6 +326,28 @@ fn a_fast_forward_is_undone_as_a_whole() {
     let on = CommitOptions::new("all of it").branch("other");
     block_on(table.cherry_pick(at, &undecided, on)).unwrap();
     assert_eq!(shown(&block_on(table.branch("other")).unwrap()), cells);
+}
+
+#[test]
+fn rows_that_a_compaction_put_together_are_blamed_on_those_who_added_them() {
+    let project = project();
+    let table = table(&project, "0:1");
+    block_on(table.create_branch("behind", 0, "a branch")).unwrap();
+    for row in ["1:1", "2:1"] {
+        let mut patch = block_on(table.head()).unwrap().patch();
+        patch.append(&animals(row)).unwrap();
+        block_on(table.commit(&patch, "one more")).unwrap();
+    }
+    let theirs = block_on(table.compact("smaller")).unwrap().revision;
+    // Something of its own, so that the merge is no fast-forward.
+    let mut patch = block_on(table.branch("behind")).unwrap().patch();
+    patch.set(0, "animal", "cow").unwrap();
+    let on = || CommitOptions::new("on the branch").branch("behind");
+    let set = block_on(table.commit(&patch, on())).unwrap().revision;
+    block_on(table.merge(theirs, &Resolution::new(), on())).unwrap();
+    let head = block_on(table.branch("behind")).unwrap().revision();
+    let blame = block_on(table.blame("animal", BlameOptions::new().at(head))).unwrap();
+    assert_eq!(blame.revisions, [set, Revision(2), Revision(3)]);
 }
 
 #[test]
