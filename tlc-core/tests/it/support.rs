@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use tlc_core::arrow::array::{
-    ArrayRef, Float32Array, Int32Array, RecordBatch, RecordBatchIterator, RecordBatchReader,
+    Array as _, ArrayRef, Float32Array, Int32Array, RecordBatch, RecordBatchIterator,
+    RecordBatchReader, make_array,
 };
-use tlc_core::arrow::datatypes::Schema;
+use tlc_core::arrow::datatypes::{DataType, Schema};
 use tlc_core::arrow::util::display::{ArrayFormatter, FormatOptions};
 use tlc_core::object_store::ObjectStore;
 use tlc_core::object_store::memory::InMemory;
@@ -191,11 +192,23 @@ pub(crate) fn table(project: &Project, text: &str) -> Table {
     block_on(project.create_table("train", reader(animals(text)), "made for a test")).unwrap()
 }
 
+/// Times in UTC by its offset: zones by name are known with SQL only.
+fn by_offset(column: &ArrayRef) -> ArrayRef {
+    match column.data_type() {
+        DataType::Timestamp(unit, Some(_)) => {
+            let by_offset = DataType::Timestamp(*unit, Some("+00:00".into()));
+            let data = column.to_data().into_builder().data_type(by_offset);
+            make_array(data.build().unwrap())
+        }
+        _ => Arc::clone(column),
+    }
+}
+
 /// Rows as `id:value:value …`, in order.
 pub(crate) fn text(batch: &RecordBatch) -> String {
     let options = FormatOptions::new().with_null("-");
-    let columns: Vec<_> = batch
-        .columns()
+    let columns: Vec<ArrayRef> = batch.columns().iter().map(by_offset).collect();
+    let columns: Vec<_> = columns
         .iter()
         .map(|column| ArrayFormatter::try_new(column, &options).unwrap())
         .collect();
