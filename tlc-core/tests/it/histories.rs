@@ -625,7 +625,8 @@ impl Building {
                     return;
                 };
                 // No cell is set to what it holds: a merge could not tell.
-                let is_null = self.model.rows[&row][&column].is_none();
+                let held = self.base.rows[&row].get(&column).copied();
+                let is_null = held.unwrap_or_else(|| world.default_of(column)).is_none();
                 let value = (!null || is_null).then(|| world.fresh());
                 let name = &self.model.columns[&column];
                 self.patch.set(row, name, Value::from(value)).unwrap();
