@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
+use roaring::RoaringTreemap;
+
 use super::Table;
 use super::history::{Loaded, fork};
 use super::log::{RevisionRecord, record};
-use super::snapshot::{Snapshot, read_cells};
+use super::snapshot::{Snapshot, read_cells, read_row_ids};
 use super::state::span;
 use crate::error::{Error, Result};
 use crate::id::{ColumnName, Revision};
@@ -146,7 +148,11 @@ impl Traced {
     /// been added by several revisions.
     fn add(&mut self, rows: Range<u64>, revision: u64, merged: Option<&Self>) {
         let mut at = rows.start;
-        let brought = merged.map(|merged| merged.added.range(..rows.end));
+        let brought = merged.map(|merged| {
+            let first = merged.added.range(..=rows.start).next_back();
+            let first = first.map_or(rows.start, |(start, _)| *start);
+            merged.added.range(first..rows.end)
+        });
         for (start, (end, origin)) in brought.into_iter().flatten() {
             let own = at.max(*start)..rows.end.min(*end);
             if own.is_empty() {
@@ -163,19 +169,41 @@ impl Traced {
         }
     }
 
+    /// The revision that added a row.
+    fn adder(&self, row_id: u64) -> Option<u64> {
+        let (_, (end, revision)) = self.added.range(..=row_id).next_back()?;
+        (row_id < *end).then_some(*revision)
+    }
+
+    /// The revision that gave a row's cell its value.
     fn of(&self, row_id: u64) -> u64 {
         if let Some(revision) = self.set.get(&row_id) {
             return *revision;
         }
-        let added = self.added.range(..=row_id).next_back();
-        let added = added
-            .filter(|(_, (end, _))| row_id < *end)
-            .map_or(0, |(_, (_, revision))| *revision);
+        let added = self.adder(row_id).unwrap_or(0);
         match self.column_added {
             Some((revision, _)) if added < revision => revision,
             _ => added,
         }
     }
+}
+
+/// The parts of a range of rows that are left without some of them.
+fn without(rows: Range<u64>, dropped: &RoaringTreemap) -> Vec<Range<u64>> {
+    let mut left = Vec::new();
+    let mut at = rows.start;
+    let mut gaps = dropped.iter();
+    gaps.advance_to(rows.start);
+    for row_id in gaps.take_while(|row_id| *row_id < rows.end) {
+        if at < row_id {
+            left.push(at..row_id);
+        }
+        at = row_id + 1;
+    }
+    if at < rows.end {
+        left.push(at..rows.end);
+    }
+    left
 }
 
 /// One column, followed along lines of revisions.
@@ -201,8 +229,24 @@ impl Tracing<'_> {
             Some(theirs) => Some(self.merged(loaded, theirs.revision).await?),
             None => None,
         };
+        let dropped = match &entry.rows_dropped {
+            Some(dropped) if !entry.rows_added.is_empty() => {
+                read_row_ids(self.table.place(), dropped).await?
+            }
+            _ => RoaringTreemap::new(),
+        };
         for rows in &entry.rows_added {
-            traced.add(span(rows), revision, merged.as_ref());
+            // A file that was brought for some of its rows: the others never were on this line.
+            for kept in without(span(rows), &dropped) {
+                traced.add(kept, revision, merged.as_ref());
+            }
+        }
+        if let Some(restored) = &entry.rows_restored {
+            for row_id in &read_row_ids(self.table.place(), restored).await? {
+                if traced.adder(row_id).is_none() {
+                    traced.add(row_id..row_id + 1, revision, merged.as_ref());
+                }
+            }
         }
         for row_id in self.set_by(loaded).await? {
             let origin = merged.as_ref().and_then(|merged| merged.set.get(&row_id));

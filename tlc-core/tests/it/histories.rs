@@ -541,13 +541,9 @@ impl World {
             let told = format!("r{blamed} for row {id}, column {column} of r{revision}");
             assert!(line.contains(blamed), "{told}: did not lead there");
             if !self.models[blamed].rows.contains_key(id) {
-                // The row came back after the column came, and has its default. Known and not right yet:
-                // a row whose file another revision brought, dropping the row at once, is blamed on that.
-                let brought = self.parents[blamed]
-                    .first()
-                    .is_some_and(|before| self.models[before].columns.contains_key(column));
+                // The row came back after the column came, and has its default.
                 let default = Some(self.default_of(*column));
-                assert!(brought || cell(&revision) == default, "{told}: no row");
+                assert_eq!(cell(&revision), default, "{told}: no row");
                 continue;
             }
             if cell(blamed).is_none() {
