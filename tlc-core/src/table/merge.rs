@@ -239,6 +239,8 @@ impl Table {
             .await?;
         changes.retain_cells(|column, row_id| has(&news, column, row_id))?;
         let rows = self.rows_from(theirs, &head, &mut changes).await?;
+        self.bring_edits(theirs, &rows.with_file, &found.schema, &mut changes)
+            .await?;
         let unchanged = changes.cells.is_empty()
             && changes.added.is_empty()
             && changes.dropped.is_empty()
@@ -320,9 +322,40 @@ impl Table {
             } else {
                 found.brought.push(file.file.clone());
                 changes.dropped |= here - &wanted;
+                found.with_file |= wanted;
             }
         }
         Ok(found)
+    }
+
+    /// Adds to the changes what edits of `theirs` say of rows that come with their file, which has
+    /// them as they were before.
+    async fn bring_edits(
+        &self,
+        theirs: &Snapshot,
+        rows: &RoaringTreemap,
+        schema: &SchemaRef,
+        changes: &mut Changes,
+    ) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        for column in schema
+            .fields()
+            .iter()
+            .filter_map(|field| schema::field_id(field))
+        {
+            let edits = theirs.resolved().overlay(self, column).await?;
+            let edits = edits.map(|edits| edits.filtered(|row_id| rows.contains(row_id)));
+            let Some(mut edits) = edits.transpose()?.flatten() else {
+                continue;
+            };
+            if let Some(meant) = changes.cells.get(&column) {
+                edits = edits.under(meant)?;
+            }
+            changes.cells.insert(column, edits);
+        }
+        Ok(())
     }
 
     /// Writes rows of a snapshot anew, under the ids they have: one file for each run of ids.
@@ -392,6 +425,8 @@ struct Bringing {
 #[derive(Default)]
 struct RowsFrom {
     brought: Vec<RowsAdded>,
+    /// The rows that come with a file of `theirs`, without its edits.
+    with_file: RoaringTreemap,
     restored: RoaringTreemap,
 }
 

@@ -18,7 +18,7 @@ use tlc_core::{
     Snapshot, Table, Take, Value, block_on, schema,
 };
 
-use crate::support::{animals, project, reader, table};
+use crate::support::{animals, project, reader, rows, table};
 
 const ROWS: u64 = 3;
 
@@ -326,6 +326,67 @@ fn a_fast_forward_is_undone_as_a_whole() {
     let on = CommitOptions::new("all of it").branch("other");
     block_on(table.cherry_pick(at, &undecided, on)).unwrap();
     assert_eq!(shown(&block_on(table.branch("other")).unwrap()), cells);
+}
+
+/// A table of which the branch `behind` has one row only, while `main` has three more, of which one was
+/// edited, and the revision of that edit.
+fn ahead() -> (Table, u64) {
+    let table = table(&project(), "0:1");
+    block_on(table.create_branch("behind", 0, "a branch")).unwrap();
+    let mut patch = block_on(table.head()).unwrap().patch();
+    patch.append(&animals("1:1 1:1 1:1")).unwrap();
+    block_on(table.commit(&patch, "more")).unwrap();
+    let mut patch = block_on(table.head()).unwrap().patch();
+    patch.set(2, "animal", "cow").unwrap();
+    let edit = block_on(table.commit(&patch, "a cow")).unwrap();
+    (table, edit.revision.0)
+}
+
+fn behind() -> CommitOptions {
+    CommitOptions::new("on the branch").branch("behind")
+}
+
+#[test]
+fn a_row_comes_with_its_edits_to_a_branch_that_never_had_it() {
+    let (table, edit) = ahead();
+    let dropped = {
+        let mut patch = block_on(table.head()).unwrap().patch();
+        patch.drop_rows(&[2]);
+        block_on(table.commit(&patch, "no cow")).unwrap().revision
+    };
+    assert_eq!(dropped.0, edit + 1);
+    let undecided = Resolution::new();
+    let Merged::Committed(_) =
+        block_on(table.revert(dropped, dropped, &undecided, "back")).unwrap()
+    else {
+        panic!("nothing to decide")
+    };
+    let back = block_on(table.head()).unwrap().revision();
+    block_on(table.cherry_pick(back, &undecided, behind())).unwrap();
+    assert_eq!(
+        rows(&block_on(table.branch("behind")).unwrap()),
+        "0:0:1.0 2:2:1.0"
+    );
+}
+
+#[test]
+fn rows_that_a_cherry_pick_left_out_are_blamed_on_those_who_added_them() {
+    let (table, edit) = ahead();
+    let theirs = Resolution::all(Take::Theirs);
+    let Merged::Committed(picked) = block_on(table.cherry_pick(edit, &theirs, behind())).unwrap()
+    else {
+        panic!("decided")
+    };
+    assert_eq!(rows(&picked.snapshot), "0:0:1.0 2:2:1.0");
+    block_on(table.merge(edit, &theirs, behind())).unwrap();
+    let head = block_on(table.branch("behind")).unwrap();
+    assert_eq!(rows(&head), "0:0:1.0 1:1:1.0 2:2:1.0 3:1:1.0");
+    let blame = block_on(table.blame("animal", BlameOptions::new().at(head.revision()))).unwrap();
+    let added = Revision(edit - 1);
+    assert_eq!(
+        blame.revisions,
+        [Revision(0), added, picked.revision, added]
+    );
 }
 
 #[test]
