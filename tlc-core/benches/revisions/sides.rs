@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use futures::{Stream, TryStreamExt as _};
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
+use parquet::basic::{Compression, Encoding, Type as PhysicalType, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use tlc_core::arrow::array::RecordBatch;
 use tlc_core::{Root, ScanOptions, Snapshot, Sql, block_on};
@@ -93,14 +93,27 @@ async fn drain<E: std::fmt::Debug>(
     }
 }
 
-/// Writes the rows as one file, with the compression and the row groups that tables have.
+/// Writes the rows as one file, with the compression, row groups, pages, dictionaries and encodings that the
+/// files of tables have.
 fn write_plain(snapshot: &Snapshot, path: &Path) {
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap()))
-        .set_max_row_group_row_count(Some(131_072))
-        .build();
     let mut rows = snapshot.scan(ScanOptions::new().columns(COLUMNS)).unwrap();
     let schema = Arc::clone(rows.schema());
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap()))
+        .set_max_row_group_row_count(Some(131_072))
+        .set_data_page_size_limit(8 << 10)
+        .set_data_page_row_count_limit(8_192)
+        .set_dictionary_page_size_limit(32 << 10);
+    let leaves = ArrowSchemaConverter::new().convert(&schema).unwrap();
+    for leaf in leaves.columns() {
+        let encoding = match leaf.physical_type() {
+            PhysicalType::INT32 | PhysicalType::INT64 => Encoding::DELTA_BINARY_PACKED,
+            PhysicalType::FLOAT | PhysicalType::DOUBLE => Encoding::BYTE_STREAM_SPLIT,
+            _ => continue,
+        };
+        properties = properties.set_column_encoding(leaf.path().clone(), encoding);
+    }
+    let properties = properties.build();
     let file = File::create(path).unwrap();
     let mut writer = ArrowWriter::try_new(file, schema, Some(properties)).unwrap();
     while let Some(batch) = block_on(rows.try_next()).unwrap() {

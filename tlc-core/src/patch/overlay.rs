@@ -179,8 +179,8 @@ impl Overlay {
     /// Reads `base` as if the new values had been written into it.
     ///
     /// `row_ids` are the ids of `base`'s rows, strictly increasing. Rows of the overlay that are not
-    /// among them are passed over. Costs two searches where no row is set, else one copy of `base`: at
-    /// once where values have one width, in runs between the cells set where they have not.
+    /// among them are passed over. Costs two searches where no row is set, and no copy where all are; else one
+    /// copy of `base`: at once where values have one width, in runs between the cells set where they have not.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the types differ.
@@ -200,8 +200,11 @@ impl Overlay {
             )));
         }
         let own = self.row_ids.get(start..end).unwrap_or_default();
-        let places = || Places::new(row_ids, *first);
         let set = self.values.slice(start, end - start);
+        if own == row_ids {
+            return Ok(set);
+        }
+        let places = || Places::new(row_ids, *first);
         let (base, set) = (base.as_ref(), set.as_ref());
         downcast_primitive_array!(
             base => Ok(Arc::new(scattered(base, set.as_primitive(), own, places)) as ArrayRef),

@@ -86,7 +86,7 @@ pub(crate) fn encode_scalars(scalars: &Scalars, names: &[Arc<str>], rank: i32) -
         Arc::new(Int32Array::from_value(rank, scalars.len())),
     ];
     let batch = RecordBatch::try_new(scalar_schema(), columns)?;
-    let properties = blob::writer_properties().build();
+    let properties = blob::writer_properties(&batch.schema())?.build();
     let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties))?;
     writer.write(&batch)?;
     Ok(writer.into_inner()?.into())
@@ -101,7 +101,7 @@ pub(crate) fn encode_samples(group: &Group) -> Result<Bytes> {
         return Ok(Bytes::new());
     };
     let schema = sample_schema(&first.schema());
-    let properties = blob::writer_properties().build();
+    let properties = blob::writer_properties(&schema)?.build();
     let mut writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties))?;
     for (rows, columns) in &group.batches {
         writer.write(&sample_batch(&schema, rows, columns)?)?;

@@ -2,15 +2,17 @@
 //! where all edits of both are at hand, and the rows lie in the same files.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::Table;
 use super::diff::{CellsDiff, different};
 use super::snapshot::Snapshot;
 use super::state::span;
 use crate::error::Result;
+use crate::patch::overlay::Overlay;
 
 /// An edit file costs about as much to read as so many cells in memory.
-const CELLS_OF_A_FILE: u64 = 10_000;
+const CELLS_OF_A_FILE: u64 = 20_000;
 
 impl Table {
     /// The cells that differ between two states; `None` where reading the edits between them is less
@@ -25,39 +27,47 @@ impl Table {
         };
         let mut cells = Vec::new();
         for column in columns {
-            let ids = self.edited_rows(old, new, column).await?;
             let Some(field) = new.resolved().state.field(column) else {
                 continue;
             };
-            let before = old.numbers(column, field, &ids).await?;
-            let after = new.numbers(column, field, &ids).await?;
-            let (Some(before), Some(after)) = (before, after) else {
+            let before = old.resolved().overlay(self, column).await?;
+            let after = new.resolved().overlay(self, column).await?;
+            let ids = edited_rows(old, new, before.as_deref(), after.as_deref());
+            let Some(base) = new.base_numbers(column, field, &ids).await? else {
                 return Ok(None);
             };
+            let edited = |overlay: Option<Arc<Overlay>>| match overlay {
+                Some(overlay) => overlay.apply(&ids, &base),
+                None => Ok(Arc::clone(&base)),
+            };
+            let (before, after) = (edited(before)?, edited(after)?);
             cells.extend(different(field.name().parse()?, &ids, &before, &after)?);
         }
         Ok(Some(cells))
     }
+}
 
-    /// The rows of both states of which one has an edit in the column, ascending.
-    async fn edited_rows(&self, old: &Snapshot, new: &Snapshot, column: i32) -> Result<Vec<u64>> {
-        let before = old.resolved().overlay(self, column).await?;
-        let after = new.resolved().overlay(self, column).await?;
-        let mut ids = Vec::new();
-        for file in new.resolved().state.files.iter() {
-            let rows = span(&file.file);
-            let [before, after] = [&before, &after].map(|overlay| match overlay {
-                Some(overlay) => overlay.row_ids_in(&rows),
-                None => &[],
-            });
-            union(&mut ids, before, after);
-        }
-        let (gone, to_come) = (&old.resolved().dropped, &new.resolved().dropped);
-        if !(gone.is_empty() && to_come.is_empty()) {
-            ids.retain(|id| !gone.contains(*id) && !to_come.contains(*id));
-        }
-        Ok(ids)
+/// The rows of both states of which one has an edit, ascending.
+fn edited_rows(
+    old: &Snapshot,
+    new: &Snapshot,
+    before: Option<&Overlay>,
+    after: Option<&Overlay>,
+) -> Vec<u64> {
+    let mut ids = Vec::new();
+    for file in new.resolved().state.files.iter() {
+        let rows = span(&file.file);
+        let [before, after] = [before, after].map(|overlay| match overlay {
+            Some(overlay) => overlay.row_ids_in(&rows),
+            None => &[],
+        });
+        union(&mut ids, before, after);
     }
+    let (gone, to_come) = (&old.resolved().dropped, &new.resolved().dropped);
+    if !(gone.is_empty() && to_come.is_empty()) {
+        ids.retain(|id| !gone.contains(*id) && !to_come.contains(*id));
+    }
+    ids
 }
 
 /// The columns whose edits differ, if all of both states' are less work than those between them: then
@@ -87,19 +97,18 @@ fn worth_comparing(old: &Snapshot, new: &Snapshot) -> Option<BTreeSet<i32>> {
 }
 
 /// Adds what is in one of `a` and `b`, each ascending, to `out`.
-fn union(out: &mut Vec<u64>, a: &[u64], b: &[u64]) {
-    let (mut a, mut b) = (a.iter().peekable(), b.iter().peekable());
-    loop {
-        let next = match (a.peek(), b.peek()) {
-            (Some(first), Some(second)) => first.min(second),
-            (Some(id), None) | (None, Some(id)) => id,
-            (None, None) => return,
-        };
-        let next = **next;
-        a.next_if(|id| **id == next);
-        b.next_if(|id| **id == next);
-        out.push(next);
+fn union(out: &mut Vec<u64>, mut a: &[u64], mut b: &[u64]) {
+    out.reserve(a.len().max(b.len()));
+    while let ([first, later @ ..], [second, later_too @ ..]) = (a, b) {
+        out.push(*first.min(second));
+        if first <= second {
+            a = later;
+        }
+        if second <= first {
+            b = later_too;
+        }
     }
+    out.extend(a.iter().chain(b));
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, UInt64Array, make_comparator};
-use arrow::compute::{SortOptions, take};
+use arrow::array::{Array as _, ArrayRef, BooleanArray, make_comparator};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::kernels::cmp::distinct;
+use arrow::compute::{SortOptions, filter};
 use arrow::datatypes::FieldRef;
 
 use super::Table;
@@ -143,32 +145,32 @@ pub(super) fn different(
     old: &ArrayRef,
     new: &ArrayRef,
 ) -> Result<Option<CellsDiff>> {
-    let positions: Vec<u64> = match make_comparator(old, new, SortOptions::default()) {
-        Ok(order) => positions(row_ids.len(), |at| order(at, at).is_ne()),
-        // Arrow orders most types; the others are compared by what they hold.
-        Err(_) => positions(row_ids.len(), |at| {
-            old.slice(at, 1).to_data() != new.slice(at, 1).to_data()
-        }),
-    };
-    if positions.is_empty() {
+    let differs = differing(old, new);
+    if differs.true_count() == 0 {
         return Ok(None);
     }
-    let positions = UInt64Array::from(positions);
-    let ids = take(&UInt64Array::from(row_ids.to_vec()), &positions, None)?;
-    let ids = UInt64Array::from(ids.to_data());
+    let ids = differs.values().set_indices();
+    let ids = ids.filter_map(|at| row_ids.get(at).copied());
     Ok(Some(CellsDiff {
         column,
-        row_ids: ids.values().to_vec(),
-        old: take(old, &positions, None)?,
-        new: take(new, &positions, None)?,
+        row_ids: ids.collect(),
+        old: filter(old, &differs)?,
+        new: filter(new, &differs)?,
     }))
 }
 
-fn positions(n: usize, differs: impl Fn(usize) -> bool) -> Vec<u64> {
-    (0..n)
-        .filter(|at| differs(*at))
-        .map(|at| at as u64)
-        .collect()
+/// Whether each value is another.
+fn differing(old: &ArrayRef, new: &ArrayRef) -> BooleanArray {
+    if let Ok(differs) = distinct(old, new) {
+        return differs;
+    }
+    // Nested values have an order, and some others are compared by what they hold.
+    let order = make_comparator(old, new, SortOptions::default());
+    let differs = |at| match &order {
+        Ok(order) => order(at, at).is_ne(),
+        Err(_) => old.slice(at, 1).to_data() != new.slice(at, 1).to_data(),
+    };
+    BooleanArray::new(BooleanBuffer::collect_bool(old.len(), differs), None)
 }
 
 fn columns_missing(snapshot: &Snapshot, other: &Snapshot) -> Result<Vec<ColumnName>> {

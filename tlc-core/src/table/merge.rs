@@ -340,11 +340,9 @@ impl Table {
         if rows.is_empty() {
             return Ok(());
         }
-        for column in schema
-            .fields()
-            .iter()
-            .filter_map(|field| schema::field_id(field))
-        {
+        let columns = theirs.schema().fields().iter();
+        let columns = columns.filter_map(|field| schema::field_id(field));
+        for column in columns.filter(|column| schema_has(schema, *column)) {
             let edits = theirs.resolved().overlay(self, column).await?;
             let edits = edits.map(|edits| edits.filtered(|row_id| rows.contains(row_id)));
             let Some(mut edits) = edits.transpose()?.flatten() else {

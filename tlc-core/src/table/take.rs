@@ -26,7 +26,7 @@ impl Snapshot {
     /// Reads rows by id: one row of the answer for each id, in the order asked, repeats included.
     ///
     /// Reads, of each file that holds one of the rows, the pages they are on; a row costs about
-    /// 64 KiB of a column, however large the table.
+    /// 8 KiB of a column, and up to 32 KiB of a dictionary for all rows of a group, however large the table.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) for an unknown column or a row that is
@@ -70,6 +70,24 @@ impl Snapshot {
         field: &Field,
         row_ids: &[u64],
     ) -> Result<Option<ArrayRef>> {
+        let Some(base) = self.base_numbers(column, field, row_ids).await? else {
+            return Ok(None);
+        };
+        Ok(Some(
+            match self.resolved().overlay(self.table(), column).await? {
+                Some(overlay) => overlay.apply(row_ids, &base)?,
+                None => base,
+            },
+        ))
+    }
+
+    /// The same as the files have them, without edits.
+    pub(super) async fn base_numbers(
+        &self,
+        column: i32,
+        field: &Field,
+        row_ids: &[u64],
+    ) -> Result<Option<ArrayRef>> {
         if !field.data_type().is_primitive() {
             return Ok(None);
         }
@@ -90,13 +108,7 @@ impl Snapshot {
             parts.push(take(&whole, &positions, None)?);
         }
         let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
-        let base = concat(&parts)?;
-        Ok(Some(
-            match self.resolved().overlay(self.table(), column).await? {
-                Some(overlay) => overlay.apply(row_ids, &base)?,
-                None => base,
-            },
-        ))
+        Ok(Some(concat(&parts)?))
     }
 
     /// A column of a file as it is there; `None` if it is not kept and not to be decoded either.
