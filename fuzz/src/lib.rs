@@ -221,6 +221,7 @@ async fn read_table(table: &Table) -> tlc_core::Result<()> {
 async fn read_rows(snapshot: &Snapshot) -> tlc_core::Result<()> {
     let n_rows = snapshot.n_rows();
     std::hint::black_box(snapshot.contains(n_rows));
+    drop(snapshot.row_ids().await);
     let rows = snapshot.read(ScanOptions::new()).await?;
     // More than counted, where ids were dropped that are no rows.
     assert!(
