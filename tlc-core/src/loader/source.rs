@@ -66,7 +66,8 @@ impl Source {
         Ok(Self::new(&self.snapshot, fields, self.cache_bytes_max))
     }
 
-    /// The rows that take part in training. Reads the weights, once; row ids cost no reading.
+    /// The rows that take part in training. Reads the weights, once; where there are none, the footers
+    /// of the files.
     pub(super) fn samples(&self) -> Result<Arc<Samples>> {
         once(&self.samples, || {
             let weight = self
@@ -77,7 +78,7 @@ impl Source {
                 .find(|field| Role::of(field) == Some(Role::Weight));
             match weight {
                 Some(weight) => weighted(&self.snapshot, weight.name()),
-                None => Ok(Samples::unweighted(self.snapshot.row_ids())),
+                None => Ok(Samples::unweighted(block_on(self.snapshot.row_ids())?)),
             }
         })
     }

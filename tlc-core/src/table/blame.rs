@@ -62,7 +62,8 @@ impl Table {
     /// or else the one that added the row, or the column if that came later.
     ///
     /// A cell that came by a merge is attributed to the revision that was merged, unless somebody
-    /// decided a conflict. Reads the whole log and all edits of the column, and costs 16 bytes a row.
+    /// decided a conflict. Reads the whole log, all edits of the column and, unless rows are given, the
+    /// footers of files of which nothing was read yet; costs 16 bytes a row.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) for an unknown column, revision or row;
@@ -83,7 +84,7 @@ impl Table {
         let id = field_id(field)
             .ok_or_else(|| Error::corrupt(format!("column {column:?} has no id")))?;
         let name = field.name().parse()?;
-        let row_ids = rows(&snapshot, options.row_ids)?;
+        let row_ids = rows(&snapshot, options.row_ids).await?;
         let wanted = (row_ids.len() < 1_024).then(|| row_ids.iter().copied().collect());
         let tracing = Tracing {
             table: self,
@@ -115,9 +116,9 @@ impl Table {
 }
 
 /// The rows that are asked for, which must be there.
-fn rows(snapshot: &Snapshot, asked: Option<Vec<u64>>) -> Result<Vec<u64>> {
+async fn rows(snapshot: &Snapshot, asked: Option<Vec<u64>>) -> Result<Vec<u64>> {
     let Some(mut row_ids) = asked else {
-        return Ok(snapshot.row_ids());
+        return snapshot.row_ids().await;
     };
     row_ids.sort_unstable();
     row_ids.dedup();

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use roaring::RoaringTreemap;
-
 use super::Table;
 use super::history::{Loaded, fork, line};
-use super::snapshot::{Resolved, Snapshot, read_edits};
+use super::rows::rows_between;
+use super::snapshot::{Snapshot, read_edits};
 use super::state::{Filed, State};
 use crate::error::Result;
 use crate::format::table::CellsSet;
@@ -19,8 +18,8 @@ impl Table {
     /// What turns `from` into `to`: values that cells of `to` have and that a revision between the two
     /// set, rows that come and go. A cell that was set to the value it had is among them.
     ///
-    /// Reads the edits of the revisions between; where `from` is not on the line of `to`, also the
-    /// values that those on its own line had set.
+    /// Reads the edits of the revisions between, and the footers of files whose rows came or went;
+    /// where `from` is not on the line of `to`, also the values that those on its own line had set.
     pub(super) async fn changes(&self, from: &Snapshot, to: &Snapshot) -> Result<Changes> {
         let (old, new) = (from.revision().0, to.revision().0);
         let meet = self.ancestry(|known| fork(known, old, new)).await?;
@@ -40,7 +39,7 @@ impl Table {
             }
         }
         changes.retain_cells(|_, row_id| to.contains(row_id))?;
-        (changes.added, changes.dropped) = rows_between(from.resolved(), to.resolved());
+        (changes.added, changes.dropped) = rows_between(from, to).await?;
         Ok(changes)
     }
 
@@ -165,16 +164,4 @@ impl Table {
         }
         Ok(changed)
     }
-}
-
-/// The rows that come and those that go between two states.
-pub(super) fn rows_between(from: &Resolved, to: &Resolved) -> (RoaringTreemap, RoaringTreemap) {
-    let same_files =
-        Arc::ptr_eq(&from.state.files, &to.state.files) || from.state.files == to.state.files;
-    if same_files {
-        // What differs is what was dropped, which is less than all rows.
-        return (&*from.dropped - &*to.dropped, &*to.dropped - &*from.dropped);
-    }
-    let (old, new) = (from.rows(), to.rows());
-    (&new - &old, &old - &new)
 }

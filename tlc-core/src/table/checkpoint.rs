@@ -5,7 +5,6 @@
 //! found by one small file that names the newest. Everything in it follows from the log: if it is
 //! missing, damaged or behind, the log is read in its place. Commits do not wait for it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, BinaryArray, RecordBatch};
@@ -14,10 +13,10 @@ use bytes::Bytes;
 use object_store::ObjectStoreExt as _;
 use roaring::RoaringTreemap;
 
-use super::history::{Known, Refs};
+use super::history::{Known, Refs, check_ref_name};
 use super::log::BLOCK;
 use super::snapshot::{Resolved, read_file, read_overlay, read_row_ids};
-use super::state::{Dropping, Filed, State};
+use super::state::{Filed, State};
 use super::write::{write_cells, write_row_ids};
 use super::{MAIN, Table, lock};
 use crate::blob;
@@ -146,7 +145,7 @@ impl Table {
     pub(super) async fn read_checkpoint(&self, file: &str) -> Option<Arc<Checkpoint>> {
         let bytes = read_file(self.place(), file).await.ok()?;
         let record: record::Checkpoint = format::decode(file, &bytes).ok()?;
-        (record.next > 0 && record.branches.contains_key(MAIN)).then(|| {
+        is_sound(&record).then(|| {
             Arc::new(Checkpoint {
                 record,
                 file: file.to_owned(),
@@ -334,32 +333,7 @@ impl Table {
 
     /// The state that was folded. Overlays that `same` has read already are taken over.
     async fn unfold(&self, folded: &record::State, same: Option<&Resolved>) -> Result<Resolved> {
-        let mut edits: BTreeMap<i32, Vec<Filed<CellsSet>>> = BTreeMap::new();
-        for cells in &folded.cells {
-            edits
-                .entry(cells.file.column)
-                .or_default()
-                .push(filed(cells));
-        }
-        let mut defaults = BTreeMap::new();
-        for added in &folded.defaults {
-            defaults.insert(added.column, format::decode_value(&added.default)?);
-        }
-        let dropped = folded.dropped.iter().map(|rows| Filed {
-            revision: folded.at.revision,
-            file: Dropping::Dropped(rows.clone()),
-        });
-        let state = State {
-            schema: format::decode_schema(&folded.schema)?,
-            defaults: Arc::new(defaults),
-            files: Arc::new(folded.rows.iter().map(filed).collect()),
-            dropped: dropped.collect(),
-            left_behind: folded.left_behind.clone(),
-            edits,
-            next_row_id: folded.next_row_id,
-            next_column_id: folded.next_column_id,
-            columns_left: folded.columns_left.clone(),
-        };
+        let state = State::unfolded(folded)?;
         let dropped = match &folded.dropped {
             Some(rows) => read_row_ids(self.place(), rows).await?,
             None => RoaringTreemap::new(),
@@ -377,11 +351,20 @@ fn recorded<T: Clone>(filed: &Filed<T>) -> record::Filed<T> {
     }
 }
 
-fn filed<T: Clone>(recorded: &record::Filed<T>) -> Filed<T> {
-    Filed {
-        revision: recorded.revision,
-        file: recorded.file.clone(),
-    }
+/// Whether a log may lead to what a checkpoint says, as far as it alone tells.
+fn is_sound(record: &record::Checkpoint) -> bool {
+    let mut names = record.branches.keys().chain(record.tags.keys());
+    let is_reached = |state: &record::State| {
+        state.next_row_id <= record.next_row_id
+            && record
+                .next_column_id
+                .is_none_or(|next| next >= state.next_column_id)
+            && State::unfolded(state).is_ok()
+    };
+    record.next > 0
+        && record.branches.contains_key(MAIN)
+        && names.all(|name| check_ref_name(name).is_ok())
+        && record.states.iter().all(is_reached)
 }
 
 /// How many of the newest files are folded into one: as long as the next older has no more than

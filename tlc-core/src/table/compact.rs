@@ -23,6 +23,7 @@ use super::Table;
 use super::commit::{ATTEMPTS_MAX, CommitOptions, Committed};
 use super::create::write_rows;
 use super::history::fork;
+use super::rows::runs;
 use super::scan::{BATCH_ROWS, Scan, ScanOptions};
 use super::snapshot::{Resolved, Snapshot, read_row_ids};
 use super::state::{State, span};
@@ -134,19 +135,6 @@ impl Table {
         }
         Ok(())
     }
-}
-
-/// The ids of a table's rows, dropped ones included, with no two ranges that touch.
-fn runs(state: &State) -> Vec<Range<u64>> {
-    let mut runs: Vec<Range<u64>> = Vec::new();
-    for file in state.files.iter() {
-        let own = span(&file.file);
-        match runs.last_mut() {
-            Some(run) if run.end == own.start => run.end = own.end,
-            _ => runs.push(own),
-        }
-    }
-    runs
 }
 
 /// Whether files that follow each other would be one.

@@ -9,7 +9,7 @@ use arrow::compute::{SortOptions, filter};
 use arrow::datatypes::FieldRef;
 
 use super::Table;
-use super::changes::rows_between;
+use super::rows::rows_between;
 use super::snapshot::Snapshot;
 use crate::error::Result;
 use crate::id::{ColumnName, Revision};
@@ -85,7 +85,7 @@ impl Table {
         let (old, new) = (self.at(from).await?, self.at(to).await?);
         let (mut cells, added, dropped) = match self.compared(&old, &new).await? {
             Some(cells) => {
-                let (added, dropped) = rows_between(old.resolved(), new.resolved());
+                let (added, dropped) = rows_between(&old, &new).await?;
                 (cells, added, dropped)
             }
             None => {

@@ -38,6 +38,12 @@ impl Loaded {
         if let Some(flaw) = entry.flaw() {
             return Err(Error::corrupt(format!("{what} {flaw}")));
         }
+        let branch = std::iter::once(&entry.branch).filter(|_| entry.is_revision());
+        for name in branch.chain(entry.refs.iter().map(|set| &set.name)) {
+            check_ref_name(name).map_err(|err| {
+                Error::corrupt(format!("{what} names no branch or tag")).with_source(err)
+            })?;
+        }
         if let Some(later) = entry
             .parents
             .iter()
@@ -482,5 +488,62 @@ mod tests {
         assert_eq!(read(3, entry(3, parent(3))), Some(ErrorKind::Corrupt));
         assert_eq!(read(3, entry(3, Vec::new())), Some(ErrorKind::Corrupt));
         assert_eq!(read(0, entry(0, parent(0))), Some(ErrorKind::Corrupt));
+    }
+
+    #[test]
+    fn an_entry_with_a_name_that_is_none_is_corrupt() {
+        let read = |branch: &str, refs: Vec<RefSet>| {
+            let entry = Entry {
+                format: 2,
+                branch: branch.into(),
+                refs,
+                ..Entry::default()
+            };
+            let read = Loaded::read("t", 0, &encode(&entry).unwrap());
+            read.map_err(|err| (err.kind(), format!("{err:#}"))).err()
+        };
+        let named = |kind, name: &str, target| RefSet {
+            kind,
+            name: name.into(),
+            target,
+        };
+        let target = ParentRef {
+            revision: 0,
+            hash: String::new(),
+        };
+        for (name, ok) in [
+            ("main", true),
+            ("fix-2.b", true),
+            ("Zürich", true),
+            ("..", false),
+            ("a/b", false),
+            ("a b", false),
+            ("\0", false),
+            ("7", false),
+            ("r7", false),
+            ("2026-11", false),
+            (&"x".repeat(129), false),
+        ] {
+            let found = [
+                read(name, Vec::new()),
+                read("", vec![named(RefKind::Branch, name, Some(target.clone()))]),
+                read("", vec![named(RefKind::Tag, name, None)]),
+                read(
+                    "main",
+                    vec![named(RefKind::Tag, name, Some(target.clone()))],
+                ),
+            ];
+            for found in found {
+                assert_eq!(found.is_none(), ok, "{name:?}: {found:?}");
+                assert!(
+                    found
+                        .is_none_or(|(kind, text)| kind == ErrorKind::Corrupt
+                            && text.contains("revision 0")),
+                    "{name:?}"
+                );
+            }
+        }
+        let none = read("", vec![named(RefKind::Tag, "", None)]);
+        assert!(none.is_some(), "a name without letters");
     }
 }

@@ -17,6 +17,7 @@ use super::create::write_rows;
 use super::history::{Loaded, merge_base};
 use super::reconcile::{Reconciling, has, schema_has};
 use super::resolution::{Merged, Resolution};
+use super::rows::{runs, within};
 use super::scan::ScanOptions;
 use super::snapshot::{Snapshot, read_row_ids};
 use super::state::span;
@@ -277,16 +278,15 @@ impl Table {
         changes: &mut Changes,
     ) -> Result<RowsFrom> {
         let (ours, theirs_state) = (head.resolved(), &theirs.resolved().state);
-        changes.dropped &= ours.rows();
-        changes.added -= ours.rows();
-        let mut rest = changes.added.clone();
-        let mut found = RowsFrom::default();
-        for file in ours.state.files.iter() {
-            let mut here = RoaringTreemap::new();
-            here.insert_range(span(&file.file));
-            found.restored |= &rest & &here;
-            rest -= here;
-        }
+        let here = runs(&ours.state);
+        changes.dropped = within(&changes.dropped, &here) - &*ours.dropped;
+        changes.added -= within(&changes.added, &here) - &*ours.dropped;
+        let mut found = RowsFrom {
+            brought: Vec::new(),
+            with_file: RoaringTreemap::new(),
+            restored: within(&changes.added, &here),
+        };
+        let rest = &changes.added - &found.restored;
         if let Some(left) = ours
             .state
             .left_behind
@@ -307,9 +307,7 @@ impl Table {
         };
         for file in theirs_state.files.iter() {
             let range = span(&file.file);
-            let mut here = RoaringTreemap::new();
-            here.insert_range(range.clone());
-            let wanted = &rest & &here;
+            let wanted = within(&rest, std::slice::from_ref(&range));
             if wanted.is_empty() {
                 continue;
             }
@@ -321,7 +319,9 @@ impl Table {
                 found.brought.extend(self.copied(theirs, &wanted).await?);
             } else {
                 found.brought.push(file.file.clone());
-                changes.dropped |= here - &wanted;
+                // All its ids: that the head has not what `theirs` has was found out with its footer.
+                changes.dropped.insert_range(range);
+                changes.dropped -= &wanted;
                 found.with_file |= wanted;
             }
         }
@@ -420,7 +420,6 @@ struct Bringing {
     second_parent: Option<ParentRef>,
 }
 
-#[derive(Default)]
 struct RowsFrom {
     brought: Vec<RowsAdded>,
     /// The rows that come with a file of `theirs`, without its edits.

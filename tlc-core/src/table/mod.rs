@@ -24,6 +24,7 @@ mod recent;
 mod reconcile;
 mod refs;
 mod resolution;
+mod rows;
 mod scan;
 mod snapshot;
 mod stage;

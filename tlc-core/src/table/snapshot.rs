@@ -93,21 +93,6 @@ impl Snapshot {
         self.resolved.contains(row_id)
     }
 
-    /// The ids of all rows, ascending. Reads nothing; costs eight bytes a row.
-    #[must_use]
-    pub fn row_ids(&self) -> Vec<u64> {
-        let dropped = &*self.resolved.dropped;
-        let ranges = self
-            .resolved
-            .files
-            .iter()
-            .map(|file| file.rows().first_row_id..file.rows().first_row_id + file.rows().rows);
-        ranges
-            .flatten()
-            .filter(|row_id| dropped.is_empty() || !dropped.contains(*row_id))
-            .collect()
-    }
-
     /// Streams the rows in the order of their ids.
     ///
     /// Only the projected columns are read, from only the files that hold the rows asked for; a row
@@ -334,15 +319,6 @@ impl Resolved {
         self.file_of(row_id).is_some() && !self.dropped.contains(row_id)
     }
 
-    /// The ids of all rows, as a bitmap. Reads nothing.
-    pub(crate) fn rows(&self) -> RoaringTreemap {
-        let mut rows = RoaringTreemap::new();
-        for file in self.state.files.iter() {
-            rows.insert_range(span(&file.file));
-        }
-        rows - &*self.dropped
-    }
-
     /// All edits of a column as one overlay; `None` if no cell of it was ever set.
     ///
     /// The first call reads the column's edit files at the same time, or those that are newer than
@@ -470,7 +446,8 @@ pub(crate) async fn read_edits<'a>(
 fn data_file(table: &Table, rows: &RowsAdded, aliases: &Aliases) -> Result<Arc<DataFile>> {
     let key = format!("{}@{}", rows.file, rows.first_row_id);
     let mut files = lock(&table.inner.files);
-    if let Some(file) = files.get(&key) {
+    // Another entry may claim something else of the same file.
+    if let Some(file) = files.get(&key).filter(|file| file.rows() == rows) {
         return Ok(Arc::clone(file));
     }
     let file = Arc::new(DataFile::new(table.place(), rows, aliases)?);

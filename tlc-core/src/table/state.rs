@@ -8,6 +8,7 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 
 use crate::error::{Error, Result};
+use crate::format::checkpoint as record;
 use crate::format::table::{CellsSet, Compacted, Entry, RowIds, RowsAdded};
 use crate::format::{ROW_IDS_MAX, decode_schema, decode_value};
 use crate::schema::field_id;
@@ -67,6 +68,41 @@ impl Default for State {
 }
 
 impl State {
+    /// The state that a checkpoint holds.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if no log leads to it.
+    pub(crate) fn unfolded(folded: &record::State) -> Result<Self> {
+        let mut state = Self {
+            schema: decode_schema(&folded.schema)?,
+            left_behind: folded.left_behind.clone(),
+            next_row_id: folded.next_row_id,
+            columns_left: folded.columns_left.clone(),
+            ..Self::default()
+        };
+        state.give_columns(Some(folded.next_column_id))?;
+        let defaults = Arc::make_mut(&mut state.defaults);
+        for added in &folded.defaults {
+            defaults.insert(added.column, decode_value(&added.default)?);
+        }
+        for rows in &folded.rows {
+            state.add_files(rows.revision, std::slice::from_ref(&rows.file))?;
+        }
+        let dropped = folded.dropped.iter().cloned().map(Dropping::Dropped);
+        state.dropped.extend(dropped.map(|file| Filed {
+            revision: folded.at.revision,
+            file,
+        }));
+        for cells in &folded.cells {
+            let edits = state.edits.entry(cells.file.column).or_default();
+            edits.push(Filed {
+                revision: cells.revision,
+                file: cells.file.clone(),
+            });
+        }
+        Ok(state)
+    }
+
     /// Takes one more entry of the line in. After an error the state is of no use.
     ///
     /// # Errors
@@ -108,17 +144,18 @@ impl State {
                 defaults.insert(added.column, decode_value(&added.default)?);
             }
         }
-        let largest = self
-            .schema
-            .fields()
-            .iter()
-            .filter_map(|field| field_id(field))
-            .max();
+        self.give_columns(entry.next_column_id)
+    }
+
+    /// Takes `next` as the id of the next new column, or the next one that is free.
+    fn give_columns(&mut self, next: Option<i32>) -> Result<()> {
+        let fields = self.schema.fields().iter();
+        let largest = fields.filter_map(|field| field_id(field)).max();
         let needed = largest
             .unwrap_or(0)
             .saturating_add(1)
             .max(self.next_column_id);
-        self.next_column_id = entry.next_column_id.unwrap_or(needed);
+        self.next_column_id = next.unwrap_or(needed);
         if self.next_column_id < needed || self.next_column_id > COLUMN_IDS_MAX {
             let next = self.next_column_id;
             return Err(Error::corrupt(format!(
@@ -264,6 +301,47 @@ mod tests {
             state.apply(&adding(0, rows(0, 5), 5)).unwrap();
             assert_eq!(state.apply(&adding(1, second, 7)).is_ok(), ok);
         }
+    }
+
+    #[test]
+    fn a_checkpoint_holds_only_what_a_log_leads_to() {
+        let schema = schema::for_table(&Schema::new(vec![schema::weight("a")])).unwrap();
+        let check = |added: &[RowsAdded], next_row_id, next_column_id, ok: bool| {
+            let rows = added.iter().map(|file| record::Filed {
+                revision: 3,
+                file: file.clone(),
+            });
+            let folded = record::State {
+                at: crate::format::table::ParentRef {
+                    revision: 4,
+                    hash: String::new(),
+                },
+                schema: encode_schema(&schema).unwrap(),
+                next_row_id,
+                next_column_id,
+                defaults: Vec::new(),
+                rows: rows.collect(),
+                dropped: None,
+                left_behind: None,
+                cells: Vec::new(),
+                columns_left: Vec::new(),
+            };
+            let found = State::unfolded(&folded).map(|state| files(&state).len());
+            let expected = ok.then_some(added.len());
+            assert_eq!(
+                found.ok(),
+                expected,
+                "{added:?} {next_row_id} {next_column_id}"
+            );
+        };
+        check(&[rows(0, 5), rows(5, 2)], 7, 2, true);
+        check(&[rows(0, 5), rows(7, 2)], 9, 5, true);
+        check(&[rows(0, 5), rows(4, 2)], 7, 2, false);
+        check(&[rows(0, 5), rows(0, 5)], 7, 2, false);
+        check(&[rows(0, 5), rows(5, 2)], 6, 2, false);
+        check(&[rows(u64::MAX, 5)], 7, 2, false);
+        check(&[rows(0, 5)], 7, 1, false);
+        check(&[rows(0, 5)], 7, i32::MAX, false);
     }
 
     #[test]

@@ -9,11 +9,17 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use roaring::RoaringTreemap;
 use serde_json::{Value, json};
+#[cfg(feature = "sql")]
+use tlc_core::Sql;
 use tlc_core::object_store::ObjectStoreExt as _;
 use tlc_core::object_store::memory::InMemory;
 use tlc_core::object_store::path::Path;
-use tlc_core::{ErrorKind, Project, VerifyOptions, block_on, import};
+use tlc_core::{
+    BlameOptions, CommitOptions, ErrorKind, Project, Resolution, ScanOptions, VerifyOptions,
+    block_on, import,
+};
 
 use crate::golden::{
     Told, files, folder, in_memory, opened, put, run_text, states, table_at, verified,
@@ -128,12 +134,23 @@ impl Corpus {
         (law, named, most): (Law, &str, usize),
         ask: impl Fn(&Project) -> Vec<Told>,
     ) {
+        self.damage_by(name, whole, (law, named, damages(whole, most)), ask);
+    }
+
+    /// Damages a file in these ways and asks.
+    fn damage_by(
+        &self,
+        name: &str,
+        whole: &[u8],
+        (law, named, damages): (Law, &str, impl Iterator<Item = Damaged>),
+        ask: impl Fn(&Project) -> Vec<Told>,
+    ) {
         let right = ask(&self.project_with(name, whole));
         let right: BTreeMap<_, _> = right
             .iter()
             .map(|told| (told.asked.as_str(), told.answer.as_ref().unwrap()))
             .collect();
-        for Damaged { how, bytes } in damages(whole, most) {
+        for Damaged { how, bytes } in damages {
             let project = self.project_with(name, &bytes);
             let told = catch_unwind(AssertUnwindSafe(|| ask(&project)));
             let told = told.unwrap_or_else(|_panic| panic!("{name} {how}: a panic"));
@@ -227,6 +244,86 @@ fn a_damaged_file_of_row_ids_is_never_read_as_right() {
 #[test]
 fn a_damaged_file_of_rows_is_never_read_as_right() {
     check_folder("data", 250);
+}
+
+/// The rows that answer a query, of a session that was just opened.
+#[cfg(feature = "sql")]
+fn asked(project: &Project, query: &str) -> tlc_core::Result<String> {
+    let batches = block_on(async { Sql::open(project.root()).await?.collect(query).await })?;
+    let lines: Vec<String> = batches.iter().map(crate::support::text).collect();
+    Ok(lines.join(" "))
+}
+
+/// A filter and an aggregate of `train`, at a revision and at its head.
+#[cfg(feature = "sql")]
+fn queried(project: &Project, revision: u64) -> Vec<Told> {
+    let tables = [format!("zoo.\"train@{revision}\""), "zoo.train".to_owned()];
+    let queries = tables.iter().flat_map(|table| {
+        [
+            format!("SELECT * FROM {table} WHERE weight > 0.25 ORDER BY _rowid"),
+            format!(
+                "SELECT animal, count(*), sum(weight) FROM {table} GROUP BY animal ORDER BY animal"
+            ),
+        ]
+    });
+    let told = |query: String| Told {
+        answer: asked(project, &query),
+        asked: query,
+    };
+    queries.map(told).collect()
+}
+
+/// The engine stands between a damaged file and who asks: an error of it still names the file.
+#[cfg(feature = "sql")]
+#[test]
+fn queries_of_damaged_files_are_answered_right_or_refused() {
+    let corpus = Corpus::of_log();
+    let named = named_by(&corpus);
+    for (folder, step) in [("data", 5), ("edits", 23), ("deletes", 11)] {
+        let mut n_checked = 0;
+        for (name, whole) in corpus.files(&format!("{TRAIN}/{folder}/")) {
+            let file = name.strip_prefix(&format!("{TRAIN}/")).unwrap();
+            let Some(revisions) = named.get(file) else {
+                continue;
+            };
+            // Other places in each file.
+            let damages = damages(&whole, 40).skip(n_checked % step).step_by(step);
+            corpus.damage_by(
+                &name,
+                &whole,
+                (Law::RightOrNamed, file, damages),
+                |project| queried(project, revisions[0]),
+            );
+            n_checked += 1;
+        }
+        assert!(n_checked > 2, "{folder} has {n_checked} such files");
+    }
+}
+
+#[cfg(feature = "sql")]
+#[test]
+fn queries_of_a_damaged_log_or_checkpoint_are_answered_right_or_refused() {
+    let corpus = Corpus::of_log();
+    for number in [0, 7, LAST - 2] {
+        let (name, whole) = corpus
+            .files(&format!("{TRAIN}/log/{number:020}.json"))
+            .remove(0);
+        let named = format!("revision {number} |parent {number} ");
+        let damages = damages(&whole, 40).step_by(11);
+        corpus.damage_by(
+            &name,
+            &whole,
+            (Law::RightOrNamed, &named, damages),
+            |project| queried(project, LAST),
+        );
+    }
+    let corpus = Corpus::new();
+    for (name, whole) in corpus.files(&format!("{TRAIN}/checkpoints/")) {
+        let damages = damages(&whole, 40).step_by(17);
+        corpus.damage_by(&name, &whole, (Law::Right, "", damages), |project| {
+            queried(project, LAST)
+        });
+    }
 }
 
 /// An entry is named by the hash of its bytes where it is a parent, and only there.
@@ -549,6 +646,153 @@ fn files_that_claim_too_much_are_refused() {
     );
 }
 
+/// Everything that lists the ids of rows, or rows without reading a column of their file.
+fn listed(project: &Project, last: u64) -> Vec<Told> {
+    let told = |asked: &str, answer: tlc_core::Result<String>| Told {
+        asked: asked.into(),
+        answer,
+    };
+    let table = block_on(project.table("train")).unwrap();
+    // What the file was before the last entry, by the same table.
+    let before = block_on(table.at(last - 1)).unwrap();
+    assert_eq!(block_on(before.row_ids()).unwrap().len(), 5);
+    let head = block_on(table.head()).unwrap();
+    let diff = |from: u64, to: u64| {
+        let diff = block_on(table.diff(from, to));
+        diff.map(|diff| format!("{:?} {:?}", diff.rows_added.len(), diff.rows_dropped.len()))
+    };
+    let ids = ScanOptions::new().columns(["_rowid"]);
+    let brought =
+        block_on(table.revert(last, last, &Resolution::new(), CommitOptions::new("undo")));
+    vec![
+        told(
+            "ids",
+            block_on(head.row_ids()).map(|ids| ids.len().to_string()),
+        ),
+        told(
+            "scan",
+            block_on(head.read(ids)).map(|rows| rows.num_rows().to_string()),
+        ),
+        told("diff", diff(last - 1, last)),
+        told("diff back", diff(last, last - 1)),
+        told(
+            "blame",
+            block_on(table.blame("weight", BlameOptions::new())).map(|_| String::new()),
+        ),
+        told("revert", brought.map(|_| String::new())),
+        told(
+            "compact",
+            block_on(table.compact("smaller")).map(|_| String::new()),
+        ),
+        #[cfg(feature = "sql")]
+        told(
+            "sql",
+            asked(project, "SELECT _rowid FROM zoo.train LIMIT 6"),
+        ),
+        #[cfg(feature = "sql")]
+        told(
+            "sql",
+            asked(
+                project,
+                "SELECT sum(_rowid) FROM zoo.train WHERE _rowid > 3",
+            ),
+        ),
+    ]
+}
+
+/// An entry may claim more rows than any memory holds: its file is asked before their ids are listed.
+#[test]
+fn rows_that_only_the_log_claims_are_never_listed() {
+    let corpus = Corpus::of_log();
+    let name = format!("{TRAIN}/log/{:020}.json", LAST - 2);
+    let compaction: Value = serde_json::from_slice(&corpus.files(&name)[0].1).unwrap();
+    let rows = compaction["compacted"]["rows"][0].clone();
+    let last = format!("{TRAIN}/log/{LAST:020}.json");
+    let (_, whole) = corpus.files(&last).remove(0);
+    // Few first, so that whoever believes them is told by this test and not by the memory.
+    for claimed in [1_u64 << 10, 1 << 42] {
+        for is_added in [true, false] {
+            let mut rows = rows.clone();
+            rows["rows"] = json!(claimed);
+            let mut entry: Value = serde_json::from_slice(&whole).unwrap();
+            entry["next_row_id"] = json!(7 + claimed);
+            if is_added {
+                rows["first_row_id"] = json!(7);
+                entry["rows_added"] = json!([rows]);
+            }
+            let bytes = entry.to_string();
+            let store = corpus.store.fork();
+            put(&store, &last, bytes.as_bytes());
+            if !is_added {
+                // Of a file whose true rows the table knows from the entry before.
+                let hash = blake3::hash(bytes.as_bytes()).to_hex().to_string();
+                entry["parents"] = json!([{"revision": LAST, "hash": hash}]);
+                entry["revision"] = json!(LAST + 1);
+                entry["compacted"] = json!({"revision": LAST, "rows": [rows]});
+                let next = format!("{TRAIN}/log/{:020}.json", LAST + 1);
+                put(&store, &next, entry.to_string().as_bytes());
+            }
+            let last = if is_added { LAST } else { LAST + 1 };
+            for Told { asked, answer } in listed(&opened(store, VERSION), last) {
+                let how = format!("{claimed} rows, added {is_added}: {asked}");
+                let err = answer.expect_err(&how);
+                let text = format!("{err:#}");
+                assert_eq!(err.kind(), ErrorKind::Corrupt, "{how}: {text}");
+                let said = format!("the log says {claimed}");
+                let file = rows["file"].as_str().unwrap();
+                assert!(text.contains(file) && text.contains(&said), "{how}: {text}");
+            }
+        }
+    }
+}
+
+/// A row that comes back brings its file to a branch that lacks it, with all rows that the log claims.
+#[test]
+fn a_file_is_looked_at_before_it_is_brought_to_another_branch() {
+    let corpus = Corpus::of_log();
+    let mut ids = Vec::new();
+    let bitmap = RoaringTreemap::from_iter([8]);
+    bitmap.serialize_into(&mut ids).unwrap();
+    let name = format!("deletes/{}.bin", blake3::hash(&ids).to_hex());
+    put(&corpus.store, &format!("{TRAIN}/{name}"), &ids);
+    let ids = json!({"file": name, "rows": 1, "bytes": ids.len()});
+    let log = corpus.files(&format!("{TRAIN}/log/"));
+    let before: Value = serde_json::from_slice(&log[log.len() - 2].1).unwrap();
+    let mut rows = before["rows_added"][0].clone();
+    rows["first_row_id"] = json!(7);
+    rows["rows"] = json!(1 << 10);
+    let mut hash = blake3::hash(&log[log.len() - 2].1).to_hex().to_string();
+    let steps = [
+        ("rows_added", json!([rows])),
+        ("rows_dropped", ids.clone()),
+        ("rows_restored", ids),
+    ];
+    for (number, (field, value)) in (LAST..).zip(steps) {
+        let mut entry: Value = serde_json::from_slice(&log[log.len() - 1].1).unwrap();
+        entry["revision"] = json!(number);
+        entry["branch"] = json!("side");
+        entry["parents"] = json!([{"revision": number - 1, "hash": hash}]);
+        entry["next_row_id"] = json!(7 + (1 << 10));
+        entry.as_object_mut().unwrap().remove("cells_set");
+        entry[field] = value;
+        let bytes = entry.to_string();
+        hash = blake3::hash(bytes.as_bytes()).to_hex().to_string();
+        put(
+            &corpus.store,
+            &format!("{TRAIN}/log/{number:020}.json"),
+            bytes.as_bytes(),
+        );
+    }
+    let table = block_on(opened(corpus.store.fork(), VERSION).table("train")).unwrap();
+    let brought = block_on(table.cherry_pick(LAST + 2, &Resolution::new(), "once more"));
+    let err = brought.map(|_| "it is brought").unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Corrupt, "{err:#}");
+    assert!(
+        format!("{err:#}").contains(rows["file"].as_str().unwrap()),
+        "{err:#}"
+    );
+}
+
 #[test]
 fn names_that_lead_elsewhere_are_refused() {
     let long = format!("edits/{}", "a".repeat(100_000));
@@ -601,15 +845,33 @@ fn names_that_lead_elsewhere_are_refused() {
     }
 }
 
-/// Names of branches lead nowhere: whatever they are, what is asked for is there or it is not.
+/// A name that the format does not allow is refused, wherever an entry has it.
 #[test]
-fn odd_branches_and_tags_are_no_harm() {
+fn branches_and_tags_with_names_that_are_none_are_refused() {
+    let target = json!({"revision": LAST - 1, "hash": "0".repeat(64)});
+    let long = "x".repeat(1 << 20);
+    for name in ["..", "../../x", "a/b", "a b", "\0", "7", "r7", "-x", &long] {
+        let how = format!("{name:.20}");
+        let set = |kind: &str, target: &Value| match target {
+            Value::Null => json!([{"kind": kind, "name": name}]),
+            _ => json!([{"kind": kind, "name": name, "target": target}]),
+        };
+        claim(&how, |entry| entry["branch"] = json!(name), false);
+        for kind in ["branch", "tag"] {
+            claim(&how, |entry| entry["refs"] = set(kind, &target), false);
+            claim(&how, |entry| entry["refs"] = set(kind, &Value::Null), false);
+        }
+    }
+}
+
+/// Names lead nowhere: whatever they are of, what is asked for is there or it is not.
+#[test]
+fn branches_and_tags_of_what_is_not_there_are_no_harm() {
     let corpus = Corpus::of_log();
     let last = format!("{TRAIN}/log/{LAST:020}.json");
     let (_, whole) = corpus.files(&last).remove(0);
-    let long = "x".repeat(1 << 20);
-    for name in ["", "..", "../../x", "a/b", "\0", "7", "r7", "main", &long] {
-        let refs = json!([{"kind": "tag", "name": name}, {"kind": "branch", "name": name, "target": {"revision": u64::MAX, "hash": name}}]);
+    for (name, hash) in [("x", ""), ("main", ".."), ("gold", "main")] {
+        let refs = json!([{"kind": "tag", "name": name}, {"kind": "branch", "name": name, "target": {"revision": u64::MAX, "hash": hash}}]);
         for (field, value) in [("branch", json!(name)), ("refs", refs)] {
             let mut entry: Value = serde_json::from_slice(&whole).unwrap();
             entry[field] = value;
@@ -785,6 +1047,53 @@ fn bitmaps_that_claim_the_impossible_are_refused() {
         let mut entry: Value = serde_json::from_slice(&whole).unwrap();
         entry["rows_dropped"] = json!({"file": name, "rows": rows, "bytes": file.len()});
         check_last(&corpus, how, entry.to_string().as_bytes(), false);
+    }
+}
+
+/// A checkpoint with rows, columns and names to which no log leads is passed over, and told.
+#[test]
+fn checkpoints_that_no_log_leads_to_are_passed_over() {
+    let corpus = Corpus::new();
+    let newest = format!("{TRAIN}/checkpoints/newest.json");
+    let (_, hint) = corpus.files(&newest).remove(0);
+    let hint: Value = serde_json::from_slice(&hint).unwrap();
+    let hinted = format!("{TRAIN}/{}", hint["file"].as_str().unwrap());
+    let (_, whole) = corpus.files(&hinted).remove(0);
+    let right = states(&opened(corpus.store.fork(), VERSION), "train", LAST - 1);
+    let at = json!({"revision": 5, "hash": "0".repeat(64)});
+    for (pointer, value) in [
+        ("/next_row_id", json!(6)),
+        ("/next_column_id", json!(10)),
+        ("/states/0/next_row_id", json!(6)),
+        ("/states/0/next_row_id", json!(8)),
+        ("/states/0/next_column_id", json!(10)),
+        ("/states/0/rows/1/file/first_row_id", json!(5)),
+        ("/states/0/rows/0/file/rows", json!(7)),
+        ("/states/0/rows/1/file/rows", json!(2)),
+        ("/states/1/rows/1/file/rows", json!(1_u64 << 42)),
+        ("/branches", json!({"main": at, "a/b": at})),
+        ("/tags", json!({"7": at})),
+    ] {
+        let mut checkpoint: Value = serde_json::from_slice(&whole).unwrap();
+        *checkpoint.pointer_mut(pointer).unwrap() = value.clone();
+        let bytes = checkpoint.to_string();
+        let hash = blake3::hash(bytes.as_bytes()).to_hex();
+        let name = format!("checkpoints/{hash}.json");
+        let store = corpus.store.fork();
+        put(&store, &format!("{TRAIN}/{name}"), bytes.as_bytes());
+        let hint = json!({"format": 2, "file": name}).to_string();
+        put(&store, &newest, hint.as_bytes());
+        let project = opened(store, VERSION);
+        for (told, right) in states(&project, "train", LAST - 1).iter().zip(&right) {
+            let (told, right) = (told.answer.as_ref(), right.answer.as_ref());
+            assert_eq!(told.unwrap(), right.unwrap(), "{pointer} = {value}");
+        }
+        let report = block_on(project.verify(VerifyOptions::new())).unwrap();
+        let found = report.findings.iter().find(|finding| finding.file == name);
+        assert!(
+            found.is_some_and(|finding| finding.what.contains("cannot be read")),
+            "{pointer} = {value}: {found:?}"
+        );
     }
 }
 

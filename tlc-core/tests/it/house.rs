@@ -76,7 +76,7 @@ fn merged(done: Result<Merged>) -> Result<u64> {
 
 /// Everything a reader can ask of a snapshot.
 fn all(snapshot: &Snapshot) -> String {
-    let ids = snapshot.row_ids();
+    let ids = block_on(snapshot.row_ids()).unwrap();
     let names: Vec<&str> = snapshot
         .schema()
         .fields()

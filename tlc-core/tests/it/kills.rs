@@ -134,7 +134,8 @@ impl Child {
     }
 
     fn drops_rows_and_a_branch(&self, _n: u64) {
-        let newest = self.head().row_ids().into_iter().rfind(|row| *row > 2);
+        let newest = block_on(self.head().row_ids()).unwrap();
+        let newest = newest.into_iter().rfind(|row| *row > 2);
         let newest: Vec<u64> = newest.into_iter().collect();
         self.commit("main", |patch| patch.drop_rows(&newest));
         let branch = self.newest_branch();

@@ -147,7 +147,7 @@ fn check(snapshot: &Snapshot, model: &Model) {
     assert_eq!(rows(snapshot), model.text());
     assert_eq!(snapshot.n_rows(), model.rows.len() as u64);
     let mut ids: Vec<u64> = model.rows.keys().copied().collect();
-    assert_eq!(snapshot.row_ids(), ids);
+    assert_eq!(block_on(snapshot.row_ids()).unwrap(), ids);
     ids.reverse();
     let names: Vec<String> = (0..model.n_columns)
         .map(|column| format!("c{column}"))

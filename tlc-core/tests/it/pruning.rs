@@ -216,7 +216,7 @@ fn value(column: usize, n: u8) -> Value {
 /// Commits one patch of `changes`; a row is not both set and dropped by it.
 fn commit(table: &Table, changes: &[Change], n_added: &mut usize) {
     let snapshot = block_on(table.head()).unwrap();
-    let ids = snapshot.row_ids();
+    let ids = block_on(snapshot.row_ids()).unwrap();
     let mut patch = snapshot.patch();
     let mut dropped = Vec::new();
     for change in changes {
@@ -569,7 +569,8 @@ fn a_dropped_row_is_not_asked() {
         .collect();
     commit(&table, &ids, &mut 0);
     let mut patch = block_on(table.head()).unwrap().patch();
-    for id in block_on(table.head()).unwrap().row_ids() {
+    let head = block_on(table.head()).unwrap();
+    for id in block_on(head.row_ids()).unwrap() {
         patch.set(id, "a", 5_i64).unwrap();
     }
     block_on(table.commit(&patch, "no zero is left")).unwrap();

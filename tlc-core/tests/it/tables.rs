@@ -425,7 +425,8 @@ fn dropped_rows_are_gone_and_their_ids_are_not_given_again() {
     patch.append(&animals("2:1")).unwrap();
     let snapshot = block_on(table.commit(&patch, "append")).unwrap().snapshot;
     assert_eq!(rows(&snapshot), "0:0:1.0 2:2:1.0");
-    assert_eq!((snapshot.n_rows(), snapshot.row_ids()), (2, vec![0, 2]));
+    assert_eq!(snapshot.n_rows(), 2);
+    assert_eq!(block_on(snapshot.row_ids()).unwrap(), [0, 2]);
     let labels = block_on(snapshot.read(ScanOptions::new().columns(["animal"]))).unwrap();
     assert_eq!(
         labels

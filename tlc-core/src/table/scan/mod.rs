@@ -35,7 +35,7 @@ pub(crate) use bounds::{Bounds, Containers};
 pub(crate) use filter::{Counts, Pruner, RowFilter};
 pub(crate) use projection::{Decoded, Decoding, Overlays, Projection};
 use ranges::both;
-pub(crate) use ranges::{runs, select};
+pub(crate) use ranges::{runs, select, union, without};
 pub(crate) use reading::BATCH_ROWS;
 #[cfg(feature = "sql")]
 use reading::Condition;

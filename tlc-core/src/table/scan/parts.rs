@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
-
 use super::bounds::{Containers, Source};
 use super::projection::Projection;
 use super::prune::groups;
@@ -12,27 +10,10 @@ use crate::error::Result;
 use crate::table::file::DataFile;
 use crate::table::snapshot::Snapshot;
 
-/// How many footers are read at the same time.
-const READS_MAX: usize = 32;
+/// Into how many units one row group is cut at most, whatever it or the log claims.
+const UNITS_MAX: u64 = 256;
 
 impl Snapshot {
-    /// Reads the footers of the files with rows, given by id, that `wanted` says yes to, unless they
-    /// were read before: one or two requests each.
-    pub(crate) async fn open_files(
-        &self,
-        wanted: impl Fn(Range<u64>) -> bool + Send,
-    ) -> Result<()> {
-        let files = self.resolved().files.iter().filter(|file| {
-            let rows = file.rows();
-            wanted(rows.first_row_id..rows.first_row_id + rows.rows)
-        });
-        let opens: Vec<_> = files.map(|file| file.open().boxed()).collect();
-        stream::iter(opens)
-            .buffer_unordered(READS_MAX)
-            .try_for_each(|_opened| async { Ok(()) })
-            .await
-    }
-
     /// Ranges of row ids, at most `parts_max`, that hold about the same number of rows and together
     /// all of them. They are cut at row groups where footers are known.
     pub(crate) fn parts(&self, parts_max: usize) -> Vec<Range<u64>> {
@@ -72,25 +53,27 @@ impl Snapshot {
     }
 }
 
-/// The row ids of each row group. A large one is cut where it can be read in parts; and a file whose
-/// footer is unknown as if it were one of ours.
+/// The row ids of each row group of a file; one whose footer is unknown is taken for one of ours.
 fn units(file: &DataFile) -> Vec<Range<u64>> {
     let rows = file.rows();
-    let mut groups = vec![rows.rows];
-    let mut is_indexed = true;
-    if let Some(opened) = file.opened() {
-        groups = opened.group_rows().collect();
-        is_indexed = opened.metadata.metadata().offset_index().is_some();
-    }
-    let unit = if is_indexed {
-        GROUP_ROWS as u64
-    } else {
-        u64::MAX
+    let Some(opened) = file.opened() else {
+        return cut(rows.first_row_id, [rows.rows], true);
     };
-    let mut start = rows.first_row_id;
+    let is_indexed = opened.metadata.metadata().offset_index().is_some();
+    cut(rows.first_row_id, opened.group_rows(), is_indexed)
+}
+
+/// The rows from `start` on, group by group. A large group is cut where it can be read in parts, but
+/// not into more of them the more rows somebody claims.
+fn cut(mut start: u64, groups: impl IntoIterator<Item = u64>, is_indexed: bool) -> Vec<Range<u64>> {
+    let group_rows = GROUP_ROWS as u64;
     let mut units = Vec::new();
     for n_rows in groups {
         let end = start + n_rows;
+        let unit = match is_indexed {
+            true => n_rows.div_ceil(group_rows * UNITS_MAX).max(1) * group_rows,
+            false => u64::MAX,
+        };
         while start < end {
             let next = end.min(start.saturating_add(unit));
             units.push(start..next);
@@ -112,7 +95,8 @@ fn even(units: &[Range<u64>], parts_max: usize) -> Vec<Range<u64>> {
     let total = ends.last().map_or(0, |(total, _)| *total);
     let mut cuts: Vec<u64> = (1..n_parts)
         .filter_map(|part| {
-            let goal = total * part / n_parts;
+            // Of `total * part`, which may be too large a number.
+            let goal = total / n_parts * part + total % n_parts * part / n_parts;
             let nearest = ends.iter().min_by_key(|(before, _)| before.abs_diff(goal));
             nearest
                 .filter(|(before, _)| *before < total)
@@ -158,5 +142,26 @@ mod tests {
         check(&[1, 1, 1, 100], 2, &[3, 100]);
         check(&[1, 1, 100], 3, &[2, 100]);
         check(&[], 4, &[0]);
+        check(&[1 << 62; 3], 3, &[1 << 62; 3]);
+    }
+
+    #[test]
+    fn a_large_group_is_cut_into_few_units_whatever_it_claims() {
+        let group = GROUP_ROWS as u64;
+        let check = |groups: &[u64], is_indexed, expected: usize| {
+            let units = cut(7, groups.iter().copied(), is_indexed);
+            assert!(units.is_sorted_by(|a, b| a.end == b.start));
+            let ends = units.first().zip(units.last());
+            let ids = ends.map(|(first, last)| first.start..last.end);
+            assert_eq!(ids, Some(7..7 + groups.iter().sum::<u64>()));
+            assert_eq!(units.len(), expected, "{groups:?}");
+        };
+        check(&[1], true, 1);
+        check(&[group, group], true, 2);
+        check(&[3 * group + 1], true, 4);
+        check(&[3 * group + 1], false, 1);
+        check(&[256 * group], true, 256);
+        check(&[1 << 42], true, 256);
+        check(&[1 << 42, group], true, 257);
     }
 }

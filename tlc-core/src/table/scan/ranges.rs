@@ -10,7 +10,7 @@ pub(crate) fn runs(rows: impl IntoIterator<Item = u64>) -> Vec<Range<u64>> {
 }
 
 /// Ranges in the order of their starts, joined where they meet or overlap.
-pub(super) fn union(ranges: impl IntoIterator<Item = Range<u64>>) -> Vec<Range<u64>> {
+pub(crate) fn union(ranges: impl IntoIterator<Item = Range<u64>>) -> Vec<Range<u64>> {
     let mut joined: Vec<Range<u64>> = Vec::new();
     for range in ranges.into_iter().filter(|range| !range.is_empty()) {
         match joined.last_mut() {
@@ -37,6 +37,14 @@ pub(super) fn both(a: &[Range<u64>], b: &[Range<u64>]) -> Vec<Range<u64>> {
         }
     }
     out
+}
+
+/// The rows of `a` that are not in `b`.
+pub(crate) fn without(a: &[Range<u64>], b: &[Range<u64>]) -> Vec<Range<u64>> {
+    let starts = std::iter::once(0).chain(b.iter().map(|range| range.end));
+    let ends = b.iter().map(|range| range.start).chain([u64::MAX]);
+    let gaps: Vec<_> = starts.zip(ends).map(|(start, end)| start..end).collect();
+    both(a, &gaps)
 }
 
 /// The rows that are in one of both.
@@ -188,6 +196,7 @@ mod tests {
             let (runs_a, runs_b) = (runs(a.iter().copied()), runs(b.iter().copied()));
             let rows = |ranges: Vec<Range<u64>>| ranges.into_iter().flatten().collect::<BTreeSet<u64>>();
             prop_assert_eq!(rows(both(&runs_a, &runs_b)), &a & &b);
+            prop_assert_eq!(rows(without(&runs_a, &runs_b)), &a - &b);
             prop_assert_eq!(n_rows(&runs_a), a.len() as u64);
             let mut in_turn = Rows::new(runs_a.clone());
             let mut read: Vec<u64> = Vec::new();

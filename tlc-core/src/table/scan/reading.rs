@@ -79,13 +79,14 @@ impl Reading {
         for projection in &read {
             overlays.extend(projection.overlays(&self.table, &self.resolved).await?);
         }
+        // Also where no column of it is read: the log may claim more rows than it has.
+        let opened = piece.file.open().await?;
         if read
             .iter()
             .all(|projection| projection.stored().next().is_none())
         {
             return Ok(self.undecoded(&piece, piece.rows.clone(), overlays));
         }
-        let opened = piece.file.open().await?;
         let rows = match &self.condition {
             Some(condition) => self.pruned(&piece, opened, condition, &overlays).await?,
             None => piece.rows.clone(),

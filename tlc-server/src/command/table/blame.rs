@@ -74,7 +74,7 @@ impl Blame {
         let snapshot = session.snapshot(&self.table).await?;
         let mut row_ids = match &self.condition {
             Some(condition) => matching(session, &snapshot, condition).await?,
-            None if self.rows.is_empty() => snapshot.row_ids(),
+            None if self.rows.is_empty() => snapshot.row_ids().await?,
             None => self.rows.clone(),
         };
         row_ids.sort_unstable();
