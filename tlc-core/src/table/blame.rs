@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
+use futures::{FutureExt as _, StreamExt as _, stream};
 use roaring::RoaringTreemap;
 
 use super::Table;
@@ -14,6 +15,9 @@ use super::state::span;
 use crate::error::{Error, Result};
 use crate::id::{ColumnName, Revision};
 use crate::schema::{column_index, field_id};
+
+/// How many files of cells are read at the same time.
+const READS_MAX: usize = 32;
 
 /// Which cells to blame: all of a column at the head of `main`, unless told otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,10 +96,7 @@ impl Table {
             wanted,
         };
         let line = self.line_from_first(snapshot.revision().0).await?;
-        let mut traced = Traced::default();
-        for loaded in &line {
-            tracing.follow(loaded, &mut traced).await?;
-        }
+        let traced = tracing.walk(&line).await?;
         let revisions: Vec<Revision> = row_ids
             .iter()
             .map(|row_id| Revision(traced.of(*row_id)))
@@ -216,8 +217,22 @@ struct Tracing<'a> {
 }
 
 impl Tracing<'_> {
-    /// Takes one more revision of the line in.
-    async fn follow(&self, loaded: &Arc<Loaded>, traced: &mut Traced) -> Result<()> {
+    /// Takes the revisions of a line in, oldest first, reading what some of them set at the same time.
+    async fn walk(&self, line: &[Arc<Loaded>]) -> Result<Traced> {
+        let mut traced = Traced::default();
+        let reads: Vec<_> = line
+            .iter()
+            .map(|loaded| self.set_by(loaded).boxed())
+            .collect();
+        let mut reads = stream::iter(line).zip(stream::iter(reads).buffered(READS_MAX));
+        while let Some((loaded, set)) = reads.next().await {
+            self.follow(loaded, set?, &mut traced).await?;
+        }
+        Ok(traced)
+    }
+
+    /// Takes one more revision of the line in, which set the column in the rows `set`.
+    async fn follow(&self, loaded: &Loaded, set: Vec<u64>, traced: &mut Traced) -> Result<()> {
         let (entry, revision) = (&loaded.entry, loaded.number());
         if entry
             .columns_added
@@ -249,7 +264,7 @@ impl Tracing<'_> {
                 }
             }
         }
-        for row_id in self.set_by(loaded).await? {
+        for row_id in set {
             let origin = merged.as_ref().and_then(|merged| merged.set.get(&row_id));
             traced
                 .set
@@ -287,10 +302,8 @@ impl Tracing<'_> {
             .table
             .ancestry(|known| fork(known, ours, theirs))
             .await?;
-        let mut traced = Traced::default();
-        for loaded in self.table.line(parted, theirs).await? {
-            Box::pin(self.follow(&loaded, &mut traced)).await?;
-        }
+        let line = self.table.line(parted, theirs).await?;
+        let mut traced = Box::pin(self.walk(&line)).await?;
         let mut set: Vec<u64> = traced.set.keys().copied().collect();
         set.sort_unstable();
         let (after, before) = (

@@ -1,6 +1,7 @@
 //! Whether the files of a table hold what is said of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::path::Path;
@@ -163,6 +164,7 @@ impl Checking<'_> {
         let mut flaws = Vec::new();
         let mut folded: BTreeMap<String, Vec<Named>> = BTreeMap::new();
         let mut blocks: BTreeMap<String, Block> = BTreeMap::new();
+        let mut checkpoints = Vec::new();
         for name in self.listed.keys() {
             let is_json = name.starts_with(FOLDER) && name.ends_with(".json");
             if !is_json || !is_ours(name) {
@@ -175,12 +177,13 @@ impl Checking<'_> {
                 ));
                 continue;
             };
-            flaws.extend(differing(&checkpoint, log));
             let states = checkpoint.record.states.iter();
             add_named(&mut folded, states.flat_map(of_folded).collect());
             let own = checkpoint.record.blocks.iter();
             blocks.extend(own.map(|block| (block.file.clone(), block.clone())));
+            checkpoints.push(checkpoint);
         }
+        flaws.extend(differing(&checkpoints, log));
         flaws.extend(self.hint().await?);
         let only_folded = folded.iter().filter(|(file, _)| !named.contains_key(*file));
         let only_folded = only_folded.map(|(file, said)| (file.clone(), said.clone()));
@@ -268,41 +271,43 @@ async fn hash(store: &dyn ObjectStore, path: &Path) -> Result<Option<blake3::Has
     Ok(Some(hasher.finalize()))
 }
 
-/// Where a checkpoint says something else than the log.
-fn differing(checkpoint: &Checkpoint, log: &Read) -> Option<Flaw> {
-    let (next, n_entries) = (checkpoint.record.next, log.n_entries);
-    if next > n_entries {
-        let what = format!(
-            "is missing, though {} was written when it was there",
-            checkpoint.file
+/// Where checkpoints say something else than the log.
+fn differing(checkpoints: &[Arc<Checkpoint>], log: &Read) -> Vec<Flaw> {
+    let said = checkpoints.iter().flat_map(|known| &known.record.states);
+    let states = log.states(&said.map(|state| state.at.revision).collect());
+    let differs = |state: &&record::State| {
+        let told = (
+            log.entries.get(&state.at.revision),
+            states.get(&state.at.revision),
         );
-        return Some(Flaw::of_entry(n_entries, what, n_entries + 1));
-    }
-    let differs = |state: &record::State| {
-        let Some(loaded) = log.entries.get(&state.at.revision) else {
+        let (Some(loaded), folded) = told else {
             return false;
         };
-        loaded.hash != state.at.hash
-            || log
-                .state(state.at.revision)
-                .is_some_and(|folded| !is_same(state, &folded))
+        loaded.hash != state.at.hash || folded.is_some_and(|folded| !is_same(state, folded))
     };
-    let state = checkpoint
-        .record
-        .states
-        .iter()
-        .find(|state| differs(state))?;
-    let revision = state.at.revision;
-    Some(Flaw {
-        severity: Severity::Damage,
-        unreadable: BTreeSet::from([revision]),
-        ..Flaw::harmless(
-            &checkpoint.file,
-            format!(
-                "says of revision {revision} what the log does not say; delete the folder {FOLDER}, and the log is read in its place"
-            ),
-        )
-    })
+    let flaws = checkpoints.iter().filter_map(|checkpoint| {
+        let (next, n_entries) = (checkpoint.record.next, log.n_entries);
+        if next > n_entries {
+            let what = format!(
+                "is missing, though {} was written when it was there",
+                checkpoint.file
+            );
+            return Some(Flaw::of_entry(n_entries, what, n_entries + 1));
+        }
+        let state = checkpoint.record.states.iter().find(differs)?;
+        let revision = state.at.revision;
+        Some(Flaw {
+            severity: Severity::Damage,
+            unreadable: BTreeSet::from([revision]),
+            ..Flaw::harmless(
+                &checkpoint.file,
+                format!(
+                    "says of revision {revision} what the log does not say; delete the folder {FOLDER}, and the log is read in its place"
+                ),
+            )
+        })
+    });
+    flaws.collect()
 }
 
 /// Whether a folded state has the rows and columns that the log says.

@@ -108,15 +108,36 @@ impl Read {
         lines
     }
 
-    /// The state at a revision; `None` if it cannot be told.
-    pub(super) fn state(&self, revision: u64) -> Option<State> {
-        let mut line = vec![self.entries.get(&revision)?];
-        while let Some(parent) = line.last()?.entry.parents.first() {
-            line.push(self.entries.get(&parent.revision)?);
+    /// The rows and columns at some revisions, without edits and drops, as far as they can be told. Each
+    /// begins with what is known of one before it, so many states cost about one walk of the log.
+    pub(super) fn states(&self, revisions: &BTreeSet<u64>) -> BTreeMap<u64, State> {
+        let mut known = BTreeMap::new();
+        for revision in revisions {
+            if let Some(state) = self.state(*revision, &known) {
+                known.insert(*revision, state);
+            }
         }
-        let mut state = State::default();
+        known
+    }
+
+    fn state(&self, revision: u64, known: &BTreeMap<u64, State>) -> Option<State> {
+        let mut line = Vec::new();
+        let mut next = Some(revision);
+        let mut state = loop {
+            let Some(at) = next else {
+                break State::default();
+            };
+            if let Some(state) = known.get(&at) {
+                break state.clone();
+            }
+            let loaded = self.entries.get(&at)?;
+            line.push(loaded);
+            next = loaded.entry.parents.first().map(|parent| parent.revision);
+        };
         for loaded in line.iter().rev() {
             state.apply(&loaded.entry).ok()?;
+            state.edits.clear();
+            state.dropped.clear();
         }
         Some(state)
     }
