@@ -42,11 +42,11 @@ pub fn let_panics_be_caught() {
     });
 }
 
-/// The golden files of the format's version, in memory.
+/// The table of the golden files of the format's version, in memory.
 pub fn golden() -> Arc<InMemory> {
     let store = Arc::new(InMemory::new());
-    let folder = FilePath::new(env!("CARGO_MANIFEST_DIR")).join("../tlc-core/tests/formats/v2");
-    copy(&store, &folder, &Path::default());
+    let formats = FilePath::new(env!("CARGO_MANIFEST_DIR")).join("../tlc-core/tests/formats/v2");
+    copy(&store, &formats.join(TABLE), &Path::from(TABLE));
     store
 }
 

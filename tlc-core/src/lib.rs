@@ -49,6 +49,8 @@ pub use loader::Loader;
 pub use log::{Append, Log};
 pub use patch::{Patch, Value};
 pub use project::{Project, Root, RootOptions};
+#[cfg(feature = "tracing")]
+pub use run::EventLayer;
 pub use run::{Rows, Run, RunOptions, RunRecord, RunStatus, StreamRecord};
 pub use runtime::block_on;
 pub use schema::{Class, Role};

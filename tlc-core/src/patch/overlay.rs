@@ -204,56 +204,46 @@ impl Overlay {
         if own == row_ids {
             return Ok(set);
         }
-        let places = || Places::new(row_ids, *first);
+        let places = places(row_ids, own);
         let (base, set) = (base.as_ref(), set.as_ref());
         downcast_primitive_array!(
-            base => Ok(Arc::new(scattered(base, set.as_primitive(), own, places)) as ArrayRef),
-            _ => woven(base, set, own, places())
+            base => Ok(Arc::new(scattered(base, set.as_primitive(), &places)) as ArrayRef),
+            _ => woven(base, set, &places)
         )
     }
 }
 
-/// Where rows are in a batch. Asked for rows in order, each is found from where the one before was.
-struct Places<'a> {
-    row_ids: &'a [u64],
-    first: u64,
-    is_consecutive: bool,
-    next: usize,
-}
-
-impl<'a> Places<'a> {
-    fn new(row_ids: &'a [u64], first: u64) -> Self {
-        Self {
-            row_ids,
-            first,
-            is_consecutive: are_consecutive(row_ids),
-            next: 0,
-        }
+/// Where the rows that both have are in `row_ids` and in `set_ids`, each ascending.
+fn places(row_ids: &[u64], set_ids: &[u64]) -> Vec<(usize, usize)> {
+    if let Some(first) = row_ids.first().filter(|_| are_consecutive(row_ids)) {
+        let place =
+            |(at, id): (usize, &u64)| Some((usize::try_from(id.checked_sub(*first)?).ok()?, at));
+        return set_ids.iter().enumerate().filter_map(place).collect();
     }
-
-    /// The place of a row from the first to the last of the batch; `None` if it is not in it.
-    fn of(&mut self, row_id: u64) -> Option<usize> {
-        if self.is_consecutive {
-            return usize::try_from(row_id - self.first).ok();
-        }
-        while *self.row_ids.get(self.next)? < row_id {
-            self.next += 1;
-        }
-        (self.row_ids.get(self.next) == Some(&row_id)).then_some(self.next)
+    let mut places = vec![(0, 0); set_ids.len() + 1];
+    let (mut row, mut at, mut n) = (0, 0, 0);
+    // No branch depends on which id comes next: nobody could guess it.
+    while let (Some(own), Some(set), Some(place)) =
+        (row_ids.get(row), set_ids.get(at), places.get_mut(n))
+    {
+        *place = (row, at);
+        n += usize::from(own == set);
+        row += usize::from(own <= set);
+        at += usize::from(set <= own);
     }
+    places.truncate(n);
+    places
 }
 
 /// A copy of `base` with the values of `set` put where its rows are.
-fn scattered<'a, T: ArrowPrimitiveType>(
+fn scattered<T: ArrowPrimitiveType>(
     base: &PrimitiveArray<T>,
     set: &PrimitiveArray<T>,
-    set_ids: &[u64],
-    places: impl Fn() -> Places<'a>,
+    places: &[(usize, usize)],
 ) -> PrimitiveArray<T> {
     let mut values = base.values().to_vec();
-    let mut at = places();
-    for (id, new) in set_ids.iter().zip(set.values()) {
-        if let Some(value) = at.of(*id).and_then(|place| values.get_mut(place)) {
+    for (place, at) in places {
+        if let (Some(value), Some(new)) = (values.get_mut(*place), set.values().get(*at)) {
             *value = *new;
         }
     }
@@ -264,11 +254,8 @@ fn scattered<'a, T: ArrowPrimitiveType>(
             Some(nulls) => valid.append_buffer(nulls.inner()),
             None => valid.append_n(base.len(), true),
         }
-        let mut places = places();
-        for (at, id) in set_ids.iter().enumerate() {
-            if let Some(place) = places.of(*id) {
-                valid.set_bit(place, set.is_valid(at));
-            }
+        for (place, at) in places {
+            valid.set_bit(*place, set.is_valid(*at));
         }
         nulls = Some(NullBuffer::new(valid.finish()));
     }
@@ -276,21 +263,13 @@ fn scattered<'a, T: ArrowPrimitiveType>(
 }
 
 /// The same for values of any type: runs of `base`, and between them one cell of `set` each.
-fn woven(
-    base: &dyn Array,
-    set: &dyn Array,
-    set_ids: &[u64],
-    mut places: Places<'_>,
-) -> Result<ArrayRef> {
+fn woven(base: &dyn Array, set: &dyn Array, places: &[(usize, usize)]) -> Result<ArrayRef> {
     let (base_data, set_data) = (base.to_data(), set.to_data());
     let mut out = MutableArrayData::new(vec![&base_data, &set_data], false, base.len());
     let mut copied = 0;
-    for (at, id) in set_ids.iter().enumerate() {
-        let Some(place) = places.of(*id) else {
-            continue;
-        };
-        out.try_extend(0, copied, place)?;
-        out.try_extend(1, at, at + 1)?;
+    for (place, at) in places {
+        out.try_extend(0, copied, *place)?;
+        out.try_extend(1, *at, at + 1)?;
         copied = place + 1;
     }
     out.try_extend(0, copied, base.len())?;

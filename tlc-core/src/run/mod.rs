@@ -6,6 +6,8 @@
 //! files beside it, and a run whose process died reads as interrupted without anyone cleaning up.
 
 mod buffer;
+#[cfg(feature = "tracing")]
+mod events;
 mod name;
 mod open;
 mod params;
@@ -14,6 +16,8 @@ mod record;
 mod rows;
 mod segment;
 mod shared;
+#[cfg(feature = "system")]
+mod system;
 mod writer;
 
 use std::borrow::Cow;
@@ -27,6 +31,8 @@ use arrow::array::RecordBatch;
 use serde::Serialize;
 
 pub use self::buffer::{Lost, SAMPLE_BYTES_FLUSH, SAMPLE_BYTES_MAX, SCALARS_FLUSH, SCALARS_MAX};
+#[cfg(feature = "tracing")]
+pub use self::events::EventLayer;
 pub use self::open::RunOptions;
 pub(crate) use self::read::Runs;
 pub use self::read::{SampleFile, ScalarFile};

@@ -27,6 +27,8 @@ pub struct RunOptions {
     name: Option<String>,
     rank: i32,
     joins: bool,
+    #[cfg(feature = "system")]
+    is_without_system: bool,
     params: BTreeMap<String, String>,
 }
 
@@ -56,6 +58,16 @@ impl RunOptions {
     #[must_use]
     pub fn rank(mut self, rank: i32) -> Self {
         self.rank = rank;
+        self
+    }
+
+    /// Logs nothing of the machine. Otherwise scalars whose names begin with
+    /// `system/` say every ten seconds what the machine and this process do: processor, memory, disk, network, and
+    /// each GPU of NVIDIA.
+    #[cfg(feature = "system")]
+    #[must_use]
+    pub fn without_system(mut self) -> Self {
+        self.is_without_system = true;
         self
     }
 
@@ -247,6 +259,8 @@ async fn start(
             id,
             rank: options.rank,
             is_starter: true,
+            #[cfg(feature = "system")]
+            is_without_system: options.is_without_system,
         },
     )))
 }
@@ -294,6 +308,8 @@ async fn join(project: &Place, name: RunName, options: &RunOptions) -> Result<(B
             id,
             rank: options.rank,
             is_starter: false,
+            #[cfg(feature = "system")]
+            is_without_system: options.is_without_system,
         },
     ))
 }

@@ -18,6 +18,8 @@ use super::read::Runs;
 use super::record::{RunRecord, lost_text};
 use super::segment;
 use super::shared::{Ask, Request, Shared};
+#[cfg(feature = "system")]
+use super::system::System;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::run::{Entry, Event, Last, Number, Outcome};
 use crate::format::{self, VERSION};
@@ -63,6 +65,8 @@ pub(crate) struct Writer {
     rank: i32,
     /// Whether it began the run, or joined it.
     is_starter: bool,
+    #[cfg(feature = "system")]
+    system: Option<System>,
     names: Vec<Arc<str>>,
     lasts: Vec<Option<(i64, f64)>>,
     spare: Scalars,
@@ -81,6 +85,8 @@ pub(crate) struct Opened {
     pub(crate) id: String,
     pub(crate) rank: i32,
     pub(crate) is_starter: bool,
+    #[cfg(feature = "system")]
+    pub(crate) is_without_system: bool,
 }
 
 impl Writer {
@@ -92,6 +98,8 @@ impl Writer {
             id,
             rank,
             is_starter,
+            #[cfg(feature = "system")]
+            is_without_system,
         } = opened;
         let place = runs.place(&run);
         let log = Log::of(&place);
@@ -109,6 +117,8 @@ impl Writer {
             id,
             rank,
             is_starter,
+            #[cfg(feature = "system")]
+            system: (!is_without_system).then(System::new).flatten(),
             names: Vec::new(),
             lasts: Vec::new(),
             spare: Scalars::with_capacity(SCALARS_FLUSH),
@@ -304,10 +314,29 @@ impl Writer {
             return;
         }
         self.beat = Instant::now();
+        #[cfg(feature = "system")]
+        self.log_system();
         let beat =
             serde_json::json!({ "format": VERSION, "time": self.place.env.now().to_rfc3339() });
         let path = self.place.path.clone().join("heartbeat");
         drop(self.place.store.put(&path, beat.to_string().into()).await);
+    }
+
+    #[cfg(feature = "system")]
+    fn log_system(&mut self) {
+        let values = self.system.as_mut().map(System::sample).unwrap_or_default();
+        let values: Vec<(&str, f64)> = values
+            .iter()
+            .map(|(name, value)| (name.as_str(), *value))
+            .collect();
+        let step = i64::try_from(self.started.elapsed().as_secs()).unwrap_or(i64::MAX);
+        let mut state = self.shared.lock();
+        // Nobody waits here for room that only this thread can make.
+        if state.buffer.fits_scalars(values.len()) {
+            state
+                .buffer
+                .push_scalars(step, self.place.env.now().0, &values);
+        }
     }
 
     /// What somebody who flushed has to know. A loss is told once.

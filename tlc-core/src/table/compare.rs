@@ -97,18 +97,16 @@ fn worth_comparing(old: &Snapshot, new: &Snapshot) -> Option<BTreeSet<i32>> {
 }
 
 /// Adds what is in one of `a` and `b`, each ascending, to `out`.
-fn union(out: &mut Vec<u64>, mut a: &[u64], mut b: &[u64]) {
+fn union(out: &mut Vec<u64>, a: &[u64], b: &[u64]) {
     out.reserve(a.len().max(b.len()));
-    while let ([first, later @ ..], [second, later_too @ ..]) = (a, b) {
+    let (mut own, mut other) = (0, 0);
+    // No branch depends on which id comes next: nobody could guess it.
+    while let (Some(first), Some(second)) = (a.get(own), b.get(other)) {
         out.push(*first.min(second));
-        if first <= second {
-            a = later;
-        }
-        if second <= first {
-            b = later_too;
-        }
+        own += usize::from(first <= second);
+        other += usize::from(second <= first);
     }
-    out.extend(a.iter().chain(b));
+    out.extend(a.iter().skip(own).chain(b.iter().skip(other)));
 }
 
 #[cfg(test)]

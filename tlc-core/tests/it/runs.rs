@@ -753,3 +753,23 @@ fn a_root_that_cannot_be_written_is_an_error_and_no_panic() {
     assert_eq!(err.kind(), ErrorKind::Unavailable);
     assert!(err.to_string().contains("lenet"), "{err}");
 }
+
+#[cfg(feature = "system")]
+#[test]
+fn a_run_says_what_the_machine_did_unless_told_not_to() {
+    let project = project();
+    let told = project.start_run("told").unwrap();
+    let silent = RunOptions::from("silent").without_system();
+    let silent = project.start_run(silent).unwrap();
+    thread::sleep(tlc_core::run::HEARTBEAT_EVERY + Duration::from_millis(500));
+    let told = told.finish().unwrap();
+    let names: Vec<&str> = told.last.keys().map(String::as_str).collect();
+    let known = ["system/cpu", "system/memory", "system/process/memory"];
+    assert!(known.iter().all(|name| names.contains(name)), "{names:?}");
+    assert!(
+        names.iter().all(|name| name.starts_with("system/")),
+        "{names:?}"
+    );
+    assert!(told.last["system/process/memory"] > 1e6);
+    assert!(silent.finish().unwrap().last.is_empty());
+}
