@@ -66,7 +66,7 @@ pub(crate) struct Writer {
     /// Whether it began the run, or joined it.
     is_starter: bool,
     #[cfg(feature = "system")]
-    system: Option<System>,
+    system: Option<Box<System>>,
     names: Vec<Arc<str>>,
     lasts: Vec<Option<(i64, f64)>>,
     spare: Scalars,
@@ -118,7 +118,10 @@ impl Writer {
             rank,
             is_starter,
             #[cfg(feature = "system")]
-            system: (!is_without_system).then(System::new).flatten(),
+            system: (!is_without_system)
+                .then(System::new)
+                .flatten()
+                .map(Box::new),
             names: Vec::new(),
             lasts: Vec::new(),
             spare: Scalars::with_capacity(SCALARS_FLUSH),
@@ -324,7 +327,11 @@ impl Writer {
 
     #[cfg(feature = "system")]
     fn log_system(&mut self) {
-        let values = self.system.as_mut().map(System::sample).unwrap_or_default();
+        let values = self
+            .system
+            .as_deref_mut()
+            .map(System::sample)
+            .unwrap_or_default();
         let values: Vec<(&str, f64)> = values
             .iter()
             .map(|(name, value)| (name.as_str(), *value))
