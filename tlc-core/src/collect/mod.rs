@@ -4,8 +4,13 @@
 //! out. [`Classification`] and [`Embedding`] are the ready-made ones, any closure is one too, and
 //! [`CollectorExt::and`] puts two side by side. Nothing here knows a tensor, a run or a store.
 
+#[cfg(test)]
+mod cases;
 mod classification;
+mod columns;
 mod embedding;
+mod softmax;
+mod wide;
 
 use std::sync::Arc;
 
@@ -14,6 +19,7 @@ use arrow::datatypes::Schema;
 
 pub use self::classification::Classification;
 pub use self::embedding::Embedding;
+pub use self::wide::WideClassification;
 use crate::error::{Error, Result};
 
 /// Turns one batch of model outputs into columns of sample metrics.
