@@ -9,6 +9,7 @@ mod cases;
 mod classification;
 mod columns;
 mod embedding;
+mod multi_label;
 mod softmax;
 mod wide;
 
@@ -19,6 +20,7 @@ use arrow::datatypes::Schema;
 
 pub use self::classification::Classification;
 pub use self::embedding::Embedding;
+pub use self::multi_label::MultiLabel;
 pub use self::wide::WideClassification;
 use crate::error::{Error, Result};
 
