@@ -10,6 +10,7 @@ mod classification;
 mod columns;
 mod embedding;
 mod multi_label;
+mod regression;
 mod softmax;
 mod wide;
 
@@ -21,6 +22,7 @@ use arrow::datatypes::Schema;
 pub use self::classification::Classification;
 pub use self::embedding::Embedding;
 pub use self::multi_label::MultiLabel;
+pub use self::regression::Regression;
 pub use self::wide::WideClassification;
 use crate::error::{Error, Result};
 
