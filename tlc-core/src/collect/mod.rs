@@ -4,6 +4,7 @@
 //! out. [`Classification`] and [`Embedding`] are the ready-made ones, any closure is one too, and
 //! [`CollectorExt::and`] puts two side by side. Nothing here knows a tensor, a run or a store.
 
+mod aggregate;
 #[cfg(test)]
 mod cases;
 mod classification;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::Schema;
 
+pub use self::aggregate::{Calibration, CalibrationBin, ConfusionMatrix, Quantiles, Summary};
 pub use self::classification::Classification;
 pub use self::embedding::Embedding;
 pub use self::multi_label::MultiLabel;
