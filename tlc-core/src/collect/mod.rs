@@ -12,6 +12,7 @@ mod columns;
 mod embedding;
 mod multi_label;
 mod regression;
+mod segmentation;
 mod softmax;
 mod wide;
 
@@ -25,6 +26,7 @@ pub use self::classification::Classification;
 pub use self::embedding::Embedding;
 pub use self::multi_label::MultiLabel;
 pub use self::regression::Regression;
+pub use self::segmentation::Segmentation;
 pub use self::wide::WideClassification;
 use crate::error::{Error, Result};
 
