@@ -9,6 +9,7 @@ mod aggregate;
 mod cases;
 mod classification;
 mod columns;
+mod detection;
 mod embedding;
 mod multi_label;
 mod regression;
@@ -23,6 +24,7 @@ use arrow::datatypes::Schema;
 
 pub use self::aggregate::{Calibration, CalibrationBin, ConfusionMatrix, Quantiles, Summary};
 pub use self::classification::Classification;
+pub use self::detection::Detection;
 pub use self::embedding::Embedding;
 pub use self::multi_label::MultiLabel;
 pub use self::regression::Regression;
@@ -117,6 +119,7 @@ mod tests {
     use arrow::array::{Float32Array, Int32Array};
 
     use super::*;
+    use crate::{Project, Rows, block_on};
 
     fn one(name: &'static str) -> impl Fn(&RecordBatch) -> Result<RecordBatch> {
         move |outputs| {
@@ -155,5 +158,20 @@ mod tests {
             )])?)
         });
         assert_eq!(both.scalars(), Classification.scalars());
+    }
+
+    /// That a run stores what a collector makes of a batch, and of its rows one by one.
+    #[track_caller]
+    pub(super) fn logged(collector: &dyn Collector, outputs: &RecordBatch) {
+        let project = block_on(Project::open("memory:///", "collectors")).unwrap();
+        let run = project.start_run("one").unwrap();
+        let mut parts = vec![outputs.clone()];
+        parts.extend((0..outputs.num_rows()).map(|row| outputs.slice(row, 1)));
+        for (epoch, part) in (0..).zip(&parts) {
+            let row_ids: Vec<u64> = (0..).take(part.num_rows()).collect();
+            let rows = Rows::new("val", epoch, row_ids).unwrap();
+            run.collect(&rows, collector, part).unwrap();
+        }
+        assert_eq!(run.finish().unwrap().warning(), None);
     }
 }
