@@ -1,8 +1,11 @@
 //! Collectors: from one batch of model outputs to columns of sample metrics.
 //!
 //! A [`Collector`] is a pure function over Arrow: a batch of outputs in, a batch of as many rows
-//! out. [`Classification`] and [`Embedding`] are the ready-made ones, any closure is one too, and
-//! [`CollectorExt::and`] puts two side by side. Nothing here knows a tensor, a run or a store.
+//! out. Any closure is one, [`CollectorExt::and`] puts two side by side, and these are ready-made:
+//! [`Classification`] (and [`WideClassification`]), [`MultiLabel`], [`Regression`],
+//! [`Segmentation`], [`Detection`], [`Language`] and [`Embedding`]. What they make of the samples
+//! of an epoch can be brought together in a [`Summary`], [`Quantiles`], a [`ConfusionMatrix`] or a
+//! [`Calibration`]. Nothing here knows a tensor, a run or a store.
 
 mod aggregate;
 #[cfg(test)]
@@ -11,6 +14,7 @@ mod classification;
 mod columns;
 mod detection;
 mod embedding;
+mod language;
 mod multi_label;
 mod regression;
 mod segmentation;
@@ -26,6 +30,7 @@ pub use self::aggregate::{Calibration, CalibrationBin, ConfusionMatrix, Quantile
 pub use self::classification::Classification;
 pub use self::detection::Detection;
 pub use self::embedding::Embedding;
+pub use self::language::Language;
 pub use self::multi_label::MultiLabel;
 pub use self::regression::Regression;
 pub use self::segmentation::Segmentation;
@@ -117,7 +122,9 @@ impl<A: Collector, B: Collector> Collector for Both<A, B> {
 #[cfg(test)]
 mod tests {
     use arrow::array::{Float32Array, Int32Array};
+    use arrow::datatypes::{DataType, Field};
 
+    use super::cases::{list, lists_of, outputs};
     use super::*;
     use crate::{Project, Rows, block_on};
 
@@ -173,5 +180,28 @@ mod tests {
             run.collect(&rows, collector, part).unwrap();
         }
         assert_eq!(run.finish().unwrap().warning(), None);
+    }
+
+    #[test]
+    fn a_run_takes_what_collectors_make() {
+        let fields = [
+            lists_of("logits", DataType::Float32, 2),
+            list("log_probs", DataType::Float32),
+            Field::new("label", DataType::Int32, true),
+            list("target", DataType::Int32),
+        ];
+        let outputs = outputs(
+            &fields,
+            r#"{"logits":[1,2],"log_probs":[-1,-2],"label":1,"target":[1,0]}
+               {"logits":[1,2],"log_probs":[-1]}"#,
+        );
+        let collectors: [&dyn Collector; 3] = [
+            &Classification.wide().top_k(5).probabilities(),
+            &MultiLabel::default(),
+            &Language::of_log_probs().with_token_loss(),
+        ];
+        for collector in collectors {
+            logged(collector, &outputs);
+        }
     }
 }
