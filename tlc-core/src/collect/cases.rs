@@ -66,11 +66,14 @@ fn cell(values: &dyn Array, row: usize) -> String {
 }
 
 /// That a collector makes these rows, and one less and the same of the batch without its first row,
-/// and none of no rows.
+/// and none of no rows; and that every scalar is a column.
 #[track_caller]
 pub(super) fn check(collector: &dyn Collector, outputs: &RecordBatch, expected: &[&str]) {
     let found = collector.collect(outputs).unwrap();
     assert_eq!(rows(&found), expected);
+    for (column, _) in collector.scalars() {
+        assert!(found.column_by_name(column).is_some(), "{column}");
+    }
     let rest = outputs.slice(1, outputs.num_rows() - 1);
     assert_eq!(rows(&collector.collect(&rest).unwrap()), expected[1..]);
     let none = collector.collect(&outputs.slice(0, 0)).unwrap();

@@ -23,8 +23,8 @@ use crate::error::{Error, Result};
 /// Pixels whose target is null or the class to ignore are in neither set. A sample without a
 /// target, or with nothing but pixels to ignore, has nulls.
 ///
-/// These are means over samples. The usual mean IoU of an epoch counts the pixels of all samples
-/// together, as in Long, Shelhamer and Darrell, "Fully Convolutional Networks" (2015):
+/// Means of these are means over samples. The usual mean IoU of an epoch counts the pixels of all
+/// samples together, as in Long, Shelhamer and Darrell, "Fully Convolutional Networks" (2015):
 /// [`Self::confusion`] gives the counts of a batch, which can be merged.
 ///
 /// # Errors
