@@ -1,15 +1,15 @@
 //! Sample metrics of a classifier, from its logits and the labels.
 
-use std::sync::Arc;
-
 use arrow::array::{
-    Array as _, ArrayRef, AsArray as _, BooleanBuilder, FixedSizeListArray, Float32Builder,
-    Int32Builder, Int64Array, RecordBatch,
+    Array as _, AsArray as _, BooleanBuilder, FixedSizeListArray, Float32Builder, Int32Builder,
+    Int64Array, RecordBatch,
 };
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field, Float32Type, Int64Type, Schema};
+use arrow::datatypes::{DataType, Float32Type, Int64Type};
 
-use super::Collector;
+use super::columns::{metric, narrow, record};
+use super::softmax::Softmax;
+use super::{Collector, WideClassification};
 use crate::error::{Error, Result};
 
 /// What a classifier thought of each sample of a batch.
@@ -38,17 +38,21 @@ use crate::error::{Error, Result};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Classification;
 
+impl Classification {
+    /// The same columns and more of them: see [`WideClassification`].
+    #[must_use]
+    pub fn wide(self) -> WideClassification {
+        WideClassification::default()
+    }
+}
+
 impl Collector for Classification {
     fn collect(&self, outputs: &RecordBatch) -> Result<RecordBatch> {
         let logits = logits(outputs)?;
         let labels = labels(outputs)?;
-        let n_classes = usize::try_from(logits.value_length()).unwrap_or(0);
-        let values = logits.values().as_primitive::<Float32Type>();
         let mut columns = Columns::default();
-        for sample in 0..outputs.num_rows() {
-            let start = usize::try_from(logits.value_offset(sample)).unwrap_or(0);
-            let scores = values.values().get(start..start + n_classes).unwrap_or(&[]);
-            columns.push(Judged::new(scores, label(&labels, sample, n_classes)?));
+        for (sample, scores) in scores(logits).enumerate() {
+            columns.push(Judged::new(scores, label(&labels, sample, scores.len())?));
         }
         columns.finish()
     }
@@ -75,65 +79,40 @@ struct Labelled {
 
 impl Judged {
     fn new(scores: &[f32], label: Option<usize>) -> Self {
-        let (top, max) = argmax(scores);
-        let defined = max.is_finite() && !scores.iter().any(|score| score.is_nan());
-        if !defined {
-            let labelled = label.map(|_| Labelled {
-                loss: f64::NAN,
-                margin: f64::NAN,
-                correct: false,
-            });
+        let Some(softmax) = Softmax::new(scores) else {
             return Self {
                 predicted: None,
                 confidence: f64::NAN,
                 entropy: f64::NAN,
-                labelled,
+                labelled: label.map(|_| Labelled {
+                    loss: f64::NAN,
+                    margin: f64::NAN,
+                    correct: false,
+                }),
             };
-        }
-        let ln_sum = scores
-            .iter()
-            .map(|score| (f64::from(*score) - max).exp())
-            .sum::<f64>()
-            .ln();
-        // The surprise of a class, -ln p: never negative, and infinite for a class of probability 0.
-        let surprise = |score: f32| (max - f64::from(score)) + ln_sum;
-        let p = |score: f32| (-surprise(score)).exp();
-        let entropy = scores
-            .iter()
-            .filter(|score| score.is_finite())
-            .map(|score| p(*score) * surprise(*score))
-            .sum();
+        };
         let labelled = label.and_then(|label| {
-            let own = *scores.get(label)?;
-            let others = scores
-                .iter()
-                .enumerate()
-                .filter(|(class, _)| *class != label);
-            let best_other = others.map(|(_, score)| p(*score)).fold(0.0, f64::max);
+            let mut own = 0.0;
+            let mut best_other = 0.0_f64;
+            for (class, p) in softmax.probabilities().enumerate() {
+                match class == label {
+                    true => own = p,
+                    false => best_other = best_other.max(p),
+                }
+            }
             Some(Labelled {
-                loss: surprise(own),
-                margin: p(own) - best_other,
-                correct: top == label,
+                loss: softmax.surprise(*scores.get(label)?),
+                margin: own - best_other,
+                correct: softmax.top() == label,
             })
         });
         Self {
-            predicted: Some(top),
-            confidence: (-ln_sum).exp(),
-            entropy,
+            predicted: Some(softmax.top()),
+            confidence: softmax.confidence(),
+            entropy: softmax.entropy(),
             labelled,
         }
     }
-}
-
-/// The first position of the largest value, NaN ignored.
-fn argmax(scores: &[f32]) -> (usize, f64) {
-    let mut best = (0, f64::NEG_INFINITY);
-    for (class, score) in scores.iter().enumerate() {
-        if f64::from(*score) > best.1 {
-            best = (class, f64::from(*score));
-        }
-    }
-    best
 }
 
 #[derive(Default)]
@@ -147,53 +126,33 @@ struct Columns {
 }
 
 impl Columns {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the columns are documented as Float32"
-    )]
     fn push(&mut self, judged: Judged) {
         self.predicted
             .append_option(judged.predicted.and_then(|class| i32::try_from(class).ok()));
-        self.confidence.append_value(judged.confidence as f32);
-        self.entropy.append_value(judged.entropy as f32);
-        self.loss.append_option(
-            judged
-                .labelled
-                .as_ref()
-                .map(|labelled| labelled.loss as f32),
-        );
-        self.margin.append_option(
-            judged
-                .labelled
-                .as_ref()
-                .map(|labelled| labelled.margin as f32),
-        );
+        self.confidence.append_value(narrow(judged.confidence));
+        self.entropy.append_value(narrow(judged.entropy));
+        let labelled = judged.labelled.as_ref();
+        self.loss
+            .append_option(labelled.map(|labelled| narrow(labelled.loss)));
+        self.margin
+            .append_option(labelled.map(|labelled| narrow(labelled.margin)));
         self.correct
-            .append_option(judged.labelled.map(|labelled| labelled.correct));
+            .append_option(labelled.map(|labelled| labelled.correct));
     }
 
     fn finish(mut self) -> Result<RecordBatch> {
-        let columns: [(&str, ArrayRef); 6] = [
-            ("loss", Arc::new(self.loss.finish())),
-            ("predicted", Arc::new(self.predicted.finish())),
-            ("confidence", Arc::new(self.confidence.finish())),
-            ("margin", Arc::new(self.margin.finish())),
-            ("entropy", Arc::new(self.entropy.finish())),
-            ("correct", Arc::new(self.correct.finish())),
-        ];
-        let fields: Vec<Field> = columns
-            .iter()
-            .map(|(name, column)| Field::new(*name, column.data_type().clone(), true))
-            .collect();
-        let columns = columns.into_iter().map(|(_, column)| column).collect();
-        Ok(RecordBatch::try_new(
-            Arc::new(Schema::new(fields)),
-            columns,
-        )?)
+        record(vec![
+            metric("loss", self.loss.finish()),
+            metric("predicted", self.predicted.finish()),
+            metric("confidence", self.confidence.finish()),
+            metric("margin", self.margin.finish()),
+            metric("entropy", self.entropy.finish()),
+            metric("correct", self.correct.finish()),
+        ])
     }
 }
 
-fn logits(outputs: &RecordBatch) -> Result<&FixedSizeListArray> {
+pub(super) fn logits(outputs: &RecordBatch) -> Result<&FixedSizeListArray> {
     let column = super::embedding::floats(outputs, "logits")?;
     match column.value_length() {
         0 => Err(Error::invalid(
@@ -203,7 +162,14 @@ fn logits(outputs: &RecordBatch) -> Result<&FixedSizeListArray> {
     }
 }
 
-fn labels(outputs: &RecordBatch) -> Result<Int64Array> {
+/// The logits of each sample.
+pub(super) fn scores(logits: &FixedSizeListArray) -> impl Iterator<Item = &[f32]> {
+    let n_classes = usize::try_from(logits.value_length()).unwrap_or(1).max(1);
+    let values = logits.values().as_primitive::<Float32Type>().values();
+    values.chunks_exact(n_classes)
+}
+
+pub(super) fn labels(outputs: &RecordBatch) -> Result<Int64Array> {
     let column = outputs.column_by_name("label").ok_or_else(|| {
         Error::invalid(
             "the outputs have no column \"label\"; a classification needs the class indices",
@@ -225,7 +191,7 @@ fn labels(outputs: &RecordBatch) -> Result<Int64Array> {
     Ok(labels.as_primitive::<Int64Type>().clone())
 }
 
-fn label(labels: &Int64Array, sample: usize, n_classes: usize) -> Result<Option<usize>> {
+pub(super) fn label(labels: &Int64Array, sample: usize, n_classes: usize) -> Result<Option<usize>> {
     if labels.is_null(sample) {
         return Ok(None);
     }
@@ -241,7 +207,10 @@ fn label(labels: &Int64Array, sample: usize, n_classes: usize) -> Result<Option<
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Int8Array, StringArray, UInt64Array};
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int8Array, StringArray, UInt64Array};
+    use arrow::datatypes::Field;
     use arrow::util::display::array_value_to_string;
 
     use super::*;

@@ -1,19 +1,40 @@
 //! Collectors: from one batch of model outputs to columns of sample metrics.
 //!
 //! A [`Collector`] is a pure function over Arrow: a batch of outputs in, a batch of as many rows
-//! out. [`Classification`] and [`Embedding`] are the ready-made ones, any closure is one too, and
-//! [`CollectorExt::and`] puts two side by side. Nothing here knows a tensor, a run or a store.
+//! out. Any closure is one, [`CollectorExt::and`] puts two side by side, and these are ready-made:
+//! [`Classification`] (and [`WideClassification`]), [`MultiLabel`], [`Regression`],
+//! [`Segmentation`], [`Detection`], [`Language`] and [`Embedding`]. What they make of the samples
+//! of an epoch can be brought together in a [`Summary`], [`Quantiles`], a [`ConfusionMatrix`] or a
+//! [`Calibration`]. Nothing here knows a tensor, a run or a store.
 
+mod aggregate;
+#[cfg(test)]
+mod cases;
 mod classification;
+mod columns;
+mod detection;
 mod embedding;
+mod language;
+mod multi_label;
+mod regression;
+mod segmentation;
+mod softmax;
+mod wide;
 
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::Schema;
 
+pub use self::aggregate::{Calibration, CalibrationBin, ConfusionMatrix, Quantiles, Summary};
 pub use self::classification::Classification;
+pub use self::detection::Detection;
 pub use self::embedding::Embedding;
+pub use self::language::Language;
+pub use self::multi_label::MultiLabel;
+pub use self::regression::Regression;
+pub use self::segmentation::Segmentation;
+pub use self::wide::WideClassification;
 use crate::error::{Error, Result};
 
 /// Turns one batch of model outputs into columns of sample metrics.
@@ -101,8 +122,11 @@ impl<A: Collector, B: Collector> Collector for Both<A, B> {
 #[cfg(test)]
 mod tests {
     use arrow::array::{Float32Array, Int32Array};
+    use arrow::datatypes::{DataType, Field};
 
+    use super::cases::{list, lists_of, outputs};
     use super::*;
+    use crate::{Project, Rows, block_on};
 
     fn one(name: &'static str) -> impl Fn(&RecordBatch) -> Result<RecordBatch> {
         move |outputs| {
@@ -141,5 +165,43 @@ mod tests {
             )])?)
         });
         assert_eq!(both.scalars(), Classification.scalars());
+    }
+
+    /// That a run stores what a collector makes of a batch, and of its rows one by one.
+    #[track_caller]
+    pub(super) fn logged(collector: &dyn Collector, outputs: &RecordBatch) {
+        let project = block_on(Project::open("memory:///", "collectors")).unwrap();
+        let run = project.start_run("one").unwrap();
+        let mut parts = vec![outputs.clone()];
+        parts.extend((0..outputs.num_rows()).map(|row| outputs.slice(row, 1)));
+        for (epoch, part) in (0..).zip(&parts) {
+            let row_ids: Vec<u64> = (0..).take(part.num_rows()).collect();
+            let rows = Rows::new("val", epoch, row_ids).unwrap();
+            run.collect(&rows, collector, part).unwrap();
+        }
+        assert_eq!(run.finish().unwrap().warning(), None);
+    }
+
+    #[test]
+    fn a_run_takes_what_collectors_make() {
+        let fields = [
+            lists_of("logits", DataType::Float32, 2),
+            list("log_probs", DataType::Float32),
+            Field::new("label", DataType::Int32, true),
+            list("target", DataType::Int32),
+        ];
+        let outputs = outputs(
+            &fields,
+            r#"{"logits":[1,2],"log_probs":[-1,-2],"label":1,"target":[1,0]}
+               {"logits":[1,2],"log_probs":[-1]}"#,
+        );
+        let collectors: [&dyn Collector; 3] = [
+            &Classification.wide().top_k(5).probabilities(),
+            &MultiLabel::default(),
+            &Language::of_log_probs().with_token_loss(),
+        ];
+        for collector in collectors {
+            logged(collector, &outputs);
+        }
     }
 }
