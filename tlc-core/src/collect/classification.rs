@@ -52,7 +52,7 @@ impl Collector for Classification {
         let labels = labels(outputs)?;
         let mut columns = Columns::default();
         for (sample, scores) in scores(logits).enumerate() {
-            columns.push(Judged::new(scores, label(&labels, sample, scores.len())?));
+            columns.push(&Judged::new(scores, label(&labels, sample, scores.len())?));
         }
         columns.finish()
     }
@@ -126,7 +126,7 @@ struct Columns {
 }
 
 impl Columns {
-    fn push(&mut self, judged: Judged) {
+    fn push(&mut self, judged: &Judged) {
         self.predicted
             .append_option(judged.predicted.and_then(|class| i32::try_from(class).ok()));
         self.confidence.append_value(narrow(judged.confidence));
