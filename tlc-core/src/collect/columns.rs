@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray as _, Float64Array, PrimitiveArray, RecordBatch,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray as _, Float64Array, OffsetSizeTrait,
+    PrimitiveArray, RecordBatch,
 };
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema};
@@ -51,6 +52,13 @@ pub(super) fn numbers(outputs: &RecordBatch, name: &str) -> Result<Float64Array>
     cast::<Float64Type>(column, name)
 }
 
+/// Where the lists of a column end in their values, and these.
+fn ends_and_values<O: OffsetSizeTrait>(column: &ArrayRef) -> Option<(Vec<usize>, ArrayRef)> {
+    let lists = column.as_list::<O>();
+    let ends = lists.value_offsets().iter().map(|end| end.to_usize());
+    Some((ends.collect::<Option<_>>()?, Arc::clone(lists.values())))
+}
+
 /// Where the list of each sample lies, and the values of these lists alone.
 ///
 /// `None` if the column is not of lists. Lists of one length inside lists are laid end to end: the
@@ -63,28 +71,8 @@ pub(super) fn spans(column: &ArrayRef) -> Option<(Vec<Option<Range<usize>>>, Arr
             let ends = (0..=lists.len()).map(|sample| sample * length).collect();
             (ends, Arc::clone(lists.values()))
         }
-        DataType::List(_) => {
-            let lists = column.as_list::<i32>();
-            let ends = lists
-                .value_offsets()
-                .iter()
-                .map(|end| usize::try_from(*end));
-            (
-                ends.collect::<Result<_, _>>().ok()?,
-                Arc::clone(lists.values()),
-            )
-        }
-        DataType::LargeList(_) => {
-            let lists = column.as_list::<i64>();
-            let ends = lists
-                .value_offsets()
-                .iter()
-                .map(|end| usize::try_from(*end));
-            (
-                ends.collect::<Result<_, _>>().ok()?,
-                Arc::clone(lists.values()),
-            )
-        }
+        DataType::List(_) => ends_and_values::<i32>(column)?,
+        DataType::LargeList(_) => ends_and_values::<i64>(column)?,
         _ => return None,
     };
     let (start, end) = (*ends.first()?, *ends.last()?);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use arrow::array::Array;
 
-use super::summary::floats;
+use super::summary::{Seen, floats};
 use crate::error::{Error, Result};
 
 /// How far a quantile may be off, as a part of itself.
@@ -37,13 +37,11 @@ const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Quantiles {
-    n: u64,
-    n_nan: u64,
+    seen: Seen,
     /// The counts of negative values, by the bucket of their magnitude.
     below: BTreeMap<Bucket, u64>,
     zeros: u64,
     above: BTreeMap<Bucket, u64>,
-    range: Option<(f64, f64)>,
 }
 
 /// The values in `GAMMA^(i - 1)` to `GAMMA^i`; `i32::MAX` for infinity.
@@ -52,11 +50,9 @@ type Bucket = i32;
 impl Quantiles {
     /// Adds one value.
     pub fn add(&mut self, value: f64) {
-        if value.is_nan() {
-            self.n_nan += 1;
+        if !self.seen.add(value) {
             return;
         }
-        self.n += 1;
         if value.abs() < SMALLEST {
             self.zeros += 1;
         } else {
@@ -66,7 +62,6 @@ impl Quantiles {
             };
             *side.entry(bucket(value.abs())).or_default() += 1;
         }
-        self.widen(value, value);
     }
 
     /// Adds the values of a column that are not null; true and false are 1 and 0.
@@ -82,8 +77,7 @@ impl Quantiles {
 
     /// Adds the values that another one saw.
     pub fn merge(&mut self, other: &Self) {
-        self.n += other.n;
-        self.n_nan += other.n_nan;
+        self.seen.merge(&other.seen);
         self.zeros += other.zeros;
         for (side, more) in [
             (&mut self.below, &other.below),
@@ -93,21 +87,18 @@ impl Quantiles {
                 *side.entry(*bucket).or_default() += n;
             }
         }
-        if let Some((min, max)) = other.range {
-            self.widen(min, max);
-        }
     }
 
     /// How many values were added, NaN apart.
     #[must_use]
     pub fn n(&self) -> u64 {
-        self.n
+        self.seen.n
     }
 
     /// How many were NaN.
     #[must_use]
     pub fn n_nan(&self) -> u64 {
-        self.n_nan
+        self.seen.n_nan
     }
 
     /// The value that a part `q` of all others is below: the one at `floor(q (n - 1))` if all were
@@ -127,13 +118,13 @@ impl Quantiles {
                 "a quantile is between 0 and 1, not {q}"
             )));
         }
-        let Some((min, max)) = self.range else {
+        let Some((min, max)) = self.seen.range else {
             return Ok(None);
         };
-        let rank = (q * (self.n - 1) as f64).floor() as u64;
+        let rank = (q * (self.seen.n - 1) as f64).floor() as u64;
         Ok(Some(match rank {
             0 => min,
-            rank if rank == self.n - 1 => max,
+            rank if rank == self.seen.n - 1 => max,
             rank => self.at(rank).clamp(min, max),
         }))
     }
@@ -155,11 +146,6 @@ impl Quantiles {
             }
         }
         f64::INFINITY
-    }
-
-    fn widen(&mut self, low: f64, high: f64) {
-        let (min, max) = self.range.unwrap_or((low, high));
-        self.range = Some((min.min(low), max.max(high)));
     }
 }
 

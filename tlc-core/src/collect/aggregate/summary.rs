@@ -21,23 +21,51 @@ use crate::error::{Error, Result};
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Summary {
-    n: u64,
-    n_nan: u64,
+    seen: Seen,
     sum: f64,
     lost: f64,
-    range: Option<(f64, f64)>,
+}
+
+/// How many values there were, and from which to which. NaN is counted apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Seen {
+    pub(super) n: u64,
+    pub(super) n_nan: u64,
+    pub(super) range: Option<(f64, f64)>,
+}
+
+impl Seen {
+    /// Counts a value; `false` if it is NaN.
+    pub(super) fn add(&mut self, value: f64) -> bool {
+        if value.is_nan() {
+            self.n_nan += 1;
+            return false;
+        }
+        self.n += 1;
+        self.widen(value, value);
+        true
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.n += other.n;
+        self.n_nan += other.n_nan;
+        if let Some((min, max)) = other.range {
+            self.widen(min, max);
+        }
+    }
+
+    fn widen(&mut self, low: f64, high: f64) {
+        let (min, max) = self.range.unwrap_or((low, high));
+        self.range = Some((min.min(low), max.max(high)));
+    }
 }
 
 impl Summary {
     /// Adds one value.
     pub fn add(&mut self, value: f64) {
-        if value.is_nan() {
-            self.n_nan += 1;
-            return;
+        if self.seen.add(value) {
+            self.add_to_sum(value);
         }
-        self.n += 1;
-        self.add_to_sum(value);
-        self.widen(value, value);
     }
 
     /// Adds the values of a column that are not null; true and false are 1 and 0.
@@ -53,25 +81,21 @@ impl Summary {
 
     /// Adds the values that another summary saw.
     pub fn merge(&mut self, other: &Self) {
-        self.n += other.n;
-        self.n_nan += other.n_nan;
+        self.seen.merge(&other.seen);
         self.add_to_sum(other.sum);
         self.lost += other.lost;
-        if let Some((min, max)) = other.range {
-            self.widen(min, max);
-        }
     }
 
     /// How many values were added, NaN apart.
     #[must_use]
     pub fn n(&self) -> u64 {
-        self.n
+        self.seen.n
     }
 
     /// How many were NaN.
     #[must_use]
     pub fn n_nan(&self) -> u64 {
-        self.n_nan
+        self.seen.n_nan
     }
 
     /// The mean; `None` of nothing. It is infinite or NaN as the sum in 64 bits is.
@@ -85,19 +109,19 @@ impl Summary {
             true => self.sum + self.lost,
             false => self.sum,
         };
-        (self.n > 0).then(|| sum / self.n as f64)
+        (self.seen.n > 0).then(|| sum / self.seen.n as f64)
     }
 
     /// The smallest value; `None` of nothing.
     #[must_use]
     pub fn min(&self) -> Option<f64> {
-        self.range.map(|(min, _)| min)
+        self.seen.range.map(|(min, _)| min)
     }
 
     /// The largest value; `None` of nothing.
     #[must_use]
     pub fn max(&self) -> Option<f64> {
-        self.range.map(|(_, max)| max)
+        self.seen.range.map(|(_, max)| max)
     }
 
     fn add_to_sum(&mut self, value: f64) {
@@ -109,11 +133,6 @@ impl Summary {
             };
         }
         self.sum = sum;
-    }
-
-    fn widen(&mut self, low: f64, high: f64) {
-        let (min, max) = self.range.unwrap_or((low, high));
-        self.range = Some((min.min(low), max.max(high)));
     }
 }
 
@@ -143,7 +162,7 @@ mod tests {
     }
 
     fn text(summary: &Summary) -> String {
-        let Summary { n, n_nan, .. } = summary;
+        let Seen { n, n_nan, .. } = summary.seen;
         let show = |value: Option<f64>| value.map_or("-".to_owned(), |value| value.to_string());
         let [mean, min, max] = [summary.mean(), summary.min(), summary.max()].map(show);
         format!("{n}+{n_nan} {mean} {min}..{max}")
@@ -196,7 +215,7 @@ mod tests {
             };
             let whole = of(&values);
             for parts in [merged(merged(a, &b), &c), merged(a, &merged(b, &c)), merged(merged(c, &a), &b)] {
-                prop_assert_eq!((parts.n, parts.n_nan, parts.range), (whole.n, whole.n_nan, whole.range));
+                prop_assert_eq!(parts.seen, whole.seen);
                 let error = parts.mean().unwrap_or(0.0) - whole.mean().unwrap_or(0.0);
                 prop_assert!(error.abs() < 1e-9, "{}", error);
             }
