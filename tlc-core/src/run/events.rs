@@ -166,13 +166,15 @@ mod tests {
     }
 
     #[test]
-    fn an_event_after_the_end_disturbs_nobody() {
+    fn an_event_after_the_end_counts_as_lost() {
         let project = block_on(Project::open("memory:///", "zoo")).unwrap();
         let run = project.start_run("events").unwrap();
         let subscriber = tracing_subscriber::registry().with(run.layer());
+        let shared = std::sync::Arc::clone(&run.shared);
         run.finish().unwrap();
         tracing::subscriber::with_default(subscriber, || {
             event!(target: "tlc", Level::INFO, step = 5, loss = 0.5);
         });
+        assert_eq!(shared.lock().buffer.lost().scalars, 1);
     }
 }

@@ -343,6 +343,11 @@ impl Writer {
             state
                 .buffer
                 .push_scalars(step, self.place.env.now().0, &values);
+        } else {
+            state.buffer.lose(Lost {
+                scalars: values.len() as u64,
+                sample_rows: 0,
+            });
         }
     }
 
