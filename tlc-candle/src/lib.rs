@@ -33,7 +33,7 @@
 //!
 //! let run = project.start_run("first")?; // 1
 //! let loader = Loader::new(&block_on(table.head())?, &device).batch_size(16).shuffle(7).run(&run, "train")?;
-//! for epoch in 0..3 {
+//! for epoch in 0..12 {
 //!     for batch in loader.epoch(epoch) {
 //!         let batch = batch?;
 //!         let (x, label) = (batch.tensor("x")?.unsqueeze(1)?, batch.tensor("side")?);
