@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::RecordBatchReader;
+use arrow::array::{RecordBatch, RecordBatchReader};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
@@ -13,7 +13,7 @@ use crate::alias::Aliases;
 use crate::env::Env;
 use crate::error::{ErrorKind, Result};
 use crate::format::aliases;
-use crate::id::{ProjectName, Revision, RunName, TableName};
+use crate::id::{ProjectName, Revision, RunName, StreamName, TableName};
 use crate::run::{Run, RunOptions, RunRecord, Runs, SampleFile, ScalarFile};
 use crate::runtime::Background;
 use crate::store::{self, Gate, Place, ProjectAliases, StoreReport};
@@ -145,7 +145,9 @@ impl Root {
     pub async fn open_with(url: &str, options: RootOptions) -> Result<Self> {
         let url = store::parse_url(url)?;
         let (store, path) = store::open(&url, &options.options)?;
-        Ok(Self::assemble(store, path, url, options))
+        let mut root = Self::assemble(store, path, url, options);
+        root.place.is_disk = root.url.scheme() == "file";
+        Ok(root)
     }
 
     /// A root in a store that is open already: the folder `path` of it.
@@ -177,6 +179,7 @@ impl Root {
                 background: Background::default(),
                 aliases: Arc::new(ProjectAliases::of_root(options.aliases)),
                 gate,
+                is_disk: false,
             },
             url: Arc::new(url),
         }
@@ -530,8 +533,8 @@ impl Project {
     /// Starts a run: `"lenet"`, or [`RunOptions`] for more. Synchronous: it is for training programs.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if there is a run of that name; those of
-    /// the store.
+    /// [`ErrorKind::Conflict`] if there is a run of that name that goes on or has ended (see
+    /// [`RunOptions::name`], [`RunOptions::resume`]); those of the store.
     pub fn start_run(&self, options: impl Into<RunOptions>) -> Result<Run> {
         Run::start(&self.place, options.into())
     }
@@ -541,7 +544,7 @@ impl Project {
     /// # Errors
     /// As [`Self::run`].
     pub async fn scalar_files(&self, run: &RunName) -> Result<Vec<ScalarFile>> {
-        Runs::new(self.place.clone()).scalar_files(run).await
+        self.run_files().scalar_files(run).await
     }
 
     /// The files of a run's sample metrics, each of one stream and one epoch.
@@ -549,7 +552,45 @@ impl Project {
     /// # Errors
     /// As [`Self::run`].
     pub async fn sample_files(&self, run: &RunName) -> Result<Vec<SampleFile>> {
-        Runs::new(self.place.clone()).sample_files(run).await
+        self.run_files().sample_files(run).await
+    }
+
+    /// The scalars of a run that count, with the columns of [`scalar_schema`](crate::run::scalar_schema): of one that was resumed, an attempt counts
+    /// from its first step on, for each scalar and rank. Reads all files of scalars of the run.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] naming a file that is damaged; those of the store.
+    pub async fn scalars(&self, run: &RunName) -> Result<Vec<RecordBatch>> {
+        self.run_files().scalars(run).await
+    }
+
+    /// The sample metrics of an epoch of a stream that count, with the columns of
+    /// [`sample_schema`](crate::run::sample_schema). Rows of one batch are in the order of their row ids, or in the order
+    /// they were logged in as long as their file grows.
+    ///
+    /// # Errors
+    /// As [`Self::scalars`].
+    pub async fn samples(
+        &self,
+        run: &RunName,
+        stream: &StreamName,
+        epoch: i64,
+    ) -> Result<Vec<RecordBatch>> {
+        self.run_files().samples(run, stream, epoch).await
+    }
+
+    /// All rows of a file of scalars or of sample metrics, whether it is folded or not; of one that grows those that its
+    /// writer has written so far. Reads the file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is no such file; [`ErrorKind::Corrupt`] naming it if it is
+    /// damaged; those of the store.
+    pub async fn read_metrics(&self, file: &Path) -> Result<Vec<RecordBatch>> {
+        self.run_files().rows(file).await
+    }
+
+    pub(crate) fn run_files(&self) -> Runs {
+        Runs::new(self.place.clone())
     }
 
     fn aliases_path(&self) -> Path {

@@ -29,7 +29,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The version of the format that this library writes, and the newest that it reads.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// Reads a record of any version up to [`VERSION`].
 ///
@@ -107,7 +107,7 @@ pub(crate) fn encode_schema(schema: &Schema) -> Result<String> {
 /// [`ErrorKind::Corrupt`] if it is not that.
 pub(crate) fn decode_schema(text: &str) -> Result<SchemaRef> {
     let wrong = || Error::corrupt("a schema is not an Arrow stream");
-    let decode = || ipc_reader(text).map(|stream| stream.schema());
+    let decode = || ipc_text_reader(text).map(|stream| stream.schema());
     catch_unwind(decode).unwrap_or_else(|_panic| Err(wrong()))
 }
 
@@ -131,7 +131,7 @@ pub(crate) fn encode_value(value: &ArrayRef) -> Result<String> {
 pub(crate) fn decode_value(text: &str) -> Result<ArrayRef> {
     let wrong = || Error::corrupt("a default value is not one row of an Arrow stream");
     // Damaged lengths make Arrow's decoder panic where an error would do.
-    let decode = || ipc_reader(text).map(|mut stream| stream.next());
+    let decode = || ipc_text_reader(text).map(|mut stream| stream.next());
     let batch = catch_unwind(decode).unwrap_or_else(|_panic| Err(wrong()))?;
     let batch = batch
         .ok_or_else(wrong)?
@@ -142,11 +142,20 @@ pub(crate) fn decode_value(text: &str) -> Result<ArrayRef> {
     }
 }
 
-fn ipc_reader(text: &str) -> Result<StreamReader<Cursor<Vec<u8>>>> {
+fn ipc_text_reader(text: &str) -> Result<StreamReader<Cursor<Vec<u8>>>> {
     let bytes = STANDARD
         .decode(text)
         .map_err(|err| Error::corrupt("an Arrow stream is not base64").with_source(err))?;
-    if !is_bounded(&bytes) {
+    ipc_reader(bytes)
+}
+
+/// Reads an Arrow stream that may be anything. Damaged lengths make the decoder panic where an error
+/// would do: callers catch it.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`] if it is none.
+pub(crate) fn ipc_reader<B: AsRef<[u8]>>(bytes: B) -> Result<StreamReader<Cursor<B>>> {
+    if !is_bounded(bytes.as_ref()) {
         return Err(Error::corrupt("an Arrow stream claims more than it has"));
     }
     StreamReader::try_new(Cursor::new(bytes), None)

@@ -30,12 +30,23 @@ pub(crate) enum Event {
         writer: String,
         rank: i32,
         process: Process,
+        /// What the processes have in common that were started together.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        launch: Option<String>,
     },
-    /// Another process began to write metrics of the same run.
+    /// Another process began to write metrics of the same attempt.
     Joined {
         writer: String,
         rank: i32,
         process: Process,
+    },
+    /// The run goes on after it had stopped: the next attempt began.
+    Resumed {
+        writer: String,
+        rank: i32,
+        process: Process,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        launch: Option<String>,
     },
     /// Parameters; a later value of a name takes the place of an earlier one.
     Params { values: BTreeMap<String, String> },
@@ -67,6 +78,22 @@ pub(crate) enum Event {
         lost: Lost,
         last: BTreeMap<String, Last>,
     },
+}
+
+/// The beginning of a segment: what all its rows share.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SegmentHead {
+    pub(crate) format: u32,
+    pub(crate) run: String,
+    pub(crate) writer: String,
+    pub(crate) attempt: u32,
+    pub(crate) rank: i32,
+    /// Of sample metrics, with its epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) stream: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) epoch: Option<i64>,
 }
 
 /// How a run ended.
@@ -188,6 +215,7 @@ mod tests {
                 writer: "w".into(),
                 rank: 0,
                 process: process.clone(),
+                launch: None,
             },
             r#"{"kind":"started","run":"r","author":"ada","writer":"w","rank":0,"process":{"machine":"m","id":7,"started":18446744073709551615}}"#,
         );
@@ -198,6 +226,20 @@ mod tests {
                 process,
             },
             r#"{"kind":"joined","writer":"w","rank":1,"process":{"machine":"m","id":7,"started":18446744073709551615}}"#,
+        );
+        let process = Process {
+            machine: "m".to_owned(),
+            id: 7,
+            started: u64::MAX,
+        };
+        check(
+            Event::Resumed {
+                writer: "w".into(),
+                rank: 1,
+                process,
+                launch: Some("job 7".into()),
+            },
+            r#"{"kind":"resumed","writer":"w","rank":1,"process":{"machine":"m","id":7,"started":18446744073709551615},"launch":"job 7"}"#,
         );
         check(
             Event::Params {
@@ -284,9 +326,9 @@ mod tests {
         let head = r#"{"format":1,"stamp":"s","time":"t","event":"#;
         for (text, kind, expected) in [
             (
-                r#"{"format":3,"novelty":1}"#.to_owned(),
+                r#"{"format":99,"novelty":1}"#.to_owned(),
                 ErrorKind::Invalid,
-                "version 3",
+                "version 99",
             ),
             (
                 format!(r#"{head}{{"kind":"renamed"}}}}"#),

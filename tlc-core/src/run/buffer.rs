@@ -13,17 +13,23 @@ use arrow::array::{Array as _, RecordBatch};
 use super::rows::Rows;
 use crate::id::StreamName;
 
-/// Scalars after which the writer does not wait for its next flush.
+/// Scalars after which the writer does not wait for its next round.
 pub const SCALARS_FLUSH: usize = 64 << 10;
 
 /// Scalars kept in memory at most, stored ones not counted: about 30 MB.
 pub const SCALARS_MAX: usize = 1 << 20;
 
-/// Bytes of sample metrics of one stream after which the writer does not wait for its next flush.
+/// Bytes of sample metrics after which the writer does not wait for its next round.
 pub const SAMPLE_BYTES_FLUSH: usize = 16 << 20;
 
-/// Bytes of sample metrics kept in memory at most, stored ones not counted.
+/// Bytes of sample metrics kept in memory at most, stored ones not counted. No batch may be larger.
 pub const SAMPLE_BYTES_MAX: usize = 256 << 20;
+
+/// Names of scalars that are remembered at one time; beyond, all are forgotten and met anew.
+const NAMES_MAX: usize = 64 << 10;
+
+/// The longest name of a scalar, in bytes.
+pub const NAME_BYTES_MAX: usize = 1 << 10;
 
 /// What did not fit, or could not be stored, and is gone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +76,13 @@ impl Scalars {
         self.values.len()
     }
 
+    pub(crate) fn push(&mut self, name: u32, step: i64, time: i64, value: f64) {
+        self.names.push(name);
+        self.steps.push(step);
+        self.times.push(time);
+        self.values.push(value);
+    }
+
     /// Forgets the rows and keeps the memory.
     pub(crate) fn clear(&mut self) {
         self.names.clear();
@@ -79,7 +92,7 @@ impl Scalars {
     }
 }
 
-/// Rows of sample metrics of one epoch of one stream: what one file holds.
+/// Rows of sample metrics of one epoch of one stream.
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) stream: StreamName,
@@ -93,18 +106,12 @@ pub(crate) struct Group {
 #[derive(Debug)]
 pub(crate) struct Taken {
     pub(crate) scalars: Scalars,
-    /// Names interned since the last take, in the order of their numbers.
+    /// Names met since the last take, in the order of their numbers.
     pub(crate) names: Vec<Arc<str>>,
+    /// Numbers of names begin again with the next take.
+    pub(crate) forgets_names: bool,
+    /// In the order that they were begun.
     pub(crate) groups: Vec<Group>,
-}
-
-/// Which of the open rows the writer wants; what is complete it always gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Take {
-    /// All of them.
-    All,
-    /// Those that have reached their size.
-    Full,
 }
 
 /// See the module.
@@ -113,8 +120,7 @@ pub(crate) struct Buffer {
     names: Names,
     names_taken: usize,
     scalars: Scalars,
-    open: Vec<Group>,
-    complete: Vec<Group>,
+    groups: Vec<Group>,
     sample_bytes: usize,
     /// Taken and not stored yet.
     scalars_unstored: usize,
@@ -128,8 +134,7 @@ impl Buffer {
             names: Names::default(),
             names_taken: 0,
             scalars: Scalars::with_capacity(SCALARS_FLUSH),
-            open: Vec::new(),
-            complete: Vec::new(),
+            groups: Vec::new(),
             sample_bytes: 0,
             scalars_unstored: 0,
             sample_bytes_unstored: 0,
@@ -142,77 +147,67 @@ impl Buffer {
         self.scalars.len() + self.scalars_unstored + n <= SCALARS_MAX
     }
 
-    /// Whether `bytes` more of sample metrics are within the bound. A batch that is larger than
-    /// the bound fits when nothing else is there, or it never would.
+    /// Whether `bytes` more of sample metrics are within the bound.
     pub(crate) fn fits_samples(&self, bytes: usize) -> bool {
-        let held = self.sample_bytes + self.sample_bytes_unstored;
-        held == 0 || held + bytes <= SAMPLE_BYTES_MAX
+        self.sample_bytes + self.sample_bytes_unstored + bytes <= SAMPLE_BYTES_MAX
     }
 
-    /// Appends values; `true` when they are now so many that the writer should come.
+    /// Appends values; `true` when they are now so many that the writer should come. A name that is
+    /// too long is lost with its value.
     pub(crate) fn push_scalars(&mut self, step: i64, time: i64, values: &[(&str, f64)]) -> bool {
         let before = self.scalars.len();
         for (name, value) in values {
-            self.scalars.names.push(self.names.intern(name));
-            self.scalars.steps.push(step);
-            self.scalars.times.push(time);
-            self.scalars.values.push(*value);
+            if name.len() > NAME_BYTES_MAX {
+                self.lost.scalars += 1;
+                continue;
+            }
+            self.scalars
+                .push(self.names.intern(name), step, time, *value);
         }
         before < SCALARS_FLUSH && self.scalars.len() >= SCALARS_FLUSH
     }
 
-    /// Appends rows of sample metrics of `bytes` bytes; `true` when the writer should come: an
-    /// epoch is complete or the rows of one have reached their size.
+    /// Appends rows of sample metrics of `bytes` bytes; `true` when they are now so many that the
+    /// writer should come.
     pub(crate) fn push_samples(&mut self, rows: Rows, columns: RecordBatch, bytes: usize) -> bool {
-        let n_rows = columns.num_rows();
+        let (n_rows, before) = (columns.num_rows(), self.sample_bytes);
         self.sample_bytes += bytes;
-        let position = self
-            .open
-            .iter()
-            .position(|group| group.stream == rows.stream);
-        let mut completed = false;
-        if let Some(position) = position {
-            if self.open[position].epoch != rows.epoch {
-                self.complete.push(self.open.swap_remove(position));
-                completed = true;
-            } else {
-                let group = &mut self.open[position];
-                let before = group.bytes;
+        let is_enough = before < SAMPLE_BYTES_FLUSH && self.sample_bytes >= SAMPLE_BYTES_FLUSH;
+        let of_stream = |group: &&mut Group| group.stream == rows.stream;
+        let newest = self.groups.iter_mut().rev().find(of_stream);
+        match newest.filter(|group| group.epoch == rows.epoch) {
+            Some(group) => {
                 group.batches.push((rows, columns));
                 group.bytes += bytes;
                 group.n_rows += n_rows;
-                return before < SAMPLE_BYTES_FLUSH && group.bytes >= SAMPLE_BYTES_FLUSH;
             }
+            None => self.groups.push(Group {
+                stream: rows.stream.clone(),
+                epoch: rows.epoch,
+                batches: vec![(rows, columns)],
+                bytes,
+                n_rows,
+            }),
         }
-        let (stream, epoch) = (rows.stream.clone(), rows.epoch);
-        self.open.push(Group {
-            stream,
-            epoch,
-            batches: vec![(rows, columns)],
-            bytes,
-            n_rows,
-        });
-        completed || bytes >= SAMPLE_BYTES_FLUSH
+        is_enough
     }
 
-    /// Gives the rows to the writer, and takes the memory of `spare` for the next ones.
-    pub(crate) fn take(&mut self, take: Take, spare: &mut Scalars) -> Taken {
-        let mut groups = std::mem::take(&mut self.complete);
-        let full = |group: &mut Group| take == Take::All || group.bytes >= SAMPLE_BYTES_FLUSH;
-        groups.extend(self.open.extract_if(.., full));
-        let bytes: usize = groups.iter().map(|group| group.bytes).sum();
-        self.sample_bytes -= bytes;
-        self.sample_bytes_unstored += bytes;
-        let mut scalars = Scalars::default();
-        if take == Take::All || self.scalars.len() >= SCALARS_FLUSH {
-            scalars = std::mem::replace(&mut self.scalars, std::mem::take(spare));
-            self.scalars_unstored += scalars.len();
-        }
+    /// Gives all rows to the writer, and takes the memory of `spare` for the next ones.
+    pub(crate) fn take(&mut self, spare: &mut Scalars) -> Taken {
+        let groups = std::mem::take(&mut self.groups);
+        self.sample_bytes_unstored += std::mem::take(&mut self.sample_bytes);
+        let scalars = std::mem::replace(&mut self.scalars, std::mem::take(spare));
+        self.scalars_unstored += scalars.len();
         let names = self.names.since(self.names_taken);
         self.names_taken += names.len();
+        let forgets_names = self.names_taken > NAMES_MAX;
+        if forgets_names {
+            (self.names, self.names_taken) = (Names::default(), 0);
+        }
         Taken {
             scalars,
             names,
+            forgets_names,
             groups,
         }
     }
@@ -332,11 +327,11 @@ mod tests {
         let mut spare = Scalars::with_capacity(SCALARS_FLUSH);
         let memory = spare.values.as_ptr();
         buffer.push_scalars(1, 0, &[("a", 1.0)]);
-        let mut taken = buffer.take(Take::All, &mut spare);
+        let mut taken = buffer.take(&mut spare);
         assert_eq!(taken.scalars.values, [1.0]);
         taken.scalars.clear();
         buffer.push_scalars(2, 0, &[("a", 2.0), ("b", 3.0)]);
-        let taken = buffer.take(Take::All, &mut taken.scalars);
+        let taken = buffer.take(&mut taken.scalars);
         assert_eq!(taken.scalars.values.as_ptr(), memory);
         assert_eq!(
             taken.names.iter().map(|name| &**name).collect::<Vec<_>>(),
@@ -351,42 +346,55 @@ mod tests {
             .filter(|step| buffer.push_scalars(*step as i64, 0, &[("a", 0.0)]))
             .collect();
         assert_eq!(calls, [SCALARS_FLUSH - 1]);
+        let taken = buffer.take(&mut Scalars::default());
+        assert_eq!(taken.scalars.len(), SCALARS_FLUSH + 10);
+        let (rows, columns) = samples("train", 0, 1);
+        assert!(!buffer.push_samples(rows.clone(), columns.clone(), SAMPLE_BYTES_FLUSH - 1));
+        assert!(buffer.push_samples(rows.clone(), columns.clone(), 1));
+        assert!(!buffer.push_samples(rows, columns, 1));
+    }
+
+    #[test]
+    fn a_group_never_spans_epochs_and_keeps_the_order() {
+        let mut buffer = Buffer::new();
+        for (stream, epoch, n) in [
+            ("train", 0, 2),
+            ("train", 0, 3),
+            ("val", 0, 1),
+            ("train", 1, 4),
+            ("val", 0, 2),
+            ("train", 0, 1),
+        ] {
+            push(&mut buffer, stream, epoch, n);
+        }
         assert_eq!(
-            buffer
-                .take(Take::Full, &mut Scalars::default())
-                .scalars
-                .len(),
-            SCALARS_FLUSH + 10
-        );
-        buffer.push_scalars(0, 0, &[("a", 0.0)]);
-        assert_eq!(
-            buffer
-                .take(Take::Full, &mut Scalars::default())
-                .scalars
-                .len(),
-            0
+            groups(&buffer.take(&mut Scalars::default())),
+            "train/0:2x5 val/0:2x3 train/1:1x4 train/0:1x1"
         );
     }
 
     #[test]
-    fn a_group_never_spans_epochs_and_a_complete_one_is_taken_at_once() {
+    fn many_names_are_forgotten_and_met_anew() {
         let mut buffer = Buffer::new();
-        assert!(!push(&mut buffer, "train", 0, 2));
-        assert!(!push(&mut buffer, "train", 0, 3));
-        assert!(!push(&mut buffer, "val", 0, 1));
-        assert_eq!(
-            groups(&buffer.take(Take::Full, &mut Scalars::default())),
-            ""
-        );
-        assert!(push(&mut buffer, "train", 1, 4));
-        assert_eq!(
-            groups(&buffer.take(Take::Full, &mut Scalars::default())),
-            "train/0:2x5"
-        );
-        assert_eq!(
-            groups(&buffer.take(Take::All, &mut Scalars::default())),
-            "val/0:1x1 train/1:1x4"
-        );
+        let names: Vec<String> = (0..=NAMES_MAX).map(|n| n.to_string()).collect();
+        let values: Vec<(&str, f64)> = names.iter().map(|name| (name.as_str(), 1.0)).collect();
+        buffer.push_scalars(0, 0, &values);
+        let mut taken = buffer.take(&mut Scalars::default());
+        assert!(taken.forgets_names && taken.names.len() == names.len());
+        taken.scalars.clear();
+        buffer.push_scalars(1, 0, &[("7", 1.0)]);
+        let taken = buffer.take(&mut taken.scalars);
+        assert_eq!((&*taken.names[0], taken.scalars.names), ("7", vec![0]));
+        assert!(!taken.forgets_names);
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_is_lost_with_its_value() {
+        let mut buffer = Buffer::new();
+        let long = "x".repeat(NAME_BYTES_MAX + 1);
+        buffer.push_scalars(0, 0, &[(&long, 1.0), (&long[1..], 2.0)]);
+        assert_eq!(buffer.take(&mut Scalars::default()).scalars.values, [2.0]);
+        assert_eq!(buffer.lost().scalars, 1);
     }
 
     #[test]
@@ -395,20 +403,20 @@ mod tests {
         let many: Vec<(&str, f64)> = vec![("a", 0.0); SCALARS_MAX];
         buffer.push_scalars(0, 0, &many);
         assert!(!buffer.fits_scalars(1));
-        let taken = buffer.take(Take::All, &mut Scalars::default());
+        let taken = buffer.take(&mut Scalars::default());
         assert!(!buffer.fits_scalars(1));
         buffer.release(taken.scalars.len(), 0);
         assert!(buffer.fits_scalars(1));
     }
 
     #[test]
-    fn sample_bytes_are_bounded_but_one_large_batch_gets_through() {
+    fn sample_bytes_are_bounded() {
         let mut buffer = Buffer::new();
-        assert!(buffer.fits_samples(2 * SAMPLE_BYTES_MAX));
+        assert!(!buffer.fits_samples(SAMPLE_BYTES_MAX + 1));
         let (rows, columns) = samples("train", 0, 1);
         assert!(buffer.push_samples(rows, columns, SAMPLE_BYTES_MAX));
         assert!(!buffer.fits_samples(1));
-        let taken = buffer.take(Take::Full, &mut Scalars::default());
+        let taken = buffer.take(&mut Scalars::default());
         assert!(!buffer.fits_samples(1));
         buffer.release(0, taken.groups[0].bytes);
         assert!(buffer.fits_samples(1));

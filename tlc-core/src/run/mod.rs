@@ -5,16 +5,23 @@
 //! is lost is counted and told. A run is what its log says ([`RunRecord`]), metrics are Parquet
 //! files beside it, and a run whose process died reads as interrupted without anyone cleaning up.
 
+mod attempts;
 mod buffer;
+mod columns;
 #[cfg(feature = "tracing")]
 mod events;
+mod frame;
+mod growing;
+mod metrics;
 mod name;
 mod open;
 mod params;
+mod points;
 mod read;
 mod record;
 mod rows;
 mod segment;
+mod segments;
 mod shared;
 #[cfg(feature = "system")]
 mod system;
@@ -30,19 +37,25 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use serde::Serialize;
 
-pub use self::buffer::{Lost, SAMPLE_BYTES_FLUSH, SAMPLE_BYTES_MAX, SCALARS_FLUSH, SCALARS_MAX};
+#[cfg(feature = "sql")]
+pub(crate) use self::attempts::winning_scalars;
+pub use self::buffer::{
+    Lost, NAME_BYTES_MAX, SAMPLE_BYTES_FLUSH, SAMPLE_BYTES_MAX, SCALARS_FLUSH, SCALARS_MAX,
+};
+pub use self::columns::{sample_schema, scalar_schema};
 #[cfg(feature = "tracing")]
 pub use self::events::EventLayer;
+#[cfg(feature = "sql")]
+pub(crate) use self::metrics::Winning;
 pub use self::open::RunOptions;
 pub(crate) use self::read::Runs;
 pub use self::read::{SampleFile, ScalarFile};
 pub use self::record::{RunRecord, RunStatus, SILENCE_MAX, StreamRecord};
 pub use self::rows::Rows;
 use self::rows::{Means, Streams, Values};
-pub use self::segment::{sample_schema, scalar_schema};
 pub use self::shared::LOG_WAIT_MAX;
 use self::shared::{Ask, Shared};
-pub use self::writer::{FLUSH_EVERY_MAX, FLUSH_EVERY_MIN, HEARTBEAT_EVERY};
+pub use self::writer::{FLUSH_EVERY_MAX, FLUSH_EVERY_MIN, HEARTBEAT_EVERY, WRITE_EVERY};
 use crate::alias::Aliases;
 use crate::collect::Collector;
 use crate::env::Env;
@@ -181,7 +194,7 @@ impl Run {
         }
         drop(streams);
         if columns.num_rows() > 0 {
-            self.shared.log_samples(rows.clone(), columns);
+            self.shared.log_samples(rows.clone(), columns)?;
         }
         Ok(())
     }

@@ -7,11 +7,13 @@ use std::thread::{self, JoinHandle};
 
 use super::name;
 use super::read::Runs;
-use super::record::RunStatus;
+use super::record::{Folded, RunStatus};
 use super::rows::Streams;
+use super::segments::Identity;
 use super::shared::{self, Shared};
 use super::writer::{Opened, Writer, encode_entry};
 use crate::alias::Aliases;
+use crate::env::Micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::run::{Event, Process};
 use crate::id::{Revision, RunName};
@@ -27,6 +29,8 @@ pub struct RunOptions {
     name: Option<String>,
     rank: i32,
     joins: bool,
+    resumes: bool,
+    launch: Option<String>,
     #[cfg(feature = "system")]
     is_without_system: bool,
     params: BTreeMap<String, String>,
@@ -39,7 +43,12 @@ impl RunOptions {
         Self::default()
     }
 
-    /// Names the run. The name must be free.
+    /// Names the run.
+    ///
+    /// If there is a run of that name whose process is gone, it goes on: what is logged from now on is its next
+    /// attempt, and takes the place of what the one before logged at the same steps and later. A program that is
+    /// started anew with the same name, after a crash or a kill, therefore continues its run. Of
+    /// a run that goes on or has ended, the name is taken.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());
@@ -71,11 +80,28 @@ impl RunOptions {
         self
     }
 
-    /// Joins the run of that name, which another process has started, as one more writer. The
-    /// process that started it says when it is complete.
+    /// Joins the run of that name, which another process has started, as one more writer. The run is
+    /// complete when the process that started it says so, and all others have ended.
     #[must_use]
     pub fn join(mut self) -> Self {
         self.joins = true;
+        self
+    }
+
+    /// Goes on with the run of that name also if it was completed or has failed, as its next attempt; starts it if there is
+    /// none.
+    #[must_use]
+    pub fn resume(mut self) -> Self {
+        self.resumes = true;
+        self
+    }
+
+    /// Says that this process was started together with all others that say the same `id`, such as the
+    /// number of a cluster's job and of its restart: whichever comes first starts the run, or resumes it if it is
+    /// there from an earlier launch, and the others join. No process is special.
+    #[must_use]
+    pub fn launch(mut self, id: &str) -> Self {
+        self.launch = Some(id.to_owned());
         self
     }
 }
@@ -167,7 +193,7 @@ async fn work(
     }
 }
 
-/// Writes the first entry of a new run, or the one that joins a run.
+/// Writes the first entry of a new run, or the one that joins or resumes a run.
 ///
 /// # Errors
 /// [`ErrorKind::Conflict`] if the name is taken, [`ErrorKind::NotFound`] if there is nothing to
@@ -178,13 +204,10 @@ async fn begin(project: &Place, options: RunOptions) -> Result<(Begun, Opened)> 
         (None, true) => Err(Error::invalid("to join a run, say its name")),
         (Some(name), false) => {
             let name: RunName = name.parse()?;
-            let taken = || {
-                Error::new(
-                    ErrorKind::Conflict,
-                    format!("there is a run {name} already; choose another name"),
-                )
-            };
-            start(project, &name, &options).await?.ok_or_else(taken)
+            match start(project, &name, &options).await? {
+                Some(begun) => Ok(begun),
+                None => go_on(project, name, &options).await,
+            }
         }
         (None, false) => {
             for _ in 0..NAMES_MAX {
@@ -197,6 +220,43 @@ async fn begin(project: &Place, options: RunOptions) -> Result<(Begun, Opened)> 
                 ErrorKind::Conflict,
                 "all generated names are taken; name the run",
             ))
+        }
+    }
+}
+
+/// Resumes a run, or joins it if that was begun by a process of the same launch.
+async fn go_on(project: &Place, name: RunName, options: &RunOptions) -> Result<(Begun, Opened)> {
+    let runs = Runs::new(project.clone());
+    loop {
+        let folded = runs.judged(&name).await?;
+        let is_ours = options.launch.is_some() && options.launch == folded.launch;
+        let status = folded.record.status;
+        let taken = |how: &str| {
+            let message = format!("there is a run {name} already, which {how}");
+            Err(Error::new(ErrorKind::Conflict, message))
+        };
+        match status {
+            _ if is_ours && status != RunStatus::Interrupted => {
+                return enter(project, &name, options, folded).await;
+            }
+            RunStatus::Running => {
+                return taken(
+                    "goes on as far as is known; choose another name, or join it. If its process is gone, that shows within a minute",
+                );
+            }
+            RunStatus::Completed | RunStatus::Failed
+                if !(options.resumes || options.launch.is_some()) =>
+            {
+                return taken(&format!(
+                    "has ended ({}); choose another name, or resume it",
+                    status.as_str()
+                ));
+            }
+            _ => {
+                if let Some(begun) = resume(project, &name, options, folded).await? {
+                    return Ok(begun);
+                }
+            }
         }
     }
 }
@@ -235,9 +295,11 @@ async fn start(
         writer: id.clone(),
         rank: options.rank,
         process: process(project),
+        launch: options.launch.clone(),
     };
     let entry = encode_entry(&place, event)?;
     let log = Log::of(&place);
+    let began = project.env.now();
     match log.append(Revision::FIRST, entry).await {
         Ok(Append::Written) => {}
         Ok(Append::Taken) => return Ok(None),
@@ -249,37 +311,64 @@ async fn start(
         params: options.params.clone(),
         aliases,
     };
-    let next = Revision::FIRST.next();
-    Ok(Some((
-        begun,
-        Opened {
-            runs,
-            run: name.clone(),
-            next,
-            id,
-            rank: options.rank,
-            is_starter: true,
-            #[cfg(feature = "system")]
-            is_without_system: options.is_without_system,
-        },
-    )))
+    let (next, identity) = (Revision::FIRST.next(), identity(name, id, 1, options));
+    let opened = opened(runs, name, options, (next, identity, began));
+    Ok(Some((begun, opened)))
+}
+
+fn identity(run: &RunName, writer: String, attempt: u32, options: &RunOptions) -> Identity {
+    Identity {
+        run: run.to_string(),
+        writer,
+        attempt,
+        rank: options.rank,
+    }
+}
+
+/// A writer that says how the run ended, and takes over nothing.
+fn opened(
+    runs: Runs,
+    run: &RunName,
+    options: &RunOptions,
+    (next, identity, began): (Revision, Identity, Micros),
+) -> Opened {
+    #[cfg(not(feature = "system"))]
+    let _machine = (options, began);
+    Opened {
+        runs,
+        run: run.clone(),
+        next,
+        identity,
+        is_starter: true,
+        left: Vec::new(),
+        #[cfg(feature = "system")]
+        began,
+        #[cfg(feature = "system")]
+        is_without_system: options.is_without_system,
+    }
 }
 
 async fn join(project: &Place, name: RunName, options: &RunOptions) -> Result<(Begun, Opened)> {
-    let aliases = project.aliases().await?;
-    let runs = Runs::new(project.clone());
-    let place = runs.place(&name);
-    let record = runs.folded(&name).await?.record;
-    if record.status != RunStatus::Running {
+    let folded = Runs::new(project.clone()).folded(&name).await?;
+    let status = folded.record.status;
+    if status != RunStatus::Running {
         return Err(Error::invalid(format!(
             "run {name} has ended ({}); start another",
-            record.status.as_str()
+            status.as_str()
         )));
     }
-    let mut streams = Streams::default();
-    for stream in record.streams {
-        streams.insert(stream.name, stream.schema);
-    }
+    enter(project, &name, options, folded).await
+}
+
+/// Becomes one more writer of the newest attempt.
+async fn enter(
+    project: &Place,
+    name: &RunName,
+    options: &RunOptions,
+    folded: Folded,
+) -> Result<(Begun, Opened)> {
+    let runs = Runs::new(project.clone());
+    let place = runs.place(name);
     let id = writer_id(project);
     let event = Event::Joined {
         writer: id.clone(),
@@ -288,28 +377,66 @@ async fn join(project: &Place, name: RunName, options: &RunOptions) -> Result<(B
     };
     let entry = encode_entry(&place, event)?;
     let log = Log::of(&place);
-    let mut next = Revision::FIRST.next();
+    let mut next = Revision(folded.n_entries);
     while log.append(next, entry.clone()).await? == Append::Taken {
         next = next.next();
     }
-    let next = next.next();
-    let begun = Begun {
+    let identity = identity(name, id, folded.record.attempts, options);
+    let began = folded.record.started;
+    let begun = begun(project, name, options, folded).await?;
+    let mut opened = opened(runs, name, options, (next.next(), identity, began));
+    opened.is_starter = false;
+    Ok((begun, opened))
+}
+
+/// Begins the next attempt; `None` if something was written to the log since `folded` was read.
+async fn resume(
+    project: &Place,
+    name: &RunName,
+    options: &RunOptions,
+    folded: Folded,
+) -> Result<Option<(Begun, Opened)>> {
+    let runs = Runs::new(project.clone());
+    let place = runs.place(name);
+    let id = writer_id(project);
+    let event = Event::Resumed {
+        writer: id.clone(),
+        rank: options.rank,
+        process: process(project),
+        launch: options.launch.clone(),
+    };
+    let entry = encode_entry(&place, event)?;
+    let next = Revision(folded.n_entries);
+    if Log::of(&place).append(next, entry).await? == Append::Taken {
+        return Ok(None);
+    }
+    let identity = identity(name, id, folded.record.attempts.saturating_add(1), options);
+    let mut opened = opened(
+        runs.clone(),
+        name,
+        options,
+        (next.next(), identity, folded.record.started),
+    );
+    if place.is_disk {
+        opened.left = runs.left_segments(name, &folded).await?;
+    }
+    Ok(Some((begun(project, name, options, folded).await?, opened)))
+}
+
+async fn begun(
+    project: &Place,
+    name: &RunName,
+    options: &RunOptions,
+    folded: Folded,
+) -> Result<Begun> {
+    let mut streams = Streams::default();
+    for stream in folded.record.streams {
+        streams.insert(stream.name, stream.schema);
+    }
+    Ok(Begun {
         name: name.clone(),
         streams,
         params: options.params.clone(),
-        aliases,
-    };
-    Ok((
-        begun,
-        Opened {
-            runs,
-            run: name,
-            next,
-            id,
-            rank: options.rank,
-            is_starter: false,
-            #[cfg(feature = "system")]
-            is_without_system: options.is_without_system,
-        },
-    ))
+        aliases: project.aliases().await?,
+    })
 }

@@ -2,14 +2,17 @@
 
 use std::borrow::Cow;
 
+use arrow::array::RecordBatch;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::ObjectMeta;
 use object_store::path::Path;
 use parquet::file::metadata::PageIndexPolicy;
 
+use super::columns;
+use super::frame::End;
 use super::record::{self, Folded, Lasts, RunRecord};
-use super::segment;
+use super::segment::{self, PARQUET, SEGMENT, Stem};
 use crate::blob;
 use crate::env::Micros;
 use crate::error::{Error, ErrorKind, Result};
@@ -22,16 +25,20 @@ use crate::table::{Checked, VerifyOptions};
 /// How many runs or files are read at the same time.
 const READS_MAX: usize = 16;
 
-/// A file of scalars of a run: Parquet with the columns of [`scalar_schema`](super::scalar_schema).
+/// A file of scalars of a run, with the columns of [`scalar_schema`](super::scalar_schema).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScalarFile {
+    /// Which beginning of the run all its rows are of: 1, or more in a run that was resumed.
+    pub attempt: u32,
+    /// Whether it is Parquet. Else it is a segment that grows, or that its writer left.
+    pub is_folded: bool,
     /// Where it lies in the store.
     pub path: Path,
-    /// Its size.
+    /// Its size when it was listed.
     pub bytes: u64,
 }
 
-/// A file of sample metrics of one epoch of one stream: Parquet with the columns of
+/// A file of sample metrics of one epoch of one stream, with the columns of
 /// [`sample_schema`](super::sample_schema).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SampleFile {
@@ -39,10 +46,22 @@ pub struct SampleFile {
     pub stream: StreamName,
     /// The epoch of all its rows.
     pub epoch: i64,
+    /// Which beginning of the run all its rows are of: 1, or more in a run that was resumed.
+    pub attempt: u32,
+    /// Whether it is Parquet. Else it is a segment that grows, or that its writer left.
+    pub is_folded: bool,
     /// Where it lies in the store.
     pub path: Path,
-    /// Its size.
+    /// Its size when it was listed.
     pub bytes: u64,
+}
+
+/// A file of metrics by its name.
+#[derive(Clone, Debug)]
+struct Listed {
+    stem: Stem,
+    is_folded: bool,
+    file: ObjectMeta,
 }
 
 /// The runs under one project. Cheap to clone.
@@ -99,16 +118,12 @@ impl Runs {
             Some(_) => None,
             None => heartbeat(&place).await?,
         };
-        let dead = folded.record.process.is_dead();
-        folded.judge(place.env.now(), heartbeat, dead);
-        if !folded.open_writers.is_empty() {
+        folded.judge(place.env.now(), heartbeat);
+        if folded.has_open_writers() {
             let lasts = self
                 .scan_lasts(run, std::mem::take(&mut folded.lasts))
                 .await?;
-            folded.record.last = lasts
-                .into_iter()
-                .map(|(name, (_, value))| (name, value))
-                .collect();
+            folded.set_last(&lasts);
         }
         let aliases = self.project.aliases().await?;
         for value in folded.record.params.values_mut() {
@@ -117,6 +132,14 @@ impl Runs {
             }
         }
         Ok(folded.record)
+    }
+
+    /// What the log of a run says, and whether the run goes on. As [`Self::read`], without its files.
+    pub(crate) async fn judged(&self, run: &RunName) -> Result<Folded> {
+        let mut folded = self.folded(run).await?;
+        let place = self.place(run);
+        folded.judge(place.env.now(), heartbeat(&place).await?);
+        Ok(folded)
     }
 
     /// What the log of a run says, and nothing else.
@@ -150,13 +173,13 @@ impl Runs {
     /// Those of the store.
     pub(crate) async fn scalar_files(&self, run: &RunName) -> Result<Vec<ScalarFile>> {
         let files = self.list(run, "scalars").await?.into_iter();
-        let files = files.filter(|file| file.location.extension() == Some("parquet"));
-        Ok(files
-            .map(|file| ScalarFile {
-                path: file.location,
-                bytes: file.size,
-            })
-            .collect())
+        let file = |listed: Listed| ScalarFile {
+            attempt: listed.stem.attempt,
+            is_folded: listed.is_folded,
+            path: listed.file.location,
+            bytes: listed.file.size,
+        };
+        Ok(files.map(file).collect())
     }
 
     /// The files of sample metrics of a run, those of one epoch and writer in the order they were written. One listing; stream and
@@ -166,18 +189,44 @@ impl Runs {
     /// Those of the store.
     pub(crate) async fn sample_files(&self, run: &RunName) -> Result<Vec<SampleFile>> {
         let files = self.list(run, "samples").await?.into_iter();
-        let file = |file: ObjectMeta| {
-            let mut parts = file.location.as_ref().rsplit('/');
-            let (name, stream) = (parts.next()?, parts.next()?);
-            let (epoch, stream) = (segment::sample_epoch(name)?, stream.parse().ok()?);
+        let file = |listed: Listed| {
+            let (stream, epoch) = listed.stem.epoch?;
             Some(SampleFile {
                 stream,
                 epoch,
-                path: file.location,
-                bytes: file.size,
+                attempt: listed.stem.attempt,
+                is_folded: listed.is_folded,
+                path: listed.file.location,
+                bytes: listed.file.size,
             })
         };
         Ok(files.filter_map(file).collect())
+    }
+
+    /// All rows of a file of metrics, of a segment those that are whole. One request; the segment may have been folded since it was
+    /// listed, which makes it two more.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] naming the file if it is damaged; [`ErrorKind::NotFound`] if it is gone; those of the store.
+    pub(crate) async fn rows(&self, path: &Path) -> Result<Vec<RecordBatch>> {
+        let store = &*self.project.store;
+        let gone = || Error::not_found(format!("{path} is gone"));
+        if path.extension() == Some(SEGMENT) {
+            if let Some(bytes) = store::read(store, path).await? {
+                let content = segment::read(path.as_ref(), bytes)?;
+                return match content.samples() {
+                    [] => Ok(vec![content.scalars()?]),
+                    rows => Ok(rows.to_vec()),
+                };
+            }
+            let stem = path.as_ref().strip_suffix(SEGMENT).ok_or_else(gone)?;
+            let folded = Path::from(format!("{stem}{PARQUET}"));
+            let bytes = store::read(store, &folded).await?.ok_or_else(gone)?;
+            return columns::decode(bytes)
+                .map_err(|err| err.context(format!("cannot read {folded}")));
+        }
+        let bytes = store::read(store, path).await?.ok_or_else(gone)?;
+        columns::decode(bytes).map_err(|err| err.context(format!("cannot read {path}")))
     }
 
     /// What cannot be read of a run: files and why. Reads its log and, unless that is to be quick, all
@@ -202,12 +251,15 @@ impl Runs {
         }
         let place = self.place(run);
         for folder in ["scalars", "samples"] {
-            for file in self.list(run, folder).await? {
+            for Listed {
+                file, is_folded, ..
+            } in self.list(run, folder).await?
+            {
                 options.tell(Checked { bytes: file.size });
-                if options.quick || file.location.extension() != Some("parquet") {
+                if options.quick {
                     continue;
                 }
-                if let Err(err) = readable(&place, folder, &file).await {
+                if let Err(err) = readable(&place, is_folded && folder == "samples", &file).await {
                     if err.kind() != ErrorKind::Corrupt {
                         return Err(err);
                     }
@@ -225,48 +277,93 @@ impl Runs {
         self.project.child("runs").child(run.as_str())
     }
 
-    async fn list(&self, run: &RunName, folder: &str) -> Result<Vec<ObjectMeta>> {
-        let place = self.place(run).child(folder);
-        let mut files: Vec<ObjectMeta> = place.store.list(Some(&place.path)).try_collect().await?;
-        // The numbers in the names are not padded: a shorter name is an earlier file.
-        files.sort_by(|a, b| {
-            let key = |file: &ObjectMeta| (file.location.as_ref().len(), file.location.clone());
-            key(a).cmp(&key(b))
-        });
+    /// The files of metrics in a folder of a run, in the order of their names. Of a segment and the folded file of
+    /// the same name it is the latter.
+    async fn list(&self, run: &RunName, folder: &str) -> Result<Vec<Listed>> {
+        let place = self.place(run);
+        let prefix = place.path.clone().join(folder);
+        let files: Vec<ObjectMeta> = place.store.list(Some(&prefix)).try_collect().await?;
+        let listed = |file: ObjectMeta| {
+            let path = file.location.as_ref().strip_prefix(place.path.as_ref())?;
+            let (stem, ending) = Stem::parse(path.trim_start_matches('/'))?;
+            let is_folded = ending == PARQUET;
+            (is_folded || ending == SEGMENT).then_some(Listed {
+                stem,
+                is_folded,
+                file,
+            })
+        };
+        let mut files: Vec<Listed> = files.into_iter().filter_map(listed).collect();
+        files.sort_by(|a, b| (&a.stem, !a.is_folded).cmp(&(&b.stem, !b.is_folded)));
+        files.dedup_by(|later, first| later.stem == first.stem);
         Ok(files)
+    }
+
+    /// The segments of attempts before `attempt` whose processes are known to have ended.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) async fn left_segments(&self, run: &RunName, folded: &Folded) -> Result<Vec<Stem>> {
+        let mut left = Vec::new();
+        for folder in ["scalars", "samples"] {
+            for Listed {
+                stem, is_folded, ..
+            } in self.list(run, folder).await?
+            {
+                let writer = folded.writers.get(&stem.writer);
+                if !is_folded && writer.is_some_and(|writer| writer.process.is_dead()) {
+                    left.push(stem);
+                }
+            }
+        }
+        Ok(left)
     }
 
     /// Adds to `lasts` what the files of scalars say.
     async fn scan_lasts(&self, run: &RunName, mut lasts: Lasts) -> Result<Lasts> {
         let files = self.scalar_files(run).await?;
-        let store = &*self.project.store;
-        let mut files = stream::iter(files.into_iter().map(|file| async move {
-            let bytes = store::read(store, &file.path).await?;
-            Ok::<_, Error>((file.path, bytes))
-        }))
-        .buffered(READS_MAX);
-        while let Some((path, bytes)) = files.try_next().await? {
-            let Some(bytes) = bytes else { continue };
-            segment::decode_scalars(bytes, |name, step, value| {
-                record::keep_last(&mut lasts, name, step, value)
-            })
-            .map_err(|err| err.context(format!("cannot read {path}")))?;
+        let read = files.into_iter().map(|file| async move {
+            match self.rows(&file.path).await {
+                Ok(rows) => Ok(Some((file, rows))),
+                Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
+                Err(err) => Err(err),
+            }
+        });
+        let mut files = stream::iter(read).buffered(READS_MAX);
+        while let Some(file) = files.try_next().await? {
+            let Some((file, rows)) = file else { continue };
+            for batch in rows {
+                columns::each_scalar(&batch, |name, step, value| {
+                    record::keep_last(&mut lasts, name, (file.attempt, step), value);
+                })
+                .map_err(|err| err.context(format!("cannot read {}", file.path)))?;
+            }
         }
         Ok(lasts)
     }
 }
 
-/// Whether a file of a run can be read: all of it for scalars; for sample metrics the footer, and that
-/// all columns lie within the file.
-async fn readable(place: &Place, folder: &str, file: &ObjectMeta) -> Result<()> {
-    if folder == "samples" {
+/// Whether a file of a run can be read: of one that may be large the footer, and that all columns lie within the
+/// file; of others everything.
+async fn readable(place: &Place, is_large: bool, file: &ObjectMeta) -> Result<()> {
+    if is_large {
         let mut reader = blob::reader(&place.store, &file.location, file.size);
         blob::open(&mut reader, PageIndexPolicy::Skip).await?;
         return Ok(());
     }
-    match store::read(&*place.store, &file.location).await? {
-        Some(bytes) => segment::decode_scalars(bytes, |_, _, _| ()),
-        None => Ok(()),
+    let Some(bytes) = store::read(&*place.store, &file.location).await? else {
+        return Ok(());
+    };
+    if file.location.extension() == Some(PARQUET) {
+        return columns::decode(bytes)?
+            .iter()
+            .try_for_each(|batch| columns::each_scalar(batch, |_, _, _| ()));
+    }
+    match segment::read(file.location.as_ref(), bytes)?.end {
+        End::Whole | End::Torn => Ok(()),
+        End::Damaged => Err(Error::corrupt(
+            "a frame is not what was written; what is before it can be read",
+        )),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a run is, folded from its log entries alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
@@ -69,8 +69,10 @@ pub struct RunRecord {
     pub started: Micros,
     /// When it was finished or failed; nobody knows when an interrupted one ended.
     pub finished: Option<Micros>,
-    /// The process that started it.
+    /// The process that started its newest attempt.
     pub process: Process,
+    /// How often it was begun: 1, and one more for each time it was resumed.
+    pub attempts: u32,
     /// Parameters by their dotted names.
     pub params: BTreeMap<String, String>,
     /// What it read, in the order it was told.
@@ -101,15 +103,16 @@ pub(crate) fn lost_text(lost: Lost) -> String {
     )
 }
 
-/// The largest step of each scalar, and its value there. The later of equal steps counts.
-pub(crate) type Lasts = BTreeMap<String, (i64, f64)>;
+/// Of each scalar the newest attempt that has it, its largest step in it, and its value there. The later of
+/// equal steps counts.
+pub(crate) type Lasts = BTreeMap<String, (u32, i64, f64)>;
 
-pub(crate) fn keep_last(lasts: &mut Lasts, name: &str, step: i64, value: f64) {
+pub(crate) fn keep_last(lasts: &mut Lasts, name: &str, (attempt, step): (u32, i64), value: f64) {
     match lasts.get_mut(name) {
-        Some(last) if step < last.0 => {}
-        Some(last) => *last = (step, value),
+        Some(last) if (attempt, step) < (last.0, last.1) => {}
+        Some(last) => *last = (attempt, step, value),
         None => {
-            lasts.insert(name.to_owned(), (step, value));
+            lasts.insert(name.to_owned(), (attempt, step, value));
         }
     }
 }
@@ -118,24 +121,64 @@ pub(crate) fn keep_last(lasts: &mut Lasts, name: &str, step: i64, value: f64) {
 #[derive(Debug)]
 pub(crate) struct Folded {
     pub(crate) record: RunRecord,
-    /// The last values of the writers that have ended.
+    /// The last values of the writers that have said them.
     pub(crate) lasts: Lasts,
-    /// Writers that have not ended: what they logged is known from their files alone.
-    pub(crate) open_writers: BTreeSet<String>,
+    /// By their ids, all that ever wrote.
+    pub(crate) writers: BTreeMap<String, WriterRecord>,
+    /// Which processes belong to the newest attempt, if they were started together.
+    pub(crate) launch: Option<String>,
+    /// The number of entries.
+    pub(crate) n_entries: u64,
+    is_finished: bool,
+    /// When its newest attempt began.
+    resumed: Micros,
+}
+
+/// One writer of a run.
+#[derive(Debug)]
+pub(crate) struct WriterRecord {
+    pub(crate) attempt: u32,
+    pub(crate) process: Process,
+    /// It has not said that it ended: what it logged is known from its files alone.
+    pub(crate) is_open: bool,
 }
 
 impl Folded {
     /// Decides whether a run that has not ended is running or interrupted.
     ///
-    /// `dead` says that its process is known to have ended, `heartbeat` when one of its writers
-    /// last said that it lives.
-    pub(crate) fn judge(&mut self, now: Micros, heartbeat: Option<Micros>, dead: bool) {
+    /// `heartbeat` is when one of its writers last said that it lives.
+    pub(crate) fn judge(&mut self, now: Micros, heartbeat: Option<Micros>) {
         if self.record.status == RunStatus::Running {
-            let seen = heartbeat.unwrap_or_default().max(self.record.started);
-            if dead || now.since(seen) > SILENCE_MAX {
+            let seen = heartbeat
+                .unwrap_or_default()
+                .max(self.record.started)
+                .max(self.resumed);
+            let n_open = self.open_writers().count();
+            let is_dead = n_open > 0 && self.open_writers().all(|writer| writer.process.is_dead());
+            if is_dead || now.since(seen) > SILENCE_MAX {
                 self.record.status = RunStatus::Interrupted;
             }
         }
+    }
+
+    /// Those of the newest attempt that have not ended.
+    fn open_writers(&self) -> impl Iterator<Item = &WriterRecord> {
+        let newest = self.record.attempts;
+        let open = move |writer: &&WriterRecord| writer.is_open && writer.attempt == newest;
+        self.writers.values().filter(open)
+    }
+
+    /// Whether the files know more than the log.
+    pub(crate) fn has_open_writers(&self) -> bool {
+        self.writers.values().any(|writer| writer.is_open)
+    }
+
+    /// Gives the record these last values.
+    pub(crate) fn set_last(&mut self, lasts: &Lasts) {
+        let last = lasts
+            .iter()
+            .map(|(name, (_, _, value))| (name.clone(), *value));
+        self.record.last = last.collect();
     }
 }
 
@@ -150,15 +193,14 @@ pub(crate) fn fold(run: &RunName, entries: &[Entry]) -> Result<Folded> {
         None => return Err(Error::corrupt(format!("run {run} has no entry"))),
     };
     for (number, entry) in entries {
+        folded.n_entries += 1;
         folded
             .apply(entry)
             .map_err(|err| Error::corrupt(what(run, number)).with_source(err))?;
     }
-    folded.record.last = folded
-        .lasts
-        .iter()
-        .map(|(name, (_, value))| (name.clone(), *value))
-        .collect();
+    let lasts = std::mem::take(&mut folded.lasts);
+    folded.set_last(&lasts);
+    folded.lasts = lasts;
     Ok(folded)
 }
 
@@ -172,6 +214,7 @@ fn started(run: &RunName, entry: &Entry) -> Result<Folded> {
         author,
         writer,
         process,
+        launch,
         ..
     } = &entry.event
     else {
@@ -187,30 +230,55 @@ fn started(run: &RunName, entry: &Entry) -> Result<Folded> {
         author: author.clone(),
         started: time(entry).map_err(|err| Error::corrupt(what(run, 0)).with_source(err))?,
         finished: None,
-        process: Process {
-            machine: process.machine.clone(),
-            id: process.id,
-            started: process.started,
-        },
+        process: from_entry(process),
+        attempts: 1,
         params: BTreeMap::new(),
         inputs: Vec::new(),
         streams: Vec::new(),
         last: BTreeMap::new(),
         lost: Lost::default(),
     };
-    Ok(Folded {
+    let mut folded = Folded {
         record,
         lasts: Lasts::new(),
-        open_writers: BTreeSet::from([writer.clone()]),
-    })
+        writers: BTreeMap::new(),
+        launch: launch.clone(),
+        n_entries: 1,
+        is_finished: false,
+        resumed: Micros::default(),
+    };
+    folded.open(writer, process);
+    Ok(folded)
+}
+
+fn from_entry(process: &crate::format::run::Process) -> Process {
+    Process {
+        machine: process.machine.clone(),
+        id: process.id,
+        started: process.started,
+    }
 }
 
 impl Folded {
     fn apply(&mut self, entry: &Entry) -> Result<()> {
         match &entry.event {
             Event::Started { .. } => return Err(Error::corrupt("a run starts once")),
-            Event::Joined { writer, .. } => {
-                self.open_writers.insert(writer.clone());
+            Event::Joined {
+                writer, process, ..
+            } => self.open(writer, process),
+            Event::Resumed {
+                writer,
+                process,
+                launch,
+                ..
+            } => {
+                let record = &mut self.record;
+                record.attempts += 1;
+                (record.status, record.reason, record.finished) = (RunStatus::Running, None, None);
+                record.process = from_entry(process);
+                (self.launch, self.is_finished) = (launch.clone(), false);
+                self.resumed = time(entry)?;
+                self.open(writer, process);
             }
             Event::Params { values } => {
                 let values = values
@@ -242,7 +310,10 @@ impl Folded {
                     });
                 }
             }
-            Event::Left { writer, lost, last } => self.leave(writer, *lost, last),
+            Event::Left { writer, lost, last } => {
+                self.leave(writer, *lost, last);
+                self.settle(time(entry)?);
+            }
             Event::Finished {
                 writer,
                 outcome,
@@ -250,38 +321,70 @@ impl Folded {
                 lost,
                 last,
             } => {
-                self.leave(writer, *lost, last);
-                self.finish(*outcome, reason.as_deref(), time(entry)?);
+                // What is left of an earlier attempt does not end this one.
+                if self.leave(writer, *lost, last) {
+                    self.finish(*outcome, reason.as_deref(), time(entry)?);
+                    self.settle(time(entry)?);
+                }
             }
         }
         Ok(())
     }
 
+    fn open(&mut self, writer: &str, process: &crate::format::run::Process) {
+        let record = WriterRecord {
+            attempt: self.record.attempts,
+            process: from_entry(process),
+            is_open: true,
+        };
+        self.writers.insert(writer.to_owned(), record);
+    }
+
+    /// A writer has ended; `true` if it is of the newest attempt.
     fn leave(
         &mut self,
         writer: &str,
         lost: crate::format::run::Lost,
         last: &BTreeMap<String, Last>,
-    ) {
-        self.open_writers.remove(writer);
+    ) -> bool {
+        let newest = self.record.attempts;
+        let attempt = match self.writers.get_mut(writer) {
+            Some(writer) => {
+                writer.is_open = false;
+                writer.attempt
+            }
+            None => newest,
+        };
         self.record.lost.add(Lost {
             scalars: lost.scalars,
             sample_rows: lost.sample_rows,
         });
         for (name, last) in last {
-            keep_last(&mut self.lasts, name, last.step, last.value.0);
+            keep_last(&mut self.lasts, name, (attempt, last.step), last.value.0);
+        }
+        attempt == newest
+    }
+
+    /// A run is complete when it was said to be, and all its writers have ended.
+    fn settle(&mut self, time: Micros) {
+        let is_complete = self.is_finished && self.open_writers().next().is_none();
+        if is_complete && self.record.status == RunStatus::Running {
+            self.record.status = RunStatus::Completed;
+            self.record.finished = Some(time);
         }
     }
 
     fn finish(&mut self, outcome: Outcome, reason: Option<&str>, time: Micros) {
-        self.record.finished = Some(time);
-        match (self.record.status, outcome) {
-            (RunStatus::Failed, _) => {}
-            (_, Outcome::Completed) => self.record.status = RunStatus::Completed,
-            (_, Outcome::Failed) => {
+        match outcome {
+            Outcome::Completed => self.is_finished = true,
+            Outcome::Failed if self.record.status != RunStatus::Failed => {
                 self.record.status = RunStatus::Failed;
                 self.record.reason = Some(reason.unwrap_or("no reason was given").to_owned());
             }
+            Outcome::Failed => {}
+        }
+        if self.record.status == RunStatus::Failed {
+            self.record.finished = Some(time);
         }
     }
 }
@@ -322,9 +425,7 @@ mod tests {
     fn check(rest: &str, expected: &str) {
         let text = match folded(&format!("{STARTED}\n{rest}")) {
             Ok(Folded {
-                record: r,
-                open_writers,
-                ..
+                record: r, writers, ..
             }) => format!(
                 "{} {:?} {:?} {:?} {:?} {:?} {} open={}",
                 r.status.as_str(),
@@ -337,7 +438,7 @@ mod tests {
                     .collect::<Vec<_>>(),
                 r.last,
                 r.lost.scalars + r.lost.sample_rows,
-                open_writers.len(),
+                writers.values().filter(|writer| writer.is_open).count(),
             ),
             Err(err) => format!("{:?}", err.kind()),
         };
@@ -367,7 +468,7 @@ mod tests {
             r#"6 "kind":"joined","writer":"x","rank":1,"process":{"machine":"m","id":8,"started":9}
                6 "kind":"finished","writer":"w","outcome":"completed","last":{"a":{"step":5,"value":1},"b":{"step":5,"value":1}}
                7 "kind":"left","writer":"x","last":{"a":{"step":4,"value":2},"b":{"step":6,"value":2}}"#,
-            r#"completed None Some(6) {} [] {"a": 1.0, "b": 2.0} 0 open=0"#,
+            r#"completed None Some(7) {} [] {"a": 1.0, "b": 2.0} 0 open=0"#,
         );
     }
 
@@ -383,6 +484,41 @@ mod tests {
         check(
             &format!("{completed}\n{failed}"),
             r#"failed Some("panicked") Some(6) {} [] {} 0 open=0"#,
+        );
+    }
+
+    #[test]
+    fn a_run_is_complete_when_all_of_its_writers_have_ended() {
+        let joined = r#"6 "kind":"joined","writer":"x","rank":1,"process":{"machine":"m","id":8,"started":9}"#;
+        let finished = r#"7 "kind":"finished","writer":"w","outcome":"completed","last":{}"#;
+        let left = r#"8 "kind":"left","writer":"x","last":{}"#;
+        check(
+            &format!("{joined}\n{finished}"),
+            "running None None {} [] {} 0 open=1",
+        );
+        check(
+            &format!("{joined}\n{finished}\n{left}"),
+            "completed None Some(8) {} [] {} 0 open=0",
+        );
+    }
+
+    #[test]
+    fn a_resumed_run_goes_on_and_its_newest_attempt_counts() {
+        let resumed = r#"8 "kind":"resumed","writer":"y","rank":0,"process":{"machine":"m","id":9,"started":9}"#;
+        let failed = r#"7 "kind":"finished","writer":"w","outcome":"failed","reason":"panicked","last":{"a":{"step":9,"value":1},"b":{"step":9,"value":1}}"#;
+        let finished = r#"9 "kind":"finished","writer":"y","outcome":"completed","last":{"a":{"step":4,"value":2}}"#;
+        check(
+            &format!("{failed}\n{resumed}"),
+            r#"running None None {} [] {"a": 1.0, "b": 1.0} 0 open=1"#,
+        );
+        check(
+            &format!("{failed}\n{resumed}\n{finished}"),
+            r#"completed None Some(9) {} [] {"a": 2.0, "b": 1.0} 0 open=0"#,
+        );
+        // The process of the first attempt was not dead, and ends later.
+        check(
+            &format!("{resumed}\n{failed}"),
+            r#"running None None {} [] {"a": 1.0, "b": 1.0} 0 open=1"#,
         );
     }
 
@@ -409,8 +545,16 @@ mod tests {
             (0, None, false, RunStatus::Running),
         ] {
             let mut open = folded(STARTED).unwrap();
+            if dead {
+                let this = crate::env::Env::manual().process();
+                let other = Process {
+                    started: this.started + 1,
+                    ..this
+                };
+                open.writers.get_mut("w").unwrap().process = other;
+            }
             let secs = |secs: i64| Micros(secs * 1_000_000);
-            open.judge(secs(now_secs), heartbeat_secs.map(secs), dead);
+            open.judge(secs(now_secs), heartbeat_secs.map(secs));
             assert_eq!(
                 open.record.status, expected,
                 "{now_secs} {heartbeat_secs:?} {dead}"
@@ -418,7 +562,7 @@ mod tests {
         }
         let ended = r#"7 "kind":"finished","writer":"w","outcome":"completed","last":{}"#;
         let mut ended = folded(&format!("{STARTED}\n{ended}")).unwrap();
-        ended.judge(Micros(i64::MAX), None, true);
+        ended.judge(Micros(i64::MAX), None);
         assert_eq!(ended.record.status, RunStatus::Completed);
     }
 }

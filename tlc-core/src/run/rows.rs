@@ -11,7 +11,9 @@ use crate::error::{Error, Result};
 use crate::id::{ColumnName, ROWID, Revision, StreamName, TableName};
 
 /// Columns that every row of sample metrics has, or gets in SQL; no stream may bring its own.
-const KEPT: [&str; 7] = ["run", "stream", "epoch", "step", ROWID, "table", "revision"];
+const KEPT: [&str; 9] = [
+    "run", "stream", "epoch", "step", ROWID, "table", "revision", "rank", "attempt",
+];
 
 /// Which samples a batch of outputs belongs to. A loader's batch carries one.
 #[derive(Clone, Debug, PartialEq)]
@@ -125,7 +127,7 @@ fn first_schema(stream: &StreamName, schema: &Schema) -> Result<SchemaRef> {
         fields.push(field.as_ref().clone().with_nullable(true));
     }
     let schema = Arc::new(Schema::new(fields));
-    super::segment::check_samples(&schema)
+    super::columns::check_samples(&schema)
         .map_err(|err| err.context(format!("stream {stream}: the columns cannot be stored")))?;
     Ok(schema)
 }

@@ -1,299 +1,550 @@
-//! Segments: immutable Parquet files of scalars and of sample metrics, and what their names say.
+//! Segments: files of metrics that grow while their writer lives, and what the names of all files of metrics say.
+//!
+//! A writer appends [frames](super::frame) to a segment of scalars, and to one for each epoch of each
+//! stream. A finished segment is folded: its rows are written as Parquet under the same name with another
+//! ending, and the segment is deleted. Where both are there, the Parquet file counts. What is here is pure;
+//! the files are written by [`Growing`](super::growing::Growing).
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, AsArray as _, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray,
-};
-use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef, TimeUnit};
+use arrow::array::{AsArray as _, RecordBatch, UInt64Array};
+use arrow::compute::{concat_batches, take_record_batch};
+use arrow::datatypes::UInt64Type;
+use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::arrow::{ArrowWriter, ProjectionMask};
 
 use super::buffer::{Group, Scalars};
-use super::rows::Rows;
-use crate::blob;
+use super::columns::{self, Labels};
+use super::frame::{self, End, Frames, Kind};
+use super::points;
 use crate::error::{Error, Result};
-use crate::format::footer;
+use crate::format::run::SegmentHead;
+use crate::format::{self, VERSION, ipc_reader};
 use crate::id::{ROWID, StreamName};
 
-/// The columns of a file of scalars.
-#[must_use]
-pub fn scalar_schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("name", DataType::Utf8, false),
-        Field::new("step", DataType::Int64, false),
-        Field::new(
-            "time",
-            DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-            false,
-        ),
-        Field::new("value", DataType::Float64, false),
-        Field::new("rank", DataType::Int32, false),
-    ]))
+/// The ending of the name of a segment.
+pub(crate) const SEGMENT: &str = "seg";
+
+/// The ending of the name of a folded one.
+pub(crate) const PARQUET: &str = "parquet";
+
+/// The name of a file of metrics in its run, without its ending.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Stem {
+    /// The stream and epoch of all rows; `None` for scalars.
+    pub(crate) epoch: Option<(StreamName, i64)>,
+    pub(crate) attempt: u32,
+    pub(crate) writer: String,
+    pub(crate) number: u64,
 }
 
-/// The columns of a file of sample metrics, those of the stream last.
-#[must_use]
-pub fn sample_schema(stream: &Schema) -> SchemaRef {
-    let own = [
-        Field::new("epoch", DataType::Int64, false),
-        Field::new("step", DataType::Int64, false),
-        Field::new(ROWID, DataType::UInt64, false),
-        Field::new("table", DataType::Utf8, true),
-        Field::new("revision", DataType::Int64, true),
-    ];
-    let fields = own
-        .into_iter()
-        .map(Arc::new)
-        .chain(stream.fields().iter().map(Arc::clone));
-    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
-}
-
-/// Whether sample metrics of these columns can be stored.
-///
-/// # Errors
-/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if a type has no form in Parquet.
-pub(crate) fn check_samples(stream: &Schema) -> Result<()> {
-    match ArrowWriter::try_new(Vec::new(), sample_schema(stream), None) {
-        Ok(_) => Ok(()),
-        Err(err) => {
-            Err(Error::invalid("Parquet has no form for one of the types").with_source(err))
+impl Stem {
+    /// The path in the run's folder, with an ending.
+    pub(crate) fn path(&self, ending: &str) -> String {
+        let Self {
+            epoch,
+            attempt,
+            writer,
+            number,
+        } = self;
+        match epoch {
+            Some((stream, epoch)) => {
+                format!("samples/{stream}/e{epoch}-a{attempt}-{writer}-{number}.{ending}")
+            }
+            None => format!("scalars/a{attempt}-{writer}-{number}.{ending}"),
         }
     }
-}
 
-/// Encodes scalars as a file. `names` holds the texts of the interned names.
-///
-/// # Errors
-/// If Arrow or Parquet refuse, which they have no reason to.
-pub(crate) fn encode_scalars(scalars: &Scalars, names: &[Arc<str>], rank: i32) -> Result<Bytes> {
-    let text = |number: &u32| names.get(*number as usize).map_or("", |name| name);
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from_iter_values(
-            scalars.names.iter().map(text),
-        )),
-        Arc::new(Int64Array::from_iter_values(scalars.steps.iter().copied())),
-        Arc::new(
-            TimestampMicrosecondArray::from_iter_values(scalars.times.iter().copied())
-                .with_timezone("UTC"),
-        ),
-        Arc::new(Float64Array::from_iter_values(
-            scalars.values.iter().copied(),
-        )),
-        Arc::new(Int32Array::from_value(rank, scalars.len())),
-    ];
-    let batch = RecordBatch::try_new(scalar_schema(), columns)?;
-    let properties = blob::writer_properties(&batch.schema())?.build();
-    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties))?;
-    writer.write(&batch)?;
-    Ok(writer.into_inner()?.into())
-}
-
-/// Encodes the sample metrics of one epoch as a file.
-///
-/// # Errors
-/// If Arrow or Parquet refuse, which [`check_samples`] has ruled out.
-pub(crate) fn encode_samples(group: &Group) -> Result<Bytes> {
-    let Some((_, first)) = group.batches.first() else {
-        return Ok(Bytes::new());
-    };
-    let schema = sample_schema(&first.schema());
-    let properties = blob::writer_properties(&schema)?.build();
-    let mut writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties))?;
-    for (rows, columns) in &group.batches {
-        writer.write(&sample_batch(&schema, rows, columns)?)?;
-    }
-    Ok(writer.into_inner()?.into())
-}
-
-fn sample_batch(schema: &SchemaRef, rows: &Rows, columns: &RecordBatch) -> Result<RecordBatch> {
-    let n = columns.num_rows();
-    let (table, revision) = match &rows.source {
-        Some((table, revision)) => (Some(table.as_str()), i64::try_from(revision.0).ok()),
-        None => (None, None),
-    };
-    let own: [ArrayRef; 5] = [
-        Arc::new(Int64Array::from_value(rows.epoch, n)),
-        Arc::new(Int64Array::from_value(rows.step, n)),
-        Arc::new(rows.row_ids.clone()),
-        Arc::new(StringArray::from_iter(std::iter::repeat_n(table, n))),
-        Arc::new(Int64Array::from_iter(std::iter::repeat_n(revision, n))),
-    ];
-    let columns = own
-        .into_iter()
-        .chain(columns.columns().iter().map(Arc::clone))
-        .collect();
-    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
-}
-
-/// Reads name, step and value of each row of a file of scalars, and hands them on.
-///
-/// # Errors
-/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if it is no such file.
-pub(crate) fn decode_scalars(file: Bytes, mut each: impl FnMut(&str, i64, f64)) -> Result<()> {
-    if !footer::is_bounded(&file) {
-        return Err(blob::undecodable());
-    }
-    // Damaged pages make the decoder panic where an error would do.
-    let decode = AssertUnwindSafe(|| decode_all(file, &mut each));
-    catch_unwind(decode).unwrap_or_else(|_panic| Err(blob::undecodable()))
-}
-
-fn decode_all(file: Bytes, each: &mut impl FnMut(&str, i64, f64)) -> Result<()> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
-    let mask = ProjectionMask::columns(builder.parquet_schema(), ["name", "step", "value"]);
-    for batch in builder.with_projection(mask).build()? {
-        let batch = batch
-            .map_err(|err| Error::corrupt("not a readable file of scalars").with_source(err))?;
-        let wrong =
-            || Error::corrupt("not a file of scalars: name, step and value are not its columns");
-        let column = |name: &str| batch.column_by_name(name).ok_or_else(wrong);
-        let names = column("name")?.as_string_opt::<i32>().ok_or_else(wrong)?;
-        let steps = column("step")?
-            .as_primitive_opt::<Int64Type>()
-            .ok_or_else(wrong)?;
-        let values = column("value")?
-            .as_primitive_opt::<Float64Type>()
-            .ok_or_else(wrong)?;
-        for ((name, step), value) in names.iter().zip(steps).zip(values) {
-            if let (Some(name), Some(step), Some(value)) = (name, step, value) {
-                each(name, step, value);
+    /// The name and its ending; `None` if no file of metrics is called that. `path` is below the run.
+    /// Before version 3 of the format names said no attempt: there was one.
+    pub(crate) fn parse(path: &str) -> Option<(Self, &str)> {
+        let (stem, ending) = path.rsplit_once('.')?;
+        let (folder, name) = stem.rsplit_once('/')?;
+        let (rest, number) = name.rsplit_once('-')?;
+        let (rest, writer) = rest.rsplit_once('-').unwrap_or(("", rest));
+        let (epoch, attempt) = match folder.split_once('/') {
+            None if folder == "scalars" => (None, rest),
+            Some(("samples", stream)) => {
+                let rest = rest.strip_prefix('e')?;
+                // A negative epoch begins with the sign that separates the others.
+                let (epoch, attempt) = match rest.rsplit_once("-a") {
+                    Some((epoch, attempt)) => (epoch, rest.get(rest.len() - attempt.len() - 1..)?),
+                    None => (rest, ""),
+                };
+                (Some((stream.parse().ok()?, epoch.parse().ok()?)), attempt)
             }
+            _ => return None,
+        };
+        let attempt = match attempt {
+            "" => 1,
+            attempt => attempt.strip_prefix('a')?.parse().ok()?,
+        };
+        let stem = Self {
+            epoch,
+            attempt,
+            writer: writer.to_owned(),
+            number: number.parse().ok()?,
+        };
+        (!writer.is_empty()).then_some((stem, ending))
+    }
+}
+
+/// Appends the beginning of a segment.
+///
+/// # Errors
+/// None in practice.
+pub(crate) fn begin(out: &mut Vec<u8>, run: &str, stem: &Stem, rank: i32) -> Result<()> {
+    out.extend(frame::MAGIC);
+    let (stream, epoch) = stem.epoch.clone().unzip();
+    let head = format::encode(&SegmentHead {
+        format: VERSION,
+        run: run.to_owned(),
+        writer: stem.writer.clone(),
+        attempt: stem.attempt,
+        rank,
+        stream: stream.map(|stream| stream.to_string()),
+        epoch,
+    })?;
+    frame::push(out, Kind::Head, |out| {
+        out.extend(&head);
+        Ok(())
+    })
+}
+
+/// Appends the texts of names under their numbers.
+///
+/// # Errors
+/// As [`frame::push`].
+pub(crate) fn push_names<'a>(
+    out: &mut Vec<u8>,
+    names: impl Iterator<Item = (u32, &'a str)>,
+) -> Result<()> {
+    frame::push(out, Kind::Names, |out| {
+        for (number, name) in names {
+            points::put(out, u64::from(number));
+            points::put(out, name.len() as u64);
+            out.extend(name.bytes());
+        }
+        Ok(())
+    })
+}
+
+/// Appends scalars, whose names were appended before.
+///
+/// # Errors
+/// As [`frame::push`].
+pub(crate) fn push_points(out: &mut Vec<u8>, scalars: &Scalars) -> Result<()> {
+    frame::push(out, Kind::Points, |out| {
+        points::encode(scalars, out);
+        Ok(())
+    })
+}
+
+/// Appends the sample metrics of a group: for each source of its rows an Arrow stream, whose metadata say the source.
+///
+/// # Errors
+/// As [`frame::push`]; if Arrow refuses, which [`columns::check_samples`] has ruled out.
+pub(crate) fn push_rows(out: &mut Vec<u8>, group: &Group) -> Result<()> {
+    let start = out.len();
+    for batches in group.batches.chunk_by(|a, b| a.0.source == b.0.source) {
+        let written = frame::push(out, Kind::Rows, |out| {
+            let Some((rows, first)) = batches.first() else {
+                return Ok(());
+            };
+            let schema = columns::stream_schema(&first.schema(), rows.source.as_ref());
+            let mut stream = StreamWriter::try_new(out, &schema)?;
+            for (rows, columns) in batches {
+                stream.write(&columns::stream_batch(&schema, rows, columns)?)?;
+            }
+            stream.finish()?;
+            Ok(())
+        });
+        if written.is_err() {
+            out.truncate(start);
+            return written;
         }
     }
     Ok(())
 }
 
-/// The name of a file of scalars in its run.
-pub(crate) fn scalar_path(writer: &str, number: u64) -> String {
-    format!("scalars/{writer}-{number}.parquet")
+/// What a segment holds, as far as it is whole.
+#[derive(Debug)]
+pub(crate) struct Content {
+    head: Option<SegmentHead>,
+    names: Vec<Arc<str>>,
+    /// Its names are places in `names`.
+    scalars: Scalars,
+    rows: Vec<RecordBatch>,
+    pub(crate) end: End,
 }
 
-/// The name of a file of sample metrics in its run.
-pub(crate) fn sample_path(stream: &StreamName, epoch: i64, writer: &str, number: u64) -> String {
-    format!("samples/{stream}/e{epoch}-{writer}-{number}.parquet")
+/// Reads a segment up to where it ends or was cut off. `what` names it in messages.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if it is no segment, or a whole frame of it is not what it should be;
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if a newer version wrote it.
+pub(crate) fn read(what: &str, file: Bytes) -> Result<Content> {
+    // Damaged lengths make Arrow's decoder panic where an error would do.
+    let read = AssertUnwindSafe(|| read_frames(what, file));
+    let content = catch_unwind(read).unwrap_or_else(|_panic| Err(undecodable()));
+    content.map_err(|err| err.context(format!("cannot read {what}")))
 }
 
-/// The epoch that the name of a file of sample metrics says; `None` if it is not such a name.
-pub(crate) fn sample_epoch(file: &str) -> Option<i64> {
-    let stem = file.strip_suffix(".parquet")?.strip_prefix('e')?;
-    let mut parts = stem.rsplitn(3, '-');
-    let (number, writer, epoch) = (parts.next()?, parts.next()?, parts.next()?);
-    let is_ours = number.parse::<u64>().is_ok() && !writer.is_empty();
-    is_ours.then(|| epoch.parse().ok())?
+fn undecodable() -> Error {
+    Error::corrupt("a frame of the segment is not what it should be")
+}
+
+fn read_frames(what: &str, file: Bytes) -> Result<Content> {
+    let mut frames = Frames::new(file)?;
+    let mut content = Content {
+        head: None,
+        names: Vec::new(),
+        scalars: Scalars::default(),
+        rows: Vec::new(),
+        end: End::Whole,
+    };
+    // By the number of a name in the segment: its place among those that were met.
+    let mut places = HashMap::new();
+    for (kind, payload) in frames.by_ref() {
+        match (kind, &content.head) {
+            (Kind::Head, None) => content.head = Some(format::decode(what, &payload)?),
+            (Kind::Head, Some(_)) | (_, None) => return Err(undecodable()),
+            (Kind::Names, _) => {
+                let mut rest = &*payload;
+                while !rest.is_empty() {
+                    let (number, name) = take_name(&mut rest).ok_or_else(undecodable)?;
+                    places.insert(
+                        number,
+                        u32::try_from(content.names.len()).unwrap_or(u32::MAX),
+                    );
+                    content.names.push(name);
+                }
+            }
+            (Kind::Points, _) => {
+                let scalars = &mut content.scalars;
+                let mut is_known = true;
+                let decoded = points::decode(&payload, |name, step, time, value| {
+                    match places.get(&name) {
+                        Some(place) => scalars.push(*place, step, time, value),
+                        None => is_known = false,
+                    }
+                });
+                decoded.filter(|()| is_known).ok_or_else(undecodable)?;
+            }
+            (Kind::Rows, Some(head)) => {
+                let labels = labels(head);
+                for batch in ipc_reader(&payload)? {
+                    let batch = batch.map_err(|err| undecodable().with_source(err))?;
+                    content.rows.push(columns::from_stream(&batch, &labels)?);
+                }
+            }
+        }
+    }
+    content.end = frames.end();
+    Ok(content)
+}
+
+fn labels(head: &SegmentHead) -> Labels {
+    Labels {
+        epoch: head.epoch.unwrap_or_default(),
+        rank: head.rank,
+        attempt: head.attempt,
+    }
+}
+
+fn take_name(rest: &mut &[u8]) -> Option<(u32, Arc<str>)> {
+    let number = u32::try_from(points::take(rest)?).ok()?;
+    let length = usize::try_from(points::take(rest)?).ok()?;
+    let (name, after) = rest.split_at_checked(length)?;
+    *rest = after;
+    Some((number, std::str::from_utf8(name).ok()?.into()))
+}
+
+impl Content {
+    /// The scalars, in the order they were logged.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub(crate) fn scalars(&self) -> Result<RecordBatch> {
+        columns::scalar_batch(&self.scalars, &self.names, &self.labels())
+    }
+
+    /// The sample metrics, in the order they were logged.
+    pub(crate) fn samples(&self) -> &[RecordBatch] {
+        &self.rows
+    }
+
+    fn labels(&self) -> Labels {
+        self.head.as_ref().map(labels).unwrap_or_default()
+    }
+
+    /// The rows as a Parquet file: scalars by name and step, sample metrics by row id, those that are equal
+    /// in this in the order they were logged. `None` without rows.
+    ///
+    /// # Errors
+    /// If Arrow or Parquet refuse, which they have no reason to.
+    pub(crate) fn fold(mut self) -> Result<Option<Bytes>> {
+        if self.scalars.len() > 0 {
+            let labels = self.labels();
+            let sorted = sorted_scalars(&mut self.scalars, &self.names);
+            return columns::encode(&columns::scalar_batch(&sorted, &self.names, &labels)?)
+                .map(Some);
+        }
+        let rows = std::mem::take(&mut self.rows);
+        match rows.first() {
+            Some(first) => {
+                let all = concat_batches(&first.schema(), &rows)?;
+                drop(rows);
+                columns::encode(&by_row_id(all)?).map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+/// Empties `scalars` into columns that are sorted by the text of the name and by step.
+fn sorted_scalars(scalars: &mut Scalars, names: &[Arc<str>]) -> Scalars {
+    let mut by_text: Vec<usize> = (0..names.len()).collect();
+    by_text.sort_unstable_by_key(|place| names.get(*place));
+    let mut ranks = vec![0_u32; names.len()];
+    for (place, rank) in by_text.into_iter().zip(0..) {
+        if let Some(slot) = ranks.get_mut(place) {
+            *slot = rank;
+        }
+    }
+    let scalars = std::mem::take(scalars);
+    let mut order: Vec<(u32, i64, usize)> = scalars
+        .names
+        .iter()
+        .zip(&scalars.steps)
+        .enumerate()
+        .map(|(at, (name, step))| {
+            (
+                ranks.get(*name as usize).copied().unwrap_or(u32::MAX),
+                *step,
+                at,
+            )
+        })
+        .collect();
+    order.sort_unstable();
+    let mut sorted = Scalars::with_capacity(order.len());
+    for (_, _, at) in order {
+        if let (Some(name), Some(step), Some(time), Some(value)) = (
+            scalars.names.get(at),
+            scalars.steps.get(at),
+            scalars.times.get(at),
+            scalars.values.get(at),
+        ) {
+            sorted.push(*name, *step, *time, *value);
+        }
+    }
+    sorted
+}
+
+/// The same rows by row id; untouched if they are already.
+fn by_row_id(rows: RecordBatch) -> Result<RecordBatch> {
+    let ids = rows.column_by_name(ROWID).ok_or_else(undecodable)?;
+    let ids = ids
+        .as_primitive_opt::<UInt64Type>()
+        .ok_or_else(undecodable)?;
+    if ids.values().is_sorted() {
+        return Ok(rows);
+    }
+    let mut order: Vec<(u64, u64)> = ids.values().iter().copied().zip(0..).collect();
+    order.sort_unstable();
+    let order = UInt64Array::from_iter_values(order.into_iter().map(|(_, at)| at));
+    Ok(take_record_batch(&rows, &order)?)
 }
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::Float32Array;
+    use arrow::array::{ArrayRef, Float32Array};
+    use arrow::util::display::array_value_to_string;
 
     use super::*;
+    use crate::error::ErrorKind;
+    use crate::run::rows::Rows;
 
-    #[test]
-    fn names_of_files_say_the_epoch() {
-        let stream = "val-2".parse().unwrap();
-        for epoch in [0, 7, -1, i64::MIN, i64::MAX] {
-            let path = sample_path(&stream, epoch, "00ff", 3);
-            assert_eq!(
-                sample_epoch(path.rsplit('/').next().unwrap()),
-                Some(epoch),
-                "{path}"
-            );
+    fn scalars(writer: &str) -> Stem {
+        Stem {
+            epoch: None,
+            attempt: 2,
+            writer: writer.to_owned(),
+            number: 3,
         }
-        for other in [
-            "e7.parquet",
-            "x7-00ff-3.parquet",
-            "e7-00ff-3.json",
-            "e7--3.parquet",
-            "ex-00ff-3.parquet",
-        ] {
-            assert_eq!(sample_epoch(other), None, "{other}");
+    }
+
+    fn samples(epoch: i64) -> Stem {
+        Stem {
+            epoch: Some(("val-a2".parse().unwrap(), epoch)),
+            ..scalars("00ff")
         }
     }
 
     #[test]
-    fn scalars_are_read_back_with_nan_and_infinities() {
-        let mut scalars = Scalars::default();
-        for (step, value) in [(-1, f64::NAN), (i64::MAX, f64::INFINITY), (0, -0.0)] {
-            scalars.names.push(u32::from(step == 0));
-            scalars.steps.push(step);
-            scalars.times.push(5);
-            scalars.values.push(value);
+    fn names_of_files_are_read_back() {
+        let epochs = [0, 7, -1, i64::MIN, i64::MAX].map(samples);
+        for stem in epochs.into_iter().chain([scalars("a17"), scalars("00ff")]) {
+            let path = stem.path(SEGMENT);
+            assert_eq!(Stem::parse(&path), Some((stem, SEGMENT)), "{path}");
         }
-        let file = encode_scalars(&scalars, &["loss".into(), "größe/μ".into()], 3).unwrap();
-        let mut found = Vec::new();
-        decode_scalars(file, |name, step, value| {
-            found.push(format!("{name} {step} {value}"))
-        })
-        .unwrap();
+    }
+
+    #[test]
+    fn names_of_earlier_versions_are_of_the_first_attempt() {
+        for (path, epoch, writer) in [
+            ("scalars/a1b2-7.parquet", None, "a1b2"),
+            ("samples/val/e-3-00ff-7.parquet", Some(-3), "00ff"),
+            ("samples/val/e3-a0ff-7.parquet", Some(3), "a0ff"),
+        ] {
+            let (stem, ending) = Stem::parse(path).unwrap();
+            assert_eq!(stem.epoch.map(|(_, epoch)| epoch), epoch, "{path}");
+            assert_eq!(
+                (stem.attempt, stem.writer.as_str(), stem.number, ending),
+                (1, writer, 7, PARQUET)
+            );
+        }
+        for other in [
+            "samples/val/e7.parquet",
+            "samples/val/x7-00ff-3.parquet",
+            "samples/val/e7--3.parquet",
+            "samples/val/ex-00ff-3.parquet",
+            "scalars/x1-00ff-3.parquet",
+            "scalars/3.parquet",
+            "log/a1-00ff-3.parquet",
+        ] {
+            assert_eq!(Stem::parse(other), None, "{other}");
+        }
+    }
+
+    fn group(row_ids: &[u64], source: bool) -> Group {
+        let mut rows = Rows::new("val-a2", 7, row_ids.to_vec()).unwrap().step(5);
+        if source {
+            rows = rows.source("t".parse().unwrap(), 4.into());
+        }
+        #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+        let loss = Float32Array::from_iter_values(row_ids.iter().map(|id| *id as f32 / 2.0));
+        let columns = RecordBatch::try_from_iter([("loss", Arc::new(loss) as ArrayRef)]).unwrap();
+        Group {
+            stream: rows.stream.clone(),
+            epoch: 7,
+            n_rows: row_ids.len(),
+            batches: vec![(rows, columns)],
+            bytes: 0,
+        }
+    }
+
+    fn rows(batches: &[RecordBatch]) -> Vec<String> {
+        let row = |batch: &RecordBatch, row| {
+            let cells = batch.columns().iter();
+            let cells = cells.map(|cells| array_value_to_string(cells, row).unwrap());
+            cells.collect::<Vec<_>>().join(" ")
+        };
+        let rows = batches
+            .iter()
+            .flat_map(|batch| (0..batch.num_rows()).map(move |at| row(batch, at)));
+        rows.collect()
+    }
+
+    fn folded(file: &[u8]) -> Vec<String> {
+        let content = read("it", file.to_vec().into()).unwrap();
+        rows(&columns::decode(content.fold().unwrap().unwrap()).unwrap())
+    }
+
+    #[test]
+    fn sample_metrics_are_folded_by_row_id() {
+        let mut file = Vec::new();
+        begin(&mut file, "r", &samples(7), 1).unwrap();
+        push_rows(&mut file, &group(&[4, 2], true)).unwrap();
+        push_rows(&mut file, &group(&[3, 2], false)).unwrap();
+        let content = read("it", file.clone().into()).unwrap();
+        let logged = [
+            "7 5 4 t 4 1 2 2.0",
+            "7 5 2 t 4 1 2 1.0",
+            "7 5 3   1 2 1.5",
+            "7 5 2   1 2 1.0",
+        ];
+        assert_eq!(rows(content.samples()), logged);
+        assert_eq!(folded(&file), [1, 3, 2, 0].map(|at| logged[at]));
+    }
+
+    #[test]
+    fn scalars_are_folded_by_name_and_step() {
+        let mut file = Vec::new();
+        begin(&mut file, "r", &scalars("00ff"), 1).unwrap();
+        let names = [(5, "b"), (9, "a")];
+        push_names(&mut file, names.into_iter()).unwrap();
+        let mut points = Scalars::default();
+        for (name, step, value) in [(5, 2, 0.5), (9, 1, 1.5), (5, -1, f64::NAN), (5, 2, 2.5)] {
+            points.push(name, step, 0, value);
+        }
+        push_points(&mut file, &points).unwrap();
+        let file = read("it", file.into()).unwrap().fold().unwrap().unwrap();
+        let without_time = columns::decode(file).unwrap();
+        let without_time = without_time
+            .iter()
+            .map(|batch| batch.project(&[0, 1, 3, 4, 5]).unwrap());
         assert_eq!(
-            found,
-            [
-                "loss -1 NaN",
-                "loss 9223372036854775807 inf",
-                "größe/μ 0 -0"
-            ]
+            rows(&without_time.collect::<Vec<_>>()),
+            ["a 1 1.5 1 2", "b -1 NaN 1 2", "b 2 0.5 1 2", "b 2 2.5 1 2"]
         );
     }
 
     #[test]
-    fn damaged_and_foreign_files_are_corrupt() {
-        let whole = encode_scalars(&Scalars::default(), &[], 0).unwrap();
-        let mut foreign =
-            ArrowWriter::try_new(Vec::new(), sample_schema(&Schema::empty()), None).unwrap();
-        let rows = Rows::new("train", 0, vec![1]).unwrap();
-        let none = RecordBatch::new_empty(Arc::new(Schema::empty()));
-        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(1));
-        let none = RecordBatch::try_new_with_options(none.schema(), vec![], &options).unwrap();
-        foreign
-            .write(&sample_batch(&sample_schema(&Schema::empty()), &rows, &none).unwrap())
-            .unwrap();
-        for bytes in [
-            whole.slice(..whole.len() / 2),
-            Bytes::new(),
-            Bytes::from(foreign.into_inner().unwrap()),
+    fn a_segment_without_rows_folds_to_nothing() {
+        let mut file = Vec::new();
+        begin(&mut file, "r", &scalars("00ff"), 0).unwrap();
+        assert!(read("it", file.into()).unwrap().fold().unwrap().is_none());
+        assert!(read("it", Bytes::new()).unwrap().fold().unwrap().is_none());
+    }
+
+    #[test]
+    fn whole_frames_that_are_not_what_they_should_be_are_corrupt() {
+        let frames = |frames: &[(Kind, &[u8])]| {
+            let mut file = Vec::new();
+            begin(&mut file, "r", &scalars("00ff"), 0).unwrap();
+            for (kind, payload) in frames {
+                frame::push(&mut file, *kind, |out| {
+                    out.extend(*payload);
+                    Ok(())
+                })
+                .unwrap();
+            }
+            file
+        };
+        let head = frames(&[]).split_off(frame::MAGIC.len() + 16);
+        let mut headless = frame::MAGIC.to_vec();
+        push_names(&mut headless, [(0, "a")].into_iter()).unwrap();
+        for file in [
+            frames(&[(Kind::Head, &head)]),
+            frames(&[(Kind::Names, &[0, 9, b'a'])]),
+            frames(&[(Kind::Names, &[0, 1, 0xff])]),
+            frames(&[(Kind::Points, &[1, 1, 7, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])]),
+            frames(&[(Kind::Points, b"what is this")]),
+            frames(&[(Kind::Rows, b"not an arrow stream")]),
+            headless,
+            b"PAR1".to_vec(),
         ] {
-            let err = decode_scalars(bytes, |_, _, _| ()).unwrap_err();
-            assert_eq!(err.kind(), crate::error::ErrorKind::Corrupt, "{err:?}");
+            let err = read("it", file.into()).unwrap_err();
+            assert_eq!(err.kind(), ErrorKind::Corrupt, "{err:#}");
+            assert!(err.to_string().contains("it"), "{err}");
         }
     }
 
     #[test]
-    fn sample_metrics_carry_their_table_and_revision() {
-        let rows = Rows::new("train", 2, vec![7, 9])
-            .unwrap()
-            .step(3)
-            .source("t".parse().unwrap(), 4.into());
-        let loss: ArrayRef = Arc::new(Float32Array::from(vec![0.5, f32::NAN]));
-        let columns = RecordBatch::try_from_iter([("loss", loss)]).unwrap();
-        let group = Group {
-            stream: "train".parse().unwrap(),
-            epoch: 2,
-            batches: vec![(rows, columns)],
-            bytes: 0,
-            n_rows: 2,
-        };
-        let file = encode_samples(&group).unwrap();
-        let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-            .unwrap()
-            .build()
-            .unwrap();
-        let batches: Vec<RecordBatch> = reader.map(Result::unwrap).collect();
-        let [batch] = &batches[..] else {
-            panic!("{} batches", batches.len())
-        };
-        let cell = |column, row| {
-            arrow::util::display::array_value_to_string(batch.column(column), row).unwrap()
-        };
-        let row = |row| {
-            (0..batch.num_columns())
-                .map(|column| cell(column, row))
-                .collect::<Vec<_>>()
-                .join(" ")
-        };
-        assert_eq!([row(0), row(1)], ["2 3 7 t 4 0.5", "2 3 9 t 4 NaN"]);
+    fn a_newer_segment_is_refused() {
+        let mut file = frame::MAGIC.to_vec();
+        frame::push(&mut file, Kind::Head, |out| {
+            out.extend(br#"{"format": 99, "novelty": 1}"#);
+            Ok(())
+        })
+        .unwrap();
+        let err = read("it", file.into()).unwrap_err();
+        assert!(
+            err.kind() == ErrorKind::Invalid && format!("{err:#}").contains("99"),
+            "{err:#}"
+        );
     }
 }

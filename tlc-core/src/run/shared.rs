@@ -7,7 +7,8 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use tokio::sync::Notify;
 
-use super::buffer::{self, Buffer, Lost};
+use super::buffer::{self, Buffer, Lost, SAMPLE_BYTES_MAX};
+use super::growing::Held;
 use super::record::RunRecord;
 use super::rows::Rows;
 use crate::env::Micros;
@@ -100,20 +101,31 @@ impl Shared {
     }
 
     /// Takes sample metrics, or counts them as lost.
-    pub(crate) fn log_samples(&self, rows: Rows, columns: RecordBatch) {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if they are more than can be taken at one time.
+    pub(crate) fn log_samples(&self, rows: Rows, columns: RecordBatch) -> Result<()> {
         let bytes = buffer::bytes_of(&columns);
+        if bytes > SAMPLE_BYTES_MAX {
+            return Err(Error::invalid(format!(
+                "stream {}: {bytes} bytes of sample metrics at one time, and {SAMPLE_BYTES_MAX} are the most; log fewer rows in each call, or a smaller column",
+                rows.stream
+            )));
+        }
         let (mut state, fits) = self.wait_for_room(|buffer| buffer.fits_samples(bytes));
         if !fits {
-            return state.buffer.lose(Lost {
+            state.buffer.lose(Lost {
                 scalars: 0,
                 sample_rows: columns.num_rows() as u64,
             });
+            return Ok(());
         }
         let is_enough = state.buffer.push_samples(rows, columns, bytes);
         drop(state);
         if is_enough {
             self.wake.notify_one();
         }
+        Ok(())
     }
 
     /// Hands an entry to the writer, which appends it at once.
@@ -138,9 +150,13 @@ impl Shared {
     }
 
     /// What was taken is stored: waiting calls go on.
-    pub(crate) fn stored(&self, scalars: usize, sample_bytes: usize) {
+    pub(crate) fn stored(&self, held: Held) {
+        if held.rows.is_none() {
+            return;
+        }
+        let scalars = usize::try_from(held.rows.scalars).unwrap_or(usize::MAX);
         let mut state = self.lock();
-        state.buffer.release(scalars, sample_bytes);
+        state.buffer.release(scalars, held.sample_bytes);
         state.stalled = false;
         drop(state);
         self.room.notify_all();

@@ -1,25 +1,30 @@
-//! The background thread of a run: drains the buffer to immutable files and log entries.
+//! The background thread of a run: drains the buffer to segments and log entries.
 //!
 //! It has a runtime of its own, so neither the training program nor its threads need one. Trouble
 //! of the store never leaves this thread except as an answer to somebody who asked: what could not
 //! be stored is tried again, under the same name with the same bytes, at the next tick.
+//!
+//! On a disk of this machine, what was logged is written ten times a second and outlives the process from
+//! then on. In any other store segments cannot grow: they are folded every few seconds.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::ObjectStoreExt as _;
-use object_store::path::Path;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::buffer::{Lost, SCALARS_FLUSH, Scalars, Take, Taken};
+use super::buffer::{Lost, SCALARS_FLUSH, Scalars};
 use super::read::Runs;
-use super::record::{RunRecord, lost_text};
-use super::segment;
+use super::record::{Lasts, RunRecord, keep_last, lost_text};
+use super::segment::Stem;
+use super::segments::{Identity, Segments};
 use super::shared::{Ask, Request, Shared};
 #[cfg(feature = "system")]
 use super::system::System;
+#[cfg(feature = "system")]
+use crate::env::Micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::run::{Entry, Event, Last, Number, Outcome};
 use crate::format::{self, VERSION};
@@ -27,10 +32,13 @@ use crate::id::{Revision, RunName};
 use crate::log::{Append, Log};
 use crate::store::Place;
 
-/// How often metrics are stored in the first minute of a run.
+/// How often metrics are written to a disk of this machine.
+pub const WRITE_EVERY: Duration = Duration::from_millis(100);
+
+/// How often metrics are stored elsewhere in the first minute of a run.
 pub const FLUSH_EVERY_MIN: Duration = Duration::from_secs(2);
 
-/// How often metrics are stored in a long run: less often, so that its files do not grow too many.
+/// How often metrics are stored elsewhere in a long run: less often, so that its files do not grow too many.
 pub const FLUSH_EVERY_MAX: Duration = Duration::from_secs(10);
 
 /// How often a run says that it lives.
@@ -39,13 +47,8 @@ pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
 /// How long finishing pauses before it tries a store again that has failed.
 const FINISH_PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
 
-/// A file that is not stored yet.
-struct File {
-    path: Path,
-    bytes: Bytes,
-    holds: Lost,
-    sample_bytes: usize,
-}
+/// Scalars whose last values the end of a run says; of more, the files know.
+const LASTS_MAX: usize = 16 << 10;
 
 /// See the module.
 pub(crate) struct Writer {
@@ -58,17 +61,20 @@ pub(crate) struct Writer {
     next: Revision,
     /// Entries to be appended, in order.
     entries: VecDeque<Bytes>,
-    /// Files to be stored, in order.
-    files: VecDeque<File>,
-    n_files: u64,
+    segments: Segments,
     id: String,
-    rank: i32,
-    /// Whether it began the run, or joined it.
+    /// Whether it says how the run ended, or only that it left.
     is_starter: bool,
     #[cfg(feature = "system")]
     system: Option<Box<System>>,
+    /// When the run began.
+    #[cfg(feature = "system")]
+    began: Micros,
     names: Vec<Arc<str>>,
+    /// By the numbers of names.
     lasts: Vec<Option<(i64, f64)>>,
+    /// Of names whose numbers were forgotten.
+    earlier_lasts: Lasts,
     spare: Scalars,
     lost_told: Lost,
     error: Option<Error>,
@@ -82,48 +88,46 @@ pub(crate) struct Opened {
     pub(crate) runs: Runs,
     pub(crate) run: RunName,
     pub(crate) next: Revision,
-    pub(crate) id: String,
-    pub(crate) rank: i32,
+    pub(crate) identity: Identity,
     pub(crate) is_starter: bool,
+    /// When the run began.
+    #[cfg(feature = "system")]
+    pub(crate) began: Micros,
+    /// Segments of earlier attempts whose processes are no more.
+    pub(crate) left: Vec<Stem>,
     #[cfg(feature = "system")]
     pub(crate) is_without_system: bool,
 }
 
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>, opened: Opened) -> Self {
-        let Opened {
-            runs,
-            run,
-            next,
-            id,
-            rank,
-            is_starter,
-            #[cfg(feature = "system")]
-            is_without_system,
-        } = opened;
-        let place = runs.place(&run);
+        let place = opened.runs.place(&opened.run);
         let log = Log::of(&place);
         let now = Instant::now();
+        let id = opened.identity.writer.clone();
+        let mut segments = Segments::new(Arc::clone(&shared), place.clone(), opened.identity);
+        segments.adopt(opened.left.into_iter());
         Self {
+            segments,
             shared,
-            runs,
-            run,
+            runs: opened.runs,
+            run: opened.run,
             place,
             log,
-            next,
+            next: opened.next,
             entries: VecDeque::new(),
-            files: VecDeque::new(),
-            n_files: 0,
             id,
-            rank,
-            is_starter,
+            is_starter: opened.is_starter,
             #[cfg(feature = "system")]
-            system: (!is_without_system)
+            system: (!opened.is_without_system)
                 .then(System::new)
                 .flatten()
                 .map(Box::new),
+            #[cfg(feature = "system")]
+            began: opened.began,
             names: Vec::new(),
             lasts: Vec::new(),
+            earlier_lasts: Lasts::new(),
             spare: Scalars::with_capacity(SCALARS_FLUSH),
             lost_told: Lost::default(),
             error: None,
@@ -136,15 +140,25 @@ impl Writer {
     /// Works until the run is finished.
     pub(crate) async fn work(mut self) {
         loop {
-            let tick = self.flush_at().min(self.beat + HEARTBEAT_EVERY);
-            let pause = tick.saturating_duration_since(Instant::now());
+            let tick = match self.segments.are_seen() {
+                true => Instant::now() + WRITE_EVERY,
+                false => self.flush_at(),
+            };
+            let pause = tick.min(self.beat + HEARTBEAT_EVERY);
+            let pause = pause.saturating_duration_since(Instant::now());
             // Woken or not, there may be something to do.
             timeout(pause, self.shared.wake.notified())
                 .await
                 .unwrap_or_default();
             let requests = std::mem::take(&mut self.shared.lock().requests);
-            let is_due = self.flush_at() <= Instant::now();
-            self.round(!requests.is_empty(), is_due).await;
+            self.error = None;
+            match requests
+                .iter()
+                .any(|request| matches!(request.ask, Ask::Finish(..)))
+            {
+                true => self.close().await,
+                false => self.round(!requests.is_empty()).await,
+            }
             self.heartbeat().await;
             if self.answer(requests).await {
                 return;
@@ -174,26 +188,42 @@ impl Writer {
         finished
     }
 
-    /// Stores what is there to be stored: everything if asked or due, else what has reached its size.
-    async fn round(&mut self, asked: bool, is_due: bool) {
-        self.error = None;
+    /// Stores what was logged; if `asked`, so that nothing can take it away.
+    async fn round(&mut self, asked: bool) {
         self.append_entries().await;
-        self.store_files().await;
-        // While the store fails, few large files wait for it rather than many small ones.
-        let take = match asked || (is_due && self.files.is_empty()) {
-            true => Take::All,
-            false => Take::Full,
-        };
-        if is_due || asked {
+        self.take();
+        if self.segments.are_seen() {
+            let stored = self.segments.store(asked);
+            self.note(stored);
+            let folded = self.segments.fold_some().await;
+            self.note(folded);
+        } else if asked || self.flush_at() <= Instant::now() {
             self.flushed = Instant::now();
+            let closed = self.segments.close_all();
+            self.note(closed);
+            let folded = self.segments.fold_all().await;
+            self.note(folded);
         }
-        let taken = self.shared.lock().buffer.take(take, &mut self.spare);
-        self.encode(taken);
-        self.store_files().await;
+    }
+
+    /// Stores what was logged, and folds everything.
+    async fn close(&mut self) {
+        self.append_entries().await;
+        self.take();
+        let closed = self.segments.close_all();
+        self.note(closed);
+        let folded = self.segments.fold_all().await;
+        self.note(folded);
+    }
+
+    fn note(&mut self, done: Result<()>) {
+        if let Err(err) = done {
+            self.error = Some(err);
+        }
     }
 
     fn is_clean(&self) -> bool {
-        self.files.is_empty() && self.entries.is_empty()
+        self.segments.held().rows.is_none() && self.entries.is_empty()
     }
 
     async fn append_entries(&mut self) {
@@ -221,38 +251,19 @@ impl Writer {
         }
     }
 
-    fn encode(&mut self, taken: Taken) {
-        let Taken {
-            mut scalars,
-            names,
-            groups,
-        } = taken;
-        self.names.extend(names);
-        if scalars.len() > 0 {
-            self.remember_last(&scalars);
-            let file = segment::encode_scalars(&scalars, &self.names, self.rank);
-            let path = segment::scalar_path(&self.id, self.n_files);
-            self.add_file(
-                &path,
-                file,
-                Lost {
-                    scalars: scalars.len() as u64,
-                    sample_rows: 0,
-                },
-                0,
-            );
+    /// Takes what was logged into segments.
+    fn take(&mut self) {
+        let mut taken = self.shared.lock().buffer.take(&mut self.spare);
+        self.names.append(&mut taken.names);
+        self.remember_last(&taken.scalars);
+        let added = self.segments.add(&taken, &self.names);
+        self.note(added);
+        if taken.forgets_names {
+            self.forget_names();
         }
-        scalars.clear();
-        if scalars.values.capacity() > self.spare.values.capacity() {
-            self.spare = scalars;
-        }
-        for group in groups {
-            let path = segment::sample_path(&group.stream, group.epoch, &self.id, self.n_files);
-            let holds = Lost {
-                scalars: 0,
-                sample_rows: group.n_rows as u64,
-            };
-            self.add_file(&path, segment::encode_samples(&group), holds, group.bytes);
+        taken.scalars.clear();
+        if taken.scalars.values.capacity() > self.spare.values.capacity() {
+            self.spare = taken.scalars;
         }
     }
 
@@ -272,42 +283,15 @@ impl Writer {
         }
     }
 
-    fn add_file(&mut self, name: &str, encoded: Result<Bytes>, holds: Lost, sample_bytes: usize) {
-        let path = name
-            .split('/')
-            .fold(self.place.path.clone(), |path, part| path.join(part));
-        self.n_files += 1;
-        match encoded {
-            Ok(bytes) => self.files.push_back(File {
-                path,
-                bytes,
-                holds,
-                sample_bytes,
-            }),
-            Err(err) => {
-                self.shared.given_up(holds, sample_bytes);
-                self.error = Some(err.context(format!("cannot encode {path}")));
-            }
-        }
-    }
-
-    async fn store_files(&mut self) {
-        while let Some(file) = self.files.front() {
-            if let Err(err) = self
-                .place
-                .store
-                .put(&file.path, file.bytes.clone().into())
-                .await
+    fn forget_names(&mut self) {
+        let named = self.names.drain(..).zip(self.lasts.drain(..));
+        for (name, last) in named {
+            if let Some((step, value)) = last
+                && (self.earlier_lasts.len() < LASTS_MAX || self.earlier_lasts.contains_key(&*name))
             {
-                let err = Error::from(err).context(format!("cannot write {}", file.path));
-                return self.error = Some(err);
+                // Its writer is of one attempt.
+                keep_last(&mut self.earlier_lasts, &name, (0, step), value);
             }
-            self.shared.stored(
-                usize::try_from(file.holds.scalars).unwrap_or(usize::MAX),
-                file.sample_bytes,
-            );
-            self.files.pop_front();
-            self.heartbeat().await;
         }
     }
 
@@ -336,13 +320,12 @@ impl Writer {
             .iter()
             .map(|(name, value)| (name.as_str(), *value))
             .collect();
-        let step = i64::try_from(self.started.elapsed().as_secs()).unwrap_or(i64::MAX);
+        let now = self.place.env.now();
+        let step = i64::try_from(now.since(self.began).as_secs()).unwrap_or(i64::MAX);
         let mut state = self.shared.lock();
         // Nobody waits here for room that only this thread can make.
         if state.buffer.fits_scalars(values.len()) {
-            state
-                .buffer
-                .push_scalars(step, self.place.env.now().0, &values);
+            state.buffer.push_scalars(step, now.0, &values);
         } else {
             state.buffer.lose(Lost {
                 scalars: values.len() as u64,
@@ -361,7 +344,7 @@ impl Writer {
         self.lost_told = lost;
         let mut told = Vec::new();
         if !self.is_clean() {
-            let waiting = self.waiting();
+            let waiting = self.segments.held().rows;
             told.push(format!(
                 "{} scalars, {} rows of sample metrics and {} log entries are not stored yet; they are kept in memory and tried again",
                 waiting.scalars,
@@ -385,14 +368,6 @@ impl Writer {
         })
     }
 
-    fn waiting(&self) -> Lost {
-        let mut waiting = Lost::default();
-        for file in &self.files {
-            waiting.add(file.holds);
-        }
-        waiting
-    }
-
     /// Stores the rest, says in the log how the run ended, and reads back what it became.
     async fn finish(&mut self, outcome: Outcome, reason: Option<String>) -> Result<RunRecord> {
         for pause in FINISH_PAUSES {
@@ -400,22 +375,20 @@ impl Writer {
                 break;
             }
             sleep(pause).await;
-            self.round(true, true).await;
+            self.close().await;
         }
-        for file in std::mem::take(&mut self.files) {
-            self.shared.given_up(file.holds, file.sample_bytes);
-        }
+        self.segments.give_up();
         let why = self.error.take();
         let event = self.end(outcome, reason);
         self.queue(event);
         for pause in FINISH_PAUSES {
             self.append_entries().await;
-            if self.is_clean() {
+            if self.entries.is_empty() {
                 break;
             }
             sleep(pause).await;
         }
-        if !self.is_clean() {
+        if !self.entries.is_empty() {
             let lost = self.shared.lock().buffer.lost();
             let lost = if lost.is_none() {
                 String::new()
@@ -435,8 +408,14 @@ impl Writer {
         self.runs.read(&self.run).await
     }
 
-    fn end(&self, outcome: Outcome, reason: Option<String>) -> Event {
-        let (writer, last) = (self.id.clone(), self.last());
+    fn end(&mut self, outcome: Outcome, reason: Option<String>) -> Event {
+        self.forget_names();
+        let lasts = std::mem::take(&mut self.earlier_lasts).into_iter();
+        let last = lasts.map(|(name, (_, step, value))| {
+            let value = Number(value);
+            (name, Last { step, value })
+        });
+        let (writer, last) = (self.id.clone(), last.collect());
         let lost = self.shared.lock().buffer.lost();
         let lost = format::run::Lost {
             scalars: lost.scalars,
@@ -452,22 +431,6 @@ impl Writer {
                 last,
             },
         }
-    }
-
-    fn last(&self) -> BTreeMap<String, Last> {
-        let named = self.names.iter().zip(&self.lasts);
-        let last = |(name, last): (&Arc<str>, &Option<(i64, f64)>)| {
-            last.map(|(step, value)| {
-                (
-                    name.to_string(),
-                    Last {
-                        step,
-                        value: Number(value),
-                    },
-                )
-            })
-        };
-        named.filter_map(last).collect()
     }
 }
 

@@ -1,19 +1,22 @@
-//! `scalars` and `samples`: the Parquet files that runs wrote, read by the engine's own scan.
+//! `scalars` and `samples`, and with all attempts `all_scalars` and `all_samples`: the files that runs wrote.
 //!
-//! What is the same for all rows of a file (its run; for samples its stream and epoch too) is known
-//! without opening it. Filters on these decide which files are opened at all;
-//! the engine takes the other filters, the projection and the limit into the files.
+//! What is the same for all rows of a file (its run and attempt; for samples its stream and epoch too) is known
+//! without opening it. Filters on these decide which files are opened at all. Parquet files are read by the engine's own scan,
+//! which takes the other filters, the projection and the limit into them. Rows that are not folded yet,
+//! and of resumed runs those of files of which not all rows count, are read when the plan is made.
 
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray as _, RecordBatch};
+use arrow::array::{ArrayRef, AsArray as _, RecordBatch, new_null_array};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::TreeNode as _;
 use datafusion::common::{DFSchema, Result as EngineResult, ScalarValue};
 use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
@@ -22,13 +25,14 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::union::UnionExec;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use object_store::path::Path;
 
 use crate::error::Result;
 use crate::id::{ProjectName, ROWID, RunName};
 use crate::project::Project;
-use crate::run::{SampleFile, ScalarFile, scalar_schema};
+use crate::run::{ScalarFile, Winning, scalar_schema, winning_scalars};
 
 use super::runs::{self, Records};
 use super::superset::{Superset, field};
@@ -46,12 +50,15 @@ pub(super) struct RunFiles {
     project: Project,
     runs: Vec<RunName>,
     kind: Kind,
+    /// Also rows that a later attempt took the place of.
+    all_attempts: bool,
     /// The columns in the order that users see.
     schema: SchemaRef,
     /// The columns in the files, and those that are the same for all rows of a file.
     columns: TableSchema,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Scalars,
     Samples,
@@ -62,25 +69,42 @@ struct Candidate {
     path: Path,
     bytes: u64,
     shared: Vec<ScalarValue>,
+    rows: Counting,
+}
+
+/// Which rows of a file are rows of the table.
+enum Counting {
+    /// All, and the file is Parquet.
+    Parquet,
+    /// All of a segment, or those before a step.
+    Read(Option<Box<Winning>>),
+    /// These, of a file of scalars of a run that was resumed.
+    Known(Vec<RecordBatch>),
 }
 
 impl RunFiles {
-    pub(super) async fn scalars(project: Project) -> Result<Self> {
+    pub(super) async fn scalars(project: Project, all_attempts: bool) -> Result<Self> {
         let runs = project.runs().await?;
-        let shared = vec![field("run", DataType::Utf8, false)];
-        let stored: Vec<FieldRef> = scalar_schema().fields().iter().cloned().collect();
-        let schema = [shared.clone(), stored.clone()].concat();
-        Ok(Self::new(
+        let run = field("run", DataType::Utf8, false);
+        let attempt = field("attempt", DataType::Int32, false);
+        let mut stored: Vec<FieldRef> = scalar_schema().fields().iter().cloned().collect();
+        stored.retain(|field| field.name() != attempt.name());
+        let schema = [
+            vec![Arc::clone(&run)],
+            stored.clone(),
+            vec![Arc::clone(&attempt)],
+        ];
+        Ok(Self {
             project,
             runs,
-            Kind::Scalars,
-            schema,
-            stored,
-            shared,
-        ))
+            kind: Kind::Scalars,
+            all_attempts,
+            schema: Arc::new(Schema::new(schema.concat())),
+            columns: columns(stored, vec![run, attempt]),
+        })
     }
 
-    pub(super) async fn samples(project: Project) -> Result<Self> {
+    pub(super) async fn samples(project: Project, all_attempts: bool) -> Result<Self> {
         let runs = project.runs().await?;
         let records = runs::records(&project, &runs).await?;
         let [run, stream] = ["run", "stream"].map(|name| field(name, DataType::Utf8, false));
@@ -93,9 +117,11 @@ impl RunFiles {
             field("table", DataType::Utf8, true),
             field("revision", DataType::Int64, true),
         ];
-        let system = [&run, &stream, &epoch, &step, &row_id, &table, &revision]
-            .map(Arc::clone)
-            .to_vec();
+        let [rank, attempt] = ["rank", "attempt"].map(|name| field(name, DataType::Int32, true));
+        let system = [
+            &run, &stream, &epoch, &step, &row_id, &table, &revision, &rank, &attempt,
+        ];
+        let system = system.map(Arc::clone).to_vec();
         let mut metrics = Superset::new(&system);
         for record in &records {
             for stream in &record.streams {
@@ -111,42 +137,24 @@ impl RunFiles {
         }
         let metrics = metrics.fields();
         let schema = [system, metrics.clone()].concat();
-        let stored = [vec![step, row_id, table, revision], metrics].concat();
-        Ok(Self::new(
+        let stored = [vec![step, row_id, table, revision, rank], metrics].concat();
+        Ok(Self {
             project,
             runs,
-            Kind::Samples,
-            schema,
-            stored,
-            vec![run, stream, epoch],
-        ))
-    }
-
-    fn new(
-        project: Project,
-        runs: Vec<RunName>,
-        kind: Kind,
-        schema: Vec<FieldRef>,
-        stored: Vec<FieldRef>,
-        shared: Vec<FieldRef>,
-    ) -> Self {
-        let columns = TableSchema::builder(Arc::new(Schema::new(stored)))
-            .with_table_partition_cols(shared)
-            .build();
-        Self {
-            project,
-            runs,
-            kind,
+            kind: Kind::Samples,
+            all_attempts,
             schema: Arc::new(Schema::new(schema)),
-            columns,
-        }
+            columns: columns(stored, vec![run, attempt, stream, epoch]),
+        })
     }
 
     /// Of which project, and which of its records.
     pub(super) fn named(&self) -> (ProjectName, Records) {
-        let kind = match self.kind {
-            Kind::Scalars => Records::Scalars,
-            Kind::Samples => Records::Samples,
+        let kind = match (self.kind, self.all_attempts) {
+            (Kind::Scalars, false) => Records::Scalars,
+            (Kind::Scalars, true) => Records::AllScalars,
+            (Kind::Samples, false) => Records::Samples,
+            (Kind::Samples, true) => Records::AllSamples,
         };
         (self.project.name().clone(), kind)
     }
@@ -222,40 +230,116 @@ impl RunFiles {
     }
 
     async fn files(&self, run: RunName) -> Result<Vec<Candidate>> {
-        match &self.kind {
-            Kind::Scalars => {
-                let candidate = |file: ScalarFile| Candidate {
-                    path: file.path,
-                    bytes: file.bytes,
-                    shared: vec![run.as_str().into()],
-                };
-                Ok(self
-                    .project
-                    .scalar_files(&run)
-                    .await?
-                    .into_iter()
-                    .map(candidate)
-                    .collect())
-            }
-            Kind::Samples => {
-                let candidate = |file: SampleFile| {
-                    let (stream, epoch) = (file.stream.as_str().into(), file.epoch.into());
-                    Candidate {
-                        path: file.path,
-                        bytes: file.bytes,
-                        shared: vec![run.as_str().into(), stream, epoch],
-                    }
-                };
-                Ok(self
-                    .project
-                    .sample_files(&run)
-                    .await?
-                    .into_iter()
-                    .map(candidate)
-                    .collect())
-            }
+        match self.kind {
+            Kind::Scalars => self.scalar_files(&run).await,
+            Kind::Samples => self.sample_files(&run).await,
         }
     }
+
+    async fn scalar_files(&self, run: &RunName) -> Result<Vec<Candidate>> {
+        let files = self.project.scalar_files(run).await?;
+        let is_resumed = files.iter().any(|file| file.attempt > 1);
+        let known = match is_resumed && !self.all_attempts {
+            true => Some(self.winning_scalars(&files).await?),
+            false => None,
+        };
+        let mut known = known.map(Vec::into_iter);
+        let candidate = |file: ScalarFile| Candidate {
+            path: file.path,
+            bytes: file.bytes,
+            shared: vec![run.as_str().into(), attempt(file.attempt)],
+            rows: match known.as_mut().map(|known| known.next().unwrap_or_default()) {
+                Some(rows) => Counting::Known(rows),
+                None if file.is_folded => Counting::Parquet,
+                None => Counting::Read(None),
+            },
+        };
+        Ok(files.into_iter().map(candidate).collect())
+    }
+
+    /// For each file the rows that count.
+    async fn winning_scalars(&self, files: &[ScalarFile]) -> Result<Vec<Vec<RecordBatch>>> {
+        let reads = files
+            .iter()
+            .map(|file| self.project.read_metrics(&file.path).boxed());
+        let rows: Vec<Vec<RecordBatch>> = stream::iter(reads.collect::<Vec<_>>())
+            .buffered(LISTS_MAX)
+            .try_collect()
+            .await?;
+        let mut winning = winning_scalars(&rows.concat())?.into_iter();
+        let by_file = rows
+            .iter()
+            .map(|rows| winning.by_ref().take(rows.len()).collect());
+        Ok(by_file.collect())
+    }
+
+    async fn sample_files(&self, run: &RunName) -> Result<Vec<Candidate>> {
+        let files = self.project.sample_files(run).await?;
+        let whole = |file| Winning {
+            file,
+            before_step: None,
+        };
+        let winning = match self.all_attempts {
+            true => files.into_iter().map(whole).collect(),
+            false => self.project.run_files().winning(files).await?,
+        };
+        let candidate = |winning: Winning| {
+            let file = &winning.file;
+            let (stream, epoch) = (file.stream.as_str().into(), file.epoch.into());
+            Candidate {
+                path: file.path.clone(),
+                bytes: file.bytes,
+                shared: vec![run.as_str().into(), attempt(file.attempt), stream, epoch],
+                rows: match file.is_folded && winning.before_step.is_none() {
+                    true => Counting::Parquet,
+                    false => Counting::Read(Some(Box::new(winning))),
+                },
+            }
+        };
+        Ok(winning.into_iter().map(candidate).collect())
+    }
+
+    /// The rows of a file that the engine does not scan itself, as the table shows them.
+    async fn read(&self, file: Candidate) -> EngineResult<Vec<RecordBatch>> {
+        let rows = match file.rows {
+            Counting::Known(rows) => rows,
+            Counting::Read(Some(winning)) => {
+                self.project.run_files().winning_rows(&winning).await?
+            }
+            _ => self.project.read_metrics(&file.path).await?,
+        };
+        let shown = rows.iter().map(|rows| self.shown(rows, &file.shared));
+        shown.collect()
+    }
+
+    /// Rows of a file with the columns of the table.
+    fn shown(&self, rows: &RecordBatch, shared: &[ScalarValue]) -> EngineResult<RecordBatch> {
+        let keys = self.columns.table_partition_cols();
+        let column = |field: &FieldRef| {
+            let key = keys.iter().position(|key| key.name() == field.name());
+            if let Some(value) = key.and_then(|at| shared.get(at)) {
+                return value.to_array_of_size(rows.num_rows());
+            }
+            match rows.column_by_name(field.name()) {
+                Some(column) if column.data_type() == field.data_type() => Ok(Arc::clone(column)),
+                Some(column) => Ok(cast(column, field.data_type())?),
+                None => Ok(new_null_array(field.data_type(), rows.num_rows())),
+            }
+        };
+        let columns = self.schema.fields().iter().map(column);
+        let columns = columns.collect::<EngineResult<Vec<_>>>()?;
+        Ok(RecordBatch::try_new(self.schema(), columns)?)
+    }
+}
+
+fn attempt(attempt: u32) -> ScalarValue {
+    ScalarValue::Int32(Some(attempt.cast_signed()))
+}
+
+fn columns(stored: Vec<FieldRef>, shared: Vec<FieldRef>) -> TableSchema {
+    TableSchema::builder(Arc::new(Schema::new(stored)))
+        .with_table_partition_cols(shared)
+        .build()
 }
 
 impl fmt::Debug for RunFiles {
@@ -298,17 +382,55 @@ impl TableProvider for RunFiles {
         let positions = (0..self.schema.fields().len()).collect();
         let projection = projection.unwrap_or(&positions);
         let candidates = self.candidates(session, filters).await?;
-        if candidates.is_empty() {
-            return Ok(Arc::new(EmptyExec::new(Arc::new(
-                self.schema.project(projection)?,
-            ))));
+        let is_parquet = |file: &Candidate| matches!(file.rows, Counting::Parquet);
+        let (parquet, others): (Vec<_>, Vec<_>) = candidates.into_iter().partition(is_parquet);
+        let mut parts: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
+        if !parquet.is_empty() {
+            parts.push(self.scan_parquet(session, projection, parquet, limit)?);
         }
+        if !others.is_empty() {
+            let reads: Vec<_> = others
+                .into_iter()
+                .map(|file| self.read(file).boxed())
+                .collect();
+            let rows: Vec<Vec<RecordBatch>> = stream::iter(reads)
+                .buffered(LISTS_MAX)
+                .try_collect()
+                .await?;
+            let rows = MemorySourceConfig::try_new_exec(
+                &[rows.concat()],
+                self.schema(),
+                Some(projection.clone()),
+            )?;
+            parts.push(rows);
+        }
+        match parts.pop() {
+            None => Ok(Arc::new(EmptyExec::new(Arc::new(
+                self.schema.project(projection)?,
+            )))),
+            Some(only) if parts.is_empty() => Ok(only),
+            Some(last) => {
+                parts.push(last);
+                Ok(UnionExec::try_new(parts)?)
+            }
+        }
+    }
+}
+
+impl RunFiles {
+    fn scan_parquet(
+        &self,
+        session: &dyn Session,
+        projection: &[usize],
+        files: Vec<Candidate>,
+        limit: Option<usize>,
+    ) -> EngineResult<Arc<dyn ExecutionPlan>> {
         let stored = self.columns.table_schema();
         let projection = projection
             .iter()
             .map(|at| Ok(stored.index_of(self.schema.field(*at).name())?))
             .collect::<EngineResult<_>>()?;
-        let files = candidates.into_iter().map(|file| {
+        let files = files.into_iter().map(|file| {
             PartitionedFile::new(file.path.to_string(), file.bytes)
                 .with_partition_values(file.shared)
         });
@@ -321,9 +443,7 @@ impl TableProvider for RunFiles {
             .build();
         Ok(DataSourceExec::from_data_source(config))
     }
-}
 
-impl RunFiles {
     /// The engine's reader of Parquet. Files never change, so their footers are kept.
     fn source(&self, session: &dyn Session) -> EngineResult<Arc<ParquetSource>> {
         let runtime = session.runtime_env();

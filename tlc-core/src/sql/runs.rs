@@ -34,17 +34,21 @@ pub(super) enum Records {
     Runs,
     Params,
     Scalars,
+    AllScalars,
     Samples,
+    AllSamples,
     Revisions,
     Lineage,
 }
 
 impl Records {
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Runs,
         Self::Params,
         Self::Scalars,
+        Self::AllScalars,
         Self::Samples,
+        Self::AllSamples,
         Self::Revisions,
         Self::Lineage,
     ];
@@ -54,7 +58,9 @@ impl Records {
             Self::Runs => "runs",
             Self::Params => "params",
             Self::Scalars => "scalars",
+            Self::AllScalars => "all_scalars",
             Self::Samples => "samples",
+            Self::AllSamples => "all_samples",
             Self::Revisions => "revisions",
             Self::Lineage => "lineage",
         }
@@ -68,8 +74,12 @@ impl Records {
 /// The table that answers for `kind` in `project`.
 pub(super) async fn provider(project: Project, kind: Records) -> Result<Arc<dyn TableProvider>> {
     Ok(match kind {
-        Records::Scalars => Arc::new(RunFiles::scalars(project).await?),
-        Records::Samples => Arc::new(RunFiles::samples(project).await?),
+        Records::Scalars | Records::AllScalars => {
+            Arc::new(RunFiles::scalars(project, kind == Records::AllScalars).await?)
+        }
+        Records::Samples | Records::AllSamples => {
+            Arc::new(RunFiles::samples(project, kind == Records::AllSamples).await?)
+        }
         kind => Arc::new(RecordTable {
             schema: kind.rows(&[], &[])?.schema(),
             project,

@@ -133,6 +133,83 @@ impl fmt::Display for Disk {
     }
 }
 
+/// A file on this machine's disk that grows at its end, and whose readers see it grow.
+#[derive(Debug)]
+pub(crate) struct GrowingFile {
+    file: File,
+    folder: PathBuf,
+    /// Up to here it holds what was appended; what is behind is the rest of an append that failed.
+    bytes: u64,
+    is_torn: bool,
+    /// Whether the name is known to outlive a loss of power.
+    is_named: bool,
+    is_synced: bool,
+}
+
+impl GrowingFile {
+    /// Makes an empty file, and the folders above it.
+    ///
+    /// # Errors
+    /// As the disk says, also if there is a file of that name.
+    pub(crate) fn create(path: &DiskPath) -> std::io::Result<Self> {
+        let folder = path.parent().unwrap_or(path).to_owned();
+        create_folder(&folder)?;
+        let file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .open(path)?;
+        Ok(Self {
+            file,
+            folder,
+            bytes: 0,
+            is_torn: false,
+            is_named: false,
+            is_synced: true,
+        })
+    }
+
+    /// Appends all of `bytes`, or nothing that a later append would be put behind.
+    ///
+    /// # Errors
+    /// As the disk says; the same bytes may be tried again.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        if self.is_torn {
+            self.file.set_len(self.bytes)?;
+        }
+        self.is_torn = true;
+        self.is_synced = false;
+        let written = self.file.write_all(bytes);
+        match written {
+            Ok(()) => self.bytes += bytes.len() as u64,
+            // Where this fails too, the next append begins with it.
+            Err(_) => self.file.set_len(self.bytes)?,
+        }
+        self.is_torn = false;
+        written
+    }
+
+    /// Makes what was appended outlive a loss of power.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub(crate) fn sync(&mut self) -> std::io::Result<()> {
+        if !self.is_synced {
+            self.file.sync_data()?;
+            self.is_synced = true;
+        }
+        if !self.is_named {
+            File::open(&self.folder)?.sync_all()?;
+            self.is_named = true;
+        }
+        Ok(())
+    }
+
+    /// The bytes that were appended.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
 /// Removes those of `folders` that lie on this disk and are empty, in their order.
 pub(super) fn remove_empty_folders(url: &Url, folders: &[&Path]) {
     if url.scheme() != "file" {

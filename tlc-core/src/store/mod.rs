@@ -10,9 +10,11 @@ mod examine;
 mod gate;
 mod probe;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _, ObjectStoreScheme};
@@ -25,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::format::aliases::{BYTES_MAX, decode};
 use crate::runtime::Background;
 use disk::Disk;
+pub(crate) use disk::GrowingFile;
 pub(crate) use examine::examine;
 pub use examine::{StoreCheck, StoreReport, Writers};
 pub(crate) use gate::Gate;
@@ -44,6 +47,8 @@ pub(crate) struct Place {
     pub(crate) aliases: Arc<ProjectAliases>,
     /// What the store must have shown before an entry is created in it.
     pub(crate) gate: Gate,
+    /// Whether it is this machine's own disk, where files can grow.
+    pub(crate) is_disk: bool,
 }
 
 /// The aliases that hold in a project: those the root was opened with, over those of the project's
@@ -82,6 +87,12 @@ impl Place {
             path: self.path.clone().join(name),
             ..self.clone()
         }
+    }
+
+    /// The folder on this machine's disk; `None` in any other store.
+    pub(crate) fn on_disk(&self) -> Option<PathBuf> {
+        let path = || LocalFileSystem::new().path_to_filesystem(&self.path).ok();
+        self.is_disk.then(path)?
     }
 
     /// The aliases that hold here. The first call reads the project's file: one request.

@@ -324,13 +324,13 @@ fn age(folder: &Path) {
     }
 }
 
-fn n_kills() -> u64 {
+pub(crate) fn n_kills(otherwise: u64) -> u64 {
     #[expect(
         clippy::disallowed_methods,
         reason = "for whoever runs the test by hand"
     )]
     let asked = std::env::var("TLC_KILLS");
-    asked.ok().and_then(|n| n.parse().ok()).unwrap_or(12)
+    asked.ok().and_then(|n| n.parse().ok()).unwrap_or(otherwise)
 }
 
 #[test]
@@ -339,7 +339,7 @@ fn a_process_killed_while_it_works_damages_nothing_and_loses_nothing_it_had_told
     let root = folder.path().join("root");
     table(&open(&root), "0:1 1:1 2:1");
     let mut told = Told::default();
-    for round in 0..n_kills() {
+    for round in 0..n_kills(12) {
         // 1,001 and the number of verbs have no factor in common, so that each child begins with another.
         fs::write(folder.path().join(BEGIN), (round * 1_001).to_string()).unwrap();
         let n_done = usize::try_from(1 + round % 5).unwrap();

@@ -25,6 +25,7 @@ mod model;
 mod plans;
 #[cfg(feature = "sql")]
 mod pruning;
+mod run_kills;
 mod runs;
 #[cfg(any(feature = "aws", feature = "azure"))]
 mod servers;

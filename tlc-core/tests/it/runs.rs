@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tlc_core::arrow::array::{
     ArrayRef, FixedSizeListArray, Float32Array, Int32Array, ListArray, RecordBatch,
 };
@@ -36,13 +35,7 @@ fn losses(stream: &str, epoch: i64, n: u64) -> (Rows, RecordBatch) {
 }
 
 fn batches(project: &Project, path: &Path) -> Vec<RecordBatch> {
-    let store = project.root().store();
-    let bytes = block_on(async { store.get(path).await?.bytes().await }).unwrap();
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
-        .unwrap()
-        .build()
-        .unwrap();
-    reader.map(|batch| batch.unwrap()).collect()
+    block_on(project.read_metrics(path)).unwrap()
 }
 
 /// An object below the project `zoo`, wherever its root is.
@@ -178,7 +171,7 @@ fn check_files(project: &Project) {
     let file = &block_on(project.sample_files(&"lenet".parse().unwrap())).unwrap()[1];
     assert_eq!(
         text(&batches(project, &file.path)[0]),
-        "1:10:0:train:0:1.0 1:10:1:train:0:1.0"
+        "1:10:0:train:0:0:1:1.0 1:10:1:train:0:0:1:1.0"
     );
 }
 
@@ -385,10 +378,6 @@ fn a_killed_process_leaves_what_it_flushed_and_the_next_run_works() {
         record.last
     );
     assert_eq!(sample_files(&project, "killed"), "train/0:5");
-    assert_eq!(
-        project.start_run("killed").unwrap_err().kind(),
-        ErrorKind::Conflict
-    );
     assert_eq!(
         project.start_run("next").unwrap().finish().unwrap().status,
         RunStatus::Completed
@@ -640,7 +629,7 @@ fn sample_metrics_may_be_nested_and_must_keep_their_shape() {
     let files = block_on(project.sample_files(&"lenet".parse().unwrap())).unwrap();
     assert_eq!(
         text(&batches(&project, &files[0].path)[0]),
-        "3:0:7:-:-:[1.0, -] 3:0:8:-:-:[1.0, -]"
+        "3:0:7:-:-:0:1:[1.0, -] 3:0:8:-:-:0:1:[1.0, -]"
     );
 }
 
@@ -720,13 +709,13 @@ fn damaged_and_newer_entries_and_files_are_named() {
     );
     put(
         "log/00000000000000000001.json",
-        r#"{"format": 3, "novelty": 1}"#,
+        r#"{"format": 99, "novelty": 1}"#,
     );
     let (kind, text) = told();
     assert!(
         kind == ErrorKind::Invalid
             && text.contains("entry 1 of run lenet")
-            && text.contains("version 3"),
+            && text.contains("version 99"),
         "{text}"
     );
     put("log/00000000000000000001.json", r#"{"format": 1, "stamp""#);
@@ -772,4 +761,141 @@ fn a_run_says_what_the_machine_did_unless_told_not_to() {
     );
     assert!(told.last["system/process/memory"] > 1e6);
     assert!(silent.finish().unwrap().last.is_empty());
+}
+
+/// What counts of the scalars of a run as `name:step:value:rank:attempt`.
+fn winning(project: &Project, run: &str) -> String {
+    let rows = block_on(project.scalars(&run.parse().unwrap())).unwrap();
+    let rows = rows
+        .iter()
+        .map(|batch| text(&batch.project(&[0, 1, 3, 4, 5]).unwrap()));
+    let mut rows: Vec<String> = rows
+        .flat_map(|rows| {
+            rows.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    rows.sort();
+    rows.join(" ")
+}
+
+/// What counts of an epoch of the stream `train`, as `step:row id:attempt`.
+fn winning_samples(project: &Project, run: &str, epoch: i64) -> String {
+    let (run, stream) = (run.parse().unwrap(), "train".parse().unwrap());
+    let rows = block_on(project.samples(&run, &stream, epoch)).unwrap();
+    let rows = rows
+        .iter()
+        .map(|batch| text(&batch.project(&[1, 2, 6]).unwrap()));
+    let rows: Vec<String> = rows.filter(|rows| !rows.is_empty()).collect();
+    rows.join(" ")
+}
+
+#[test]
+fn a_resumed_run_shows_the_attempt_that_counts_at_each_step() {
+    for (_folder, project) in [(None, project()), project_on_disk_too()] {
+        let first = project.start_run("lenet").unwrap();
+        let log = |run: &Run, steps: std::ops::Range<i64>, value: f64| {
+            for step in steps {
+                run.log(step, &[("loss", value)]);
+            }
+        };
+        let samples = |run: &Run, epoch: i64, step: i64, ids: Vec<u64>| {
+            let loss: ArrayRef = Arc::new(Float32Array::from(vec![1.0; ids.len()]));
+            let rows = Rows::new("train", epoch, ids).unwrap().step(step);
+            run.samples(
+                &rows,
+                &RecordBatch::try_from_iter([("loss", loss)]).unwrap(),
+            )
+            .unwrap();
+        };
+        log(&first, 0..5, 1.0);
+        first.log(0, &[("val", 0.5)]);
+        for (epoch, step, ids) in [
+            (0, 0, vec![1, 0]),
+            (1, 1, vec![0]),
+            (1, 2, vec![1]),
+            (2, 3, vec![0]),
+        ] {
+            samples(&first, epoch, step, ids);
+        }
+        first.flush().unwrap();
+        assert_eq!(
+            project.start_run("lenet").unwrap_err().kind(),
+            ErrorKind::Conflict
+        );
+        // Its process lives, but is not heard of: as if it had died on another machine.
+        project
+            .root()
+            .env()
+            .advance(SILENCE_MAX + Duration::from_secs(1));
+        let second = project
+            .start_run(RunOptions::from("lenet").rank(0))
+            .unwrap();
+        log(&second, 3..5, 2.0);
+        samples(&second, 1, 2, vec![1]);
+        samples(&second, 2, 3, vec![1, 0]);
+        first.log(9, &[("loss", 9.0)]);
+        drop(first);
+        let record = second.finish().unwrap();
+        assert_eq!((record.status, record.attempts), (RunStatus::Completed, 2));
+        assert_eq!(record.last["loss"], 2.0);
+        assert_eq!(
+            winning(&project, "lenet"),
+            "loss:0:1.0:0:1 loss:1:1.0:0:1 loss:2:1.0:0:1 loss:3:2.0:0:2 loss:4:2.0:0:2 val:0:0.5:0:1"
+        );
+        assert_eq!(scalars(&project, "lenet").len(), 9, "all are still there");
+        assert_eq!(winning_samples(&project, "lenet", 0), "0:0:1 0:1:1");
+        assert_eq!(winning_samples(&project, "lenet", 1), "1:0:1 2:1:2");
+        assert_eq!(winning_samples(&project, "lenet", 2), "3:0:2 3:1:2");
+        let err = project.start_run("lenet").unwrap_err();
+        assert!(
+            err.kind() == ErrorKind::Conflict && err.to_string().contains("resume"),
+            "{err}"
+        );
+        let third = project
+            .start_run(RunOptions::from("lenet").resume())
+            .unwrap();
+        assert_eq!(third.finish().unwrap().attempts, 3);
+    }
+}
+
+/// A project on disk whose clock is that of a test.
+fn project_on_disk_too() -> (Option<tempfile::TempDir>, Project) {
+    let folder = tempfile::tempdir().unwrap();
+    let options = tlc_core::RootOptions::new().env(Env::manual());
+    let root = block_on(Root::open_with(folder.path().to_str().unwrap(), options)).unwrap();
+    (Some(folder), root.project("zoo").unwrap())
+}
+
+#[test]
+fn whichever_process_of_a_launch_comes_first_starts_the_run_and_the_others_join() {
+    let project = project();
+    let options = |launch: &str, rank| RunOptions::from("lenet").launch(launch).rank(rank);
+    let launch = |launch: &str| {
+        let ranks = [2, 0, 1].map(|rank| (rank, project.start_run(options(launch, rank)).unwrap()));
+        for (rank, run) in &ranks {
+            run.log(7, &[("loss", f64::from(*rank))]);
+        }
+        ranks.map(|(_, run)| run.finish().unwrap())
+    };
+    let statuses = launch("a").map(|record| record.status);
+    let (running, completed) = (RunStatus::Running, RunStatus::Completed);
+    assert_eq!(statuses, [running, running, completed]);
+    assert_eq!(
+        winning(&project, "lenet"),
+        "loss:7:0.0:0:1 loss:7:1.0:1:1 loss:7:2.0:2:1"
+    );
+    let statuses = launch("b").map(|record| (record.status, record.attempts));
+    assert_eq!(statuses, [(running, 2), (running, 2), (completed, 2)]);
+    assert_eq!(
+        winning(&project, "lenet"),
+        "loss:7:0.0:0:2 loss:7:1.0:1:2 loss:7:2.0:2:2"
+    );
+    let late = project.start_run(options("b", 3)).unwrap();
+    assert_eq!(
+        late.finish().unwrap().attempts,
+        2,
+        "late, but of the same launch"
+    );
 }
