@@ -1,8 +1,8 @@
 //! From a snapshot to batches for training, without any ML framework.
 //!
 //! [`Loader`] says what is read and in which order; [`Loader::epoch`] gives the batches of one
-//! epoch, prepared on a thread of their own while the caller trains.
-//! Each [`Batch`] carries the ids of its rows, which is what lets metrics of single samples find
+//! epoch, prepared on a thread of their own while the caller trains, with their images decoded on all
+//! cores. Each [`Batch`] carries the ids of its rows, which is what lets metrics of single samples find
 //! their way back to the table. [`Loader::epoch_from`] begins where an interrupted job ended.
 //!
 //! Rows whose weight is 0 take no part; [`Weighted`] says what other weights can do. Encoded images come out as pixels, and so
@@ -13,6 +13,7 @@ mod epoch;
 mod fetch;
 mod image;
 mod order;
+mod parallel;
 mod pixels;
 mod prefetch;
 mod random;

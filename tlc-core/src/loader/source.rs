@@ -136,7 +136,7 @@ impl Source {
                 bytes,
             });
         }
-        pixels::column(field.name(), images, kept)
+        pixels::column(field.name(), &images, kept)
     }
 
     /// The bytes of the images that a column of URLs names; none where there is no URL, or where the
