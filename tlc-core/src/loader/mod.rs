@@ -5,9 +5,9 @@
 //! cores. Each [`Batch`] carries the ids of its rows, which is what lets metrics of single samples find
 //! their way back to the table. [`Loader::epoch_from`] begins where an interrupted job ended.
 //!
-//! Rows whose weight is 0 take no part; [`Weighted`] says what other weights can do. Encoded images come out as pixels, and so
-//! do those that lie elsewhere, whose path or URL a cell holds. An adapter turns the
-//! Arrow batch into tensors; a program without a framework uses it as it is.
+//! Rows whose weight is 0 take no part; [`Weighted`] says what other weights can do. Encoded images
+//! come out as pixels, and so do those that lie elsewhere, whose path or URL a cell holds. An adapter turns
+//! the Arrow batch into tensors; a program without a framework uses it as it is.
 
 mod epoch;
 mod fetch;
@@ -200,7 +200,9 @@ impl Loader {
 
     /// Starts an epoch: its batches are prepared from now on, at most three ahead of the caller.
     ///
-    /// An error is an item, and the last one. An epoch may be dropped before its end.
+    /// An error is an item, and the last one. An epoch may be dropped before its end. A model that is
+    /// slower than the loader waits for the first batch only, and not even for that if the epoch is
+    /// started before the one before it ends.
     pub fn epoch(&self, epoch: i64) -> Epoch {
         self.epoch_from(epoch, 0)
     }
