@@ -7,7 +7,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::loss::cross_entropy;
 use candle_nn::{Module as _, Optimizer as _, SGD, VarBuilder, VarMap, linear};
-use tlc_candle::{Batch, Loader, RunExt as _, to_arrow, to_record, to_tensor};
+use tlc_candle::{Batch, Epoch, Loader, RunExt as _, to_arrow, to_record, to_tensor};
 use tlc_core::arrow::array::{
     Array as _, ArrayRef, AsArray as _, BooleanArray, FixedSizeListArray, Float16Array,
     Float32Array, Float64Array, Int8Array, Int32Array, Int64Array, RecordBatch,
@@ -16,6 +16,7 @@ use tlc_core::arrow::array::{
 use tlc_core::arrow::compute::cast;
 use tlc_core::arrow::datatypes::{DataType, Field, Float32Type, Schema};
 use tlc_core::collect::Classification;
+use tlc_core::loader::Weighted;
 use tlc_core::schema::{self, Role};
 use tlc_core::{CommitOptions, ErrorKind, Project, Rows, RunStatus, Snapshot, block_on};
 
@@ -312,6 +313,21 @@ fn the_loader_is_built_as_in_the_core() {
             .collect::<Vec<_>>(),
         [2, 3]
     );
+    let row_ids = |epoch: Epoch| -> Vec<u64> {
+        epoch
+            .flat_map(|batch| batch.unwrap().rows.row_ids.values().to_vec())
+            .collect()
+    };
+    let whole = row_ids(loader.epoch(1));
+    assert_eq!(row_ids(loader.epoch_from(1, 1)), whole[2..]);
+    let two = loader.clone().weighted(Weighted::WithoutReplacement {
+        seed: 3,
+        size: Some(2),
+    });
+    let drawn = row_ids(two.epoch(0));
+    assert!(drawn.len() == 2 && drawn[0] != drawn[1], "{drawn:?}");
+    assert_eq!((two.n_samples().unwrap(), two.n_batches().unwrap()), (2, 1));
+    assert_eq!(two.n_batches_in(4).unwrap(), 1);
     assert!(loader.weighted(3).epoch(0).all(|batch| {
         batch
             .unwrap()

@@ -1,27 +1,33 @@
 //! From a snapshot to batches for training, without any ML framework.
 //!
 //! [`Loader`] says what is read and in which order; [`Loader::epoch`] gives the batches of one
-//! epoch, prepared on a thread of their own while the caller trains. Each [`Batch`] carries the ids
-//! of its rows, which is what lets metrics of single samples find their way back to the table.
+//! epoch, prepared on a thread of their own while the caller trains, with their images decoded on all
+//! cores. Each [`Batch`] carries the ids of its rows, which is what lets metrics of single samples find
+//! their way back to the table. [`Loader::epoch_from`] begins where an interrupted job ended.
 //!
-//! Rows whose weight is 0 take no part. Encoded images come out as pixels, and so
-//! do those that lie elsewhere, whose path or URL a cell holds. An adapter turns the
-//! Arrow batch into tensors; a program without a framework uses it as it is.
+//! Rows whose weight is 0 take no part; [`Weighted`] says what other weights can do. Encoded images
+//! come out as pixels, and so do those that lie elsewhere, whose path or URL a cell holds. An adapter turns
+//! the Arrow batch into tensors; a program without a framework uses it as it is.
 
+mod epoch;
 mod fetch;
 mod image;
 mod order;
+mod parallel;
 mod pixels;
 mod prefetch;
+mod random;
+mod samples;
 mod source;
 
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, UInt64Array};
+use arrow::array::UInt64Array;
 
-use self::order::{Order, Samples, indices};
-use self::prefetch::Prefetch;
+pub use self::epoch::{Batch, Epoch};
+use self::order::Order;
+pub use self::order::Weighted;
 use self::source::Source;
 use crate::error::{Error, Result};
 use crate::id::StreamName;
@@ -109,12 +115,14 @@ impl Loader {
         self
     }
 
-    /// Draws samples with replacement, in proportion to their weights; as many as there are.
+    /// Lets the weights decide what an epoch visits: a seed alone draws samples with replacement, in
+    /// proportion to their weights, as many as there are. [`Weighted`] has the other ways.
     ///
-    /// A snapshot without a weight column makes the epoch's first batch an error.
+    /// A snapshot without a weight column makes the epoch's first batch an error, and so does a
+    /// size that its samples do not allow.
     #[must_use]
-    pub fn weighted(mut self, seed: u64) -> Self {
-        self.order = Order::Weighted { seed };
+    pub fn weighted(mut self, how: impl Into<Weighted>) -> Self {
+        self.order = Order::Weighted(how.into());
         self
     }
 
@@ -143,49 +151,89 @@ impl Loader {
         Ok(self)
     }
 
-    /// The number of samples an epoch visits: the rows whose weight is not 0.
+    /// The number of samples an epoch visits: the rows whose weight is not 0, or the size that was asked
+    /// for. Under [`Weighted::Repeat`] the most that one can visit.
     ///
     /// The first call reads the weights, if there are any.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming the row whose weight is negative or
-    /// not finite; those of reading.
+    /// not finite, or too great to repeat it so often; for a weighted order without weights, and a size
+    /// that the samples do not allow; those of reading.
     pub fn n_samples(&self) -> Result<usize> {
-        Ok(self.source.samples()?.row_ids.len())
+        let samples = self.source.samples()?;
+        order::n_visits_max(self.order, &samples)
     }
 
-    /// The number of batches in an epoch. Costs what [`Self::n_samples`] costs.
+    /// The number of batches in an epoch. Under [`Weighted::Repeat`], whose epochs differ, the most that one
+    /// can have. Costs what [`Self::n_samples`] costs.
     ///
     /// # Errors
     /// Those of [`Self::n_samples`], and [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the
     /// size of a batch is 0.
     pub fn n_batches(&self) -> Result<usize> {
-        let n_samples = self.n_samples()?;
+        self.n_batches_of(self.n_samples()?)
+    }
+
+    /// The number of batches in this epoch: for every order exactly what [`Self::epoch`] gives. Costs
+    /// what [`Self::n_samples`] costs, and under [`Weighted::Repeat`] some nanoseconds a sample.
+    ///
+    /// # Errors
+    /// Those of [`Self::n_batches`].
+    pub fn n_batches_in(&self, epoch: i64) -> Result<usize> {
+        let samples = self.source.samples()?;
+        self.n_batches_of(order::n_visits(self.order, &samples, epoch)?)
+    }
+
+    fn n_batches_of(&self, n_visits: usize) -> Result<usize> {
         if self.batch_size == 0 {
             return Err(Error::invalid(
                 "a batch of 0 samples never ends an epoch; use a batch size of at least 1",
             ));
         }
-        let n_whole = n_samples / self.batch_size;
         Ok(if self.drop_last {
-            n_whole
+            n_visits / self.batch_size
         } else {
-            n_samples.div_ceil(self.batch_size)
+            n_visits.div_ceil(self.batch_size)
         })
     }
 
     /// Starts an epoch: its batches are prepared from now on, at most three ahead of the caller.
     ///
-    /// An error is an item, and the last one. An epoch may be dropped before its end.
+    /// An error is an item, and the last one. An epoch may be dropped before its end. A model that is
+    /// slower than the loader waits for the first batch only, and not even for that if the epoch is
+    /// started before the one before it ends.
     pub fn epoch(&self, epoch: i64) -> Epoch {
-        let batches = Batches {
-            loader: self.clone(),
-            epoch,
-            plan: None,
-        };
-        Epoch {
-            batches: Prefetch::start("tlc-loader", batches),
-        }
+        self.epoch_from(epoch, 0)
+    }
+
+    /// Starts an epoch after its first `n_done` batches, for a job that goes on after a break: the same
+    /// batches that [`Self::epoch`] gives after them, with the same steps. Those before are neither read nor
+    /// decoded. Beyond the end of the epoch there are none.
+    ///
+    /// Seed, size of the batches and snapshot must be those of the job that was interrupted.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tlc_core::arrow::array::{Float32Array, RecordBatch, RecordBatchIterator};
+    /// # use tlc_core::{CommitOptions, Project, block_on};
+    /// use tlc_core::Loader;
+    ///
+    /// # let project = block_on(Project::open("memory:///", "demo"))?;
+    /// # let x = Arc::new(Float32Array::from_iter_values((0..10).map(|n| n as f32)));
+    /// # let rows = RecordBatch::try_from_iter([("x", x as _)])?;
+    /// # let schema = rows.schema();
+    /// # let rows = RecordBatchIterator::new([Ok(rows)], schema);
+    /// # let table = block_on(project.create_table("train", rows, CommitOptions::new("import")))?;
+    /// let loader = Loader::new(&block_on(table.head())?).batch_size(4).shuffle(7);
+    /// let whole: Vec<_> = loader.epoch(5).collect::<Result<_, _>>()?;
+    /// let rest: Vec<_> = loader.epoch_from(5, 1).collect::<Result<_, _>>()?;
+    /// assert_eq!(rest.len(), 2);
+    /// assert_eq!(rest[0].rows, whole[1].rows);
+    /// # Ok::<(), tlc_core::Error>(())
+    /// ```
+    pub fn epoch_from(&self, epoch: i64, n_done: usize) -> Epoch {
+        Epoch::start(self.clone(), epoch, n_done)
     }
 
     fn rows(&self, epoch: i64, step: i64, row_ids: UInt64Array) -> Result<Rows> {
@@ -206,105 +254,4 @@ impl fmt::Debug for Loader {
             .field("stream", &self.stream)
             .finish_non_exhaustive()
     }
-}
-
-/// One batch of samples.
-#[derive(Clone, Debug)]
-pub struct Batch {
-    /// Which samples they are. The step counts batches from the first of epoch 0.
-    pub rows: Rows,
-    /// The columns, a row a sample. Encoded images are pixels: `arrow.fixed_shape_tensor` of bytes,
-    /// height × width × channels.
-    pub record: RecordBatch,
-}
-
-impl AsRef<Rows> for Batch {
-    fn as_ref(&self) -> &Rows {
-        &self.rows
-    }
-}
-
-/// The batches of one epoch. Made by [`Loader::epoch`].
-#[derive(Debug)]
-#[must_use = "an epoch does nothing for a program that does not iterate over it"]
-pub struct Epoch {
-    batches: Prefetch<Batch>,
-}
-
-impl Iterator for Epoch {
-    type Item = Result<Batch>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.batches.next()
-    }
-}
-
-impl std::iter::FusedIterator for Epoch {}
-
-/// The work of the thread: the batches one after another, the order of the epoch before the first.
-struct Batches {
-    loader: Loader,
-    epoch: i64,
-    plan: Option<Plan>,
-}
-
-struct Plan {
-    samples: Arc<Samples>,
-    order: Vec<usize>,
-    n_batches: usize,
-    n_done: usize,
-}
-
-impl Batches {
-    fn plan(&self) -> Result<Plan> {
-        let samples = self.loader.source.samples()?;
-        let n_batches = self.loader.n_batches()?;
-        let order = indices(self.loader.order, &samples, self.epoch)?;
-        Ok(Plan {
-            samples,
-            order,
-            n_batches,
-            n_done: 0,
-        })
-    }
-
-    fn batch(&mut self) -> Result<Option<Batch>> {
-        if self.plan.is_none() {
-            self.plan = Some(self.plan()?);
-        }
-        let Some(plan) = &mut self.plan else {
-            return Ok(None);
-        };
-        let Some(indices) = plan.order.chunks(self.loader.batch_size).nth(plan.n_done) else {
-            return Ok(None);
-        };
-        if plan.n_done == plan.n_batches {
-            return Ok(None);
-        }
-        let record = self.loader.source.batch(&plan.samples, indices)?;
-        let row_ids = indices
-            .iter()
-            .filter_map(|index| plan.samples.row_ids.get(*index).copied());
-        let step = self
-            .epoch
-            .saturating_mul(count(plan.n_batches))
-            .saturating_add(count(plan.n_done));
-        let rows = self
-            .loader
-            .rows(self.epoch, step, UInt64Array::from_iter_values(row_ids))?;
-        plan.n_done += 1;
-        Ok(Some(Batch { rows, record }))
-    }
-}
-
-impl Iterator for Batches {
-    type Item = Result<Batch>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.batch().transpose()
-    }
-}
-
-fn count(n: usize) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
 }

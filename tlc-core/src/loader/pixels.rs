@@ -1,4 +1,6 @@
 //! A column of encoded images as a column of pixels, each image decoded once where memory allows.
+//!
+//! The images of a batch are decoded at the same time, on as many cores as there are.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,6 +8,7 @@ use arrow::array::{Array, ArrayRef, AsArray as _, FixedSizeListArray, UInt8Array
 use arrow::datatypes::{DataType, Field, FieldRef};
 
 use super::image::{Pixels, Shape, decode};
+use super::parallel;
 use crate::error::{Error, Result};
 use crate::schema::{self, Role};
 
@@ -18,22 +21,37 @@ pub(super) struct Encoded<'a> {
     pub(super) bytes: Option<&'a [u8]>,
 }
 
-/// The pixels of a batch of images: field and values of type `arrow.fixed_shape_tensor`.
+/// The pixels of a batch of images: field and values of type `arrow.fixed_shape_tensor`. Until it is
+/// whole, those that had to be decoded take their bytes twice.
 ///
 /// # Errors
-/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming the row whose cell is null or no image,
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming the first row whose cell is null or no image,
 /// or the two rows whose images differ in shape.
-pub(super) fn column<'a>(
+pub(super) fn column(
     name: &str,
-    images: impl IntoIterator<Item = Encoded<'a>>,
+    images: &[Encoded<'_>],
     kept: &Kept,
 ) -> Result<(FieldRef, ArrayRef)> {
+    let n_new = images.iter().filter(|image| !kept.has(image.sample));
+    let decoded = parallel::map(images, n_new.count(), |image| {
+        if kept.has(image.sample) {
+            Ok(None)
+        } else {
+            pixels(name, image).map(Some)
+        }
+    });
     let mut bytes = Vec::new();
     let mut first: Option<(u64, Shape)> = None;
-    for image in images {
-        let shape = match kept.copy_to(image.sample, &mut bytes) {
-            Some(shape) => shape,
-            None => append(name, &image, kept, &mut bytes)?,
+    for (image, decoded) in images.iter().zip(decoded) {
+        let shape = match decoded? {
+            Some(pixels) => {
+                bytes.extend_from_slice(&pixels.bytes);
+                kept.keep(image.sample, &pixels);
+                pixels.shape
+            }
+            None => kept
+                .copy_to(image.sample, &mut bytes)
+                .ok_or_else(|| Error::corrupt("pixels that were kept are gone"))?,
         };
         let (first_row, first_shape) = *first.get_or_insert((image.row_id, shape));
         if shape != first_shape {
@@ -102,7 +120,7 @@ pub(super) fn url(column: &dyn Array, row: usize) -> Result<Option<&str>> {
     }
 }
 
-fn append(name: &str, image: &Encoded<'_>, kept: &Kept, bytes: &mut Vec<u8>) -> Result<Shape> {
+fn pixels(name: &str, image: &Encoded<'_>) -> Result<Pixels> {
     let row_id = image.row_id;
     let Some(encoded) = image.bytes else {
         let message = format!(
@@ -110,14 +128,11 @@ fn append(name: &str, image: &Encoded<'_>, kept: &Kept, bytes: &mut Vec<u8>) -> 
         );
         return Err(Error::invalid(message));
     };
-    let pixels = decode(encoded).map_err(|err| {
+    decode(encoded).map_err(|err| {
         err.context(format!(
             "the image of row {row_id} in column {name:?} cannot be decoded; set its weight to 0 to leave it out"
         ))
-    })?;
-    bytes.extend_from_slice(&pixels.bytes);
-    kept.keep(image.sample, &pixels);
-    Ok(pixels.shape)
+    })
 }
 
 fn tensor(name: &str, shape: Shape, bytes: Vec<u8>) -> Result<(FieldRef, ArrayRef)> {

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 
 use super::fetch::Images;
-use super::order::Samples;
 use super::pixels::{self, Encoded, Kept};
+use super::samples::Samples;
 use crate::error::{Error, Result};
 use crate::id::ROWID;
 use crate::runtime::block_on;
@@ -136,7 +136,7 @@ impl Source {
                 bytes,
             });
         }
-        pixels::column(field.name(), images, kept)
+        pixels::column(field.name(), &images, kept)
     }
 
     /// The bytes of the images that a column of URLs names; none where there is no URL, or where the

@@ -10,7 +10,7 @@ use tlc_core::arrow::array::{
     RecordBatchIterator, StringArray,
 };
 use tlc_core::arrow::datatypes::{DataType, Field, Float32Type, Int32Type, Schema, UInt8Type};
-use tlc_core::loader::Batch;
+use tlc_core::loader::{Batch, Weighted};
 use tlc_core::{
     CommitOptions, ErrorKind, Loader, Project, Result, Snapshot, Table, block_on, schema,
 };
@@ -398,5 +398,178 @@ fn columns_come_in_the_order_they_were_asked_for() {
             .remove(0)
             .record;
         assert_eq!((record.num_rows(), record.num_columns()), (5, 0));
+    }
+}
+
+/// A snapshot of rows with these weights and a label.
+fn weighted(weights: &[f32]) -> Snapshot {
+    let labels = (0..weights.len()).map(|row| (row % 3) as i32);
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int32Array::from_iter_values(labels)),
+        Arc::new(Float32Array::from(weights.to_vec())),
+    ];
+    let fields = vec![
+        schema::label("label", ["a", "b", "c"]),
+        schema::weight("weight"),
+    ];
+    head(&create("memory:///", batch(fields, columns)))
+}
+
+/// The loader in every order that there is.
+fn in_every_order(loader: &Loader) -> Vec<Loader> {
+    let seed = 11;
+    let ways = [
+        Weighted::from(seed),
+        Weighted::WithReplacement {
+            seed,
+            size: Some(4),
+        },
+        Weighted::WithReplacement {
+            seed,
+            size: Some(50),
+        },
+        Weighted::WithoutReplacement { seed, size: None },
+        Weighted::WithoutReplacement {
+            seed,
+            size: Some(7),
+        },
+        Weighted::Repeat { seed },
+    ];
+    let weighted = ways.map(|way| loader.clone().weighted(way));
+    [loader.clone(), loader.clone().shuffle(seed)]
+        .into_iter()
+        .chain(weighted)
+        .collect()
+}
+
+#[test]
+fn an_epoch_begun_in_the_middle_gives_what_was_left_of_it_in_every_order() {
+    let weights: Vec<f32> = (0_u8..20).map(|row| f32::from(row % 5) * 0.7).collect();
+    let snapshot = weighted(&weights);
+    for (size, drop_last) in [(3, false), (3, true), (1, false), (100, false)] {
+        let loader = Loader::new(&snapshot).batch_size(size);
+        let loader = if drop_last {
+            loader.drop_last()
+        } else {
+            loader
+        };
+        for loader in in_every_order(&loader) {
+            for epoch in [0, 5] {
+                let whole = batches(&loader, epoch);
+                assert_eq!(
+                    loader.n_batches_in(epoch).unwrap(),
+                    whole.len(),
+                    "{loader:?}"
+                );
+                for n_done in 0..=whole.len() + 1 {
+                    let rest: Vec<Batch> = loader
+                        .epoch_from(epoch, n_done)
+                        .collect::<Result<_>>()
+                        .unwrap();
+                    let expected = whole.iter().skip(n_done);
+                    assert_eq!(rest.len(), expected.len(), "{loader:?} after {n_done}");
+                    for (rest, expected) in rest.iter().zip(expected) {
+                        assert_eq!(rest.rows, expected.rows, "{loader:?} after {n_done}");
+                        assert_eq!(rest.record, expected.record, "{loader:?} after {n_done}");
+                    }
+                }
+            }
+            assert_eq!(loader.epoch_from(0, usize::MAX).count(), 0);
+        }
+    }
+}
+
+#[test]
+fn what_was_done_before_is_not_decoded_again() {
+    let good = png(3, 2, 1);
+    let images = (0..10).map(|row| if row < 6 { &good[..30] } else { &good[..] });
+    let snapshot = head(&create("memory:///", with_images(10, images.collect())));
+    for cache in [0, u64::MAX] {
+        let loader = Loader::new(&snapshot).batch_size(2).cache_bytes_max(cache);
+        assert!(error_of(&loader).contains("row 0"));
+        let rest: Vec<Batch> = loader.epoch_from(0, 3).collect::<Result<_>>().unwrap();
+        let row_ids: Vec<u64> = rest
+            .iter()
+            .flat_map(|batch| batch.rows.row_ids.values().to_vec())
+            .collect();
+        assert_eq!(row_ids, [6, 7, 8, 9]);
+        assert!(loader.epoch_from(0, 2).next().unwrap().is_err());
+    }
+}
+
+#[test]
+fn an_epoch_is_as_long_as_its_order_says() {
+    let snapshot = weighted(&[1.0, 0.0, 2.5, 0.5, 4.0]);
+    let check = |way: Weighted, n_samples, n_batches| {
+        let loader = Loader::new(&snapshot).batch_size(2).weighted(way);
+        assert_eq!(
+            (loader.n_samples().unwrap(), loader.n_batches().unwrap()),
+            (n_samples, n_batches),
+            "{way:?}"
+        );
+        loader
+    };
+    let seed = 3;
+    check(Weighted::from(seed), 4, 2);
+    check(
+        Weighted::WithReplacement {
+            seed,
+            size: Some(9),
+        },
+        9,
+        5,
+    );
+    check(Weighted::WithoutReplacement { seed, size: None }, 4, 2);
+    check(
+        Weighted::WithoutReplacement {
+            seed,
+            size: Some(3),
+        },
+        3,
+        2,
+    );
+    // One and four, two or three, and none or one.
+    let repeated = check(Weighted::Repeat { seed }, 9, 5);
+    let mut seen = [0; 10];
+    let mut steps = Vec::new();
+    for epoch in 0..40 {
+        let batches = batches(&repeated, epoch);
+        assert_eq!(repeated.n_batches_in(epoch).unwrap(), batches.len());
+        seen[visited(&repeated, epoch).len()] += 1;
+        steps.extend(batches.iter().map(|batch| batch.rows.step));
+    }
+    assert!(seen[7] > 0 && seen[8] > 0 && seen[9] > 0, "{seen:?}");
+    assert_eq!(seen[..7], [0; 7]);
+    assert!(
+        steps.is_sorted_by(|before, after| before < after),
+        "{steps:?}"
+    );
+    assert_eq!(steps.first(), Some(&0));
+}
+
+#[test]
+fn a_size_that_the_samples_do_not_allow_is_said_before_and_in_the_epoch() {
+    let loader = Loader::new(&weighted(&[1.0, 0.0, 2.0])).weighted(Weighted::WithoutReplacement {
+        seed: 1,
+        size: Some(3),
+    });
+    assert!(error_of(&loader).contains("3 samples cannot be drawn"));
+    let counts = [
+        loader.n_samples(),
+        loader.n_batches(),
+        loader.n_batches_in(0),
+    ];
+    for count in counts {
+        assert_eq!(count.unwrap_err().kind(), ErrorKind::Invalid);
+    }
+}
+
+#[test]
+fn the_first_of_several_broken_images_is_named() {
+    let good = png(3, 2, 1);
+    let images = (0..64).map(|row| if row < 9 { &good[..] } else { &good[..30] });
+    let snapshot = head(&create("memory:///", with_images(64, images.collect())));
+    for _ in 0..20 {
+        assert!(error_of(&Loader::new(&snapshot).batch_size(64)).contains("row 9 "));
     }
 }
