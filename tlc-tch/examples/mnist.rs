@@ -255,7 +255,7 @@ mod report {
   FROM mnist.runs ORDER BY started"
                 .to_owned(),
             format!(
-                "SELECT a.run, a._rowid, label_name(t.label) AS label, a.predicted AS candle, b.predicted AS libtorch, b.loss
+                "SELECT a.run, a.epoch, a._rowid, label_name(t.label) AS label, a.predicted AS candle, b.predicted AS libtorch, b.loss
   FROM mnist.samples a JOIN mnist.samples b ON a._rowid = b._rowid AND a.epoch = b.epoch
   JOIN mnist.test t ON t._rowid = a._rowid
   WHERE a.stream = 'test' AND b.stream = 'test' AND b.run = '{name}' AND a.run LIKE 'after-%'

@@ -187,8 +187,8 @@ fn copied<T: Element>(tensor: &Tensor) -> Result<Vec<T>> {
     let copied = || {
         // None of these copies what is as it should be already. A view may stand for the negative
         // of what lies in memory, which is made up for before memory is read.
-        let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?;
-        let tensor = tensor.f_to_kind(T::KIND)?.f_resolve_neg()?;
+        let tensor = tensor.f_to_device(Device::Cpu)?.f_to_kind(T::KIND)?;
+        let tensor = tensor.f_resolve_neg()?;
         let mut values = vec![T::ZERO; tensor.numel()];
         let n_values = values.len();
         tensor.f_copy_data(&mut values, n_values)?;

@@ -1,6 +1,7 @@
 //! Tensors out of tables, tensors into runs, and a training loop around both.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::BTreeSet;
 use std::error::Error as StdError;
 use std::sync::Arc;
 
@@ -192,14 +193,17 @@ fn images_are_scaled_and_their_channels_come_first() {
         text(&grey.image("x").unwrap()),
         "f32 [1, 1, 2, 1] [0.0, 1.0]"
     );
-    let floats = batch_of(schema::weight("x"), Arc::new(Float32Array::from(vec![1.0])));
-    assert!(
-        floats
-            .image("x")
-            .unwrap_err()
-            .to_string()
-            .contains("no images")
-    );
+    let floats: ArrayRef = Arc::new(Float32Array::from(vec![1.0]));
+    for (field, values) in [
+        (schema::weight("x"), Arc::clone(&floats)),
+        (
+            schema::tensor("x", DataType::Float32, &[1, 1, 1]),
+            lists(floats, 1),
+        ),
+    ] {
+        let err = batch_of(field, values).image("x").unwrap_err();
+        assert!(err.to_string().contains("no images"), "{err}");
+    }
 }
 
 #[test]
@@ -314,15 +318,16 @@ fn the_loader_is_built_as_in_the_core() {
             .collect::<Vec<_>>(),
         [2, 3]
     );
-    assert!(loader.weighted(3).epoch(0).all(|batch| {
-        batch
-            .unwrap()
-            .rows
-            .row_ids
-            .values()
-            .iter()
-            .all(|row| row % 2 == 1)
-    }));
+    let drawn: Vec<u64> = loader
+        .weighted(3)
+        .epoch(0)
+        .flat_map(|batch| batch.unwrap().rows.row_ids.values().to_vec())
+        .collect();
+    assert!(drawn.iter().all(|row| row % 2 == 1), "{drawn:?}");
+    assert!(
+        drawn.iter().collect::<BTreeSet<_>>().len() < drawn.len(),
+        "with replacement: {drawn:?}"
+    );
     assert_eq!(
         run.finish().unwrap().inputs,
         [(snapshot.table().name().clone(), snapshot.revision())]

@@ -1,6 +1,7 @@
 //! Tensors out of tables, tensors into runs, and a training loop around both, on every device there is.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::BTreeSet;
 use std::error::Error as StdError;
 use std::sync::Arc;
 
@@ -225,11 +226,17 @@ fn images_are_scaled_and_their_channels_come_first() {
             "Float [1, 1, 2, 1] [0.0, 1.0]"
         );
     }
-    let floats = Arc::new(Float32Array::from(vec![1.0]));
-    let err = batch_of(schema::weight("x"), floats, CPU)
-        .image("x")
-        .unwrap_err();
-    assert!(err.to_string().contains("no images"), "{err}");
+    let floats: ArrayRef = Arc::new(Float32Array::from(vec![1.0]));
+    for (field, values) in [
+        (schema::weight("x"), Arc::clone(&floats)),
+        (
+            schema::tensor("x", DataType::Float32, &[1, 1, 1]),
+            lists(floats, 1),
+        ),
+    ] {
+        let err = batch_of(field, values, CPU).image("x").unwrap_err();
+        assert!(err.to_string().contains("no images"), "{err}");
+    }
 }
 
 #[test]
@@ -274,8 +281,10 @@ fn views_are_copied_as_they_look() {
             &[2.0, 2.0, 5.0, 5.0],
         );
         // What such a view looks like is the negative of what lies in memory.
-        let negative = Tensor::complex(&tensor, &tensor).conj().imag();
-        check(&negative, &[-1.0, -2.0, -3.0, -4.0, -5.0, -6.0]);
+        check(
+            &tensor.internal_neg_view(),
+            &[-1.0, -2.0, -3.0, -4.0, -5.0, -6.0],
+        );
     }
 }
 
@@ -377,15 +386,16 @@ fn the_loader_is_built_as_in_the_core() {
             .collect::<Vec<_>>(),
         [2, 3]
     );
-    assert!(loader.weighted(3).epoch(0).all(|batch| {
-        batch
-            .unwrap()
-            .rows
-            .row_ids
-            .values()
-            .iter()
-            .all(|row| row % 2 == 1)
-    }));
+    let drawn: Vec<u64> = loader
+        .weighted(3)
+        .epoch(0)
+        .flat_map(|batch| batch.unwrap().rows.row_ids.values().to_vec())
+        .collect();
+    assert!(drawn.iter().all(|row| row % 2 == 1), "{drawn:?}");
+    assert!(
+        drawn.iter().collect::<BTreeSet<_>>().len() < drawn.len(),
+        "with replacement: {drawn:?}"
+    );
     assert_eq!(
         run.finish().unwrap().inputs,
         [(snapshot.table().name().clone(), snapshot.revision())]
