@@ -84,11 +84,10 @@ pub fn to_record(tensors: &[(&str, &Tensor)]) -> Result<RecordBatch> {
     let mut fields = Vec::with_capacity(tensors.len());
     let mut columns = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
-        let column =
-            to_arrow(tensor).map_err(|err| err.context(format!("tensor {name:?} is no column")))?;
+        let shape = dims(tensor).map_err(|err| no_column(name, err))?;
+        let column = to_arrow(tensor).map_err(|err| no_column(name, err))?;
         fields.push(match column.data_type() {
             DataType::FixedSizeList(item, _) => {
-                let shape = dims(tensor);
                 let inner = shape.get(1..).unwrap_or(&[]);
                 schema::tensor(name, item.data_type().clone(), inner)
             }
@@ -113,7 +112,7 @@ pub fn to_record(tensors: &[(&str, &Tensor)]) -> Result<RecordBatch> {
 /// [`ErrorKind::Invalid`](tlc_core::ErrorKind::Invalid) for a tensor of no dimension, of a type that
 /// Arrow lacks, or whose values libtorch does not give (an undefined or a sparse one).
 pub fn to_arrow(tensor: &Tensor) -> Result<ArrayRef> {
-    let shape = dims(tensor);
+    let shape = dims(tensor)?;
     let [n_rows, inner @ ..] = shape.as_slice() else {
         return Err(Error::invalid(
             "a tensor of no dimension has no rows; log a single number with `Run::log`",
@@ -134,15 +133,15 @@ pub fn to_arrow(tensor: &Tensor) -> Result<ArrayRef> {
     Ok(Arc::new(lists?))
 }
 
-/// The lengths of the dimensions. An undefined tensor, whose size must not be asked for, has none.
-fn dims(tensor: &Tensor) -> Vec<usize> {
-    if !tensor.defined() {
-        return Vec::new();
-    }
-    let lengths = tensor.size().into_iter();
-    lengths
+/// The lengths of the dimensions. `Tensor::size` would panic where they are not one number each, as in
+/// a nested tensor.
+fn dims(tensor: &Tensor) -> Result<Vec<usize>> {
+    let lengths = tensor.f_internal_shape_as_tensor().map_err(unreadable)?;
+    let lengths = Vec::<i64>::try_from(lengths).map_err(unreadable)?;
+    let lengths = lengths.into_iter();
+    Ok(lengths
         .map(|length| usize::try_from(length).unwrap_or(0))
-        .collect()
+        .collect())
 }
 
 /// All values of a tensor, row-major.
@@ -197,6 +196,10 @@ fn copied<T: Element>(tensor: &Tensor) -> Result<Vec<T>> {
     copied().map_err(unreadable)
 }
 
+fn no_column(name: &str, err: Error) -> Error {
+    err.context(format!("tensor {name:?} is no column"))
+}
+
 fn unreadable(err: TchError) -> Error {
     Error::invalid("the tensor's values cannot be read").with_source(err)
 }
@@ -206,7 +209,7 @@ fn unreadable(err: TchError) -> Error {
 fn of_rows(rows: &Rows, tensors: &[(&str, &Tensor)]) -> Result<RecordBatch> {
     let n_rows = rows.row_ids.len();
     for (name, tensor) in tensors {
-        let shape = dims(tensor);
+        let shape = dims(tensor).map_err(|err| no_column(name, err))?;
         if shape.first().is_some_and(|n_found| *n_found != n_rows) {
             return Err(Error::invalid(format!(
                 "tensor {name:?} of shape {shape:?} does not belong to a batch of {n_rows} samples"

@@ -320,7 +320,12 @@ fn a_tensor_that_is_no_column_is_named() {
     };
     let ones = Tensor::ones([2, 2], (Kind::Float, CPU));
     check(Tensor::from(1_f32), "no dimension");
-    check(Tensor::new(), "no dimension");
+    check(Tensor::new(), "cannot be read");
+    let lengths = Tensor::from_slice2(&[&[2_i64], &[1]]);
+    check(
+        Tensor::internal_nested_from_padded(&ones, &lengths, false),
+        "cannot be read",
+    );
     check(ones.to_kind(Kind::ComplexFloat), "no type for ComplexFloat");
     check(
         ones.quantize_per_tensor(0.1, 0, Kind::QInt8),
