@@ -98,12 +98,16 @@ fn table(project: &Project, name: &str) -> Result<Option<Table>> {
 }
 
 /// Trains a network on `train`, and tries it on `test` after every epoch.
+///
+/// On the CPU on one thread: the threads of libtorch wait for each other after every small step, which
+/// takes ten times as long where the processors have something else to do.
 fn train(
     project: &Project,
     train: &Snapshot,
     test: &Snapshot,
     options: &Training,
 ) -> Result<RunRecord> {
+    tch::set_num_threads(1);
     tch::manual_seed(i64::from(options.seed));
     let device = Device::cuda_if_available();
     let weights = nn::VarStore::new(device);
