@@ -100,7 +100,7 @@ fn table(project: &Project, name: &str) -> Result<Option<Table>> {
 /// Trains a network on `train`, and tries it on `test` after every epoch.
 ///
 /// On the CPU on one thread: the threads of libtorch wait for each other after every small step, which
-/// takes ten times as long where the processors have something else to do.
+/// takes many times as long where the processors have something else to do.
 fn train(
     project: &Project,
     train: &Snapshot,
