@@ -16,6 +16,7 @@
 
 mod fetch;
 mod model;
+mod plant;
 mod random;
 mod report;
 mod suspects;
@@ -71,11 +72,11 @@ fn run(args: &Args) -> Result<()> {
     report::tables(&table, &test);
 
     // Wrong labels, as a revision. Which ones stays known, to measure by: they differ from revision 0.
-    let patch = tables::plant(&table, training.noise, training.seed)?;
+    let patch = plant::plant(&table, training.noise, training.seed)?;
     let (noise, seed) = (training.noise, training.seed);
     let message = format!("plant wrong labels in a share of {noise}, seed {seed}");
     let noisy = block_on(table.commit(&patch, message))?.snapshot;
-    let planted = tables::changed(&table, Revision(0), noisy.revision())?;
+    let planted = plant::changed(&table, Revision(0), noisy.revision())?;
     report::planted(&noisy, &planted);
 
     // Train, and ask the history of every digit which labels the network hardly believed.
@@ -102,7 +103,7 @@ fn run(args: &Args) -> Result<()> {
     ))?;
     report::fixed(
         &fixed,
-        tables::changed(&table, Revision(0), fixed.revision)?
+        plant::changed(&table, Revision(0), fixed.revision)?
             .intersection(&planted)
             .count(),
     );

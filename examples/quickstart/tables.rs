@@ -1,6 +1,5 @@
-//! MNIST as tables, and the wrong labels that are planted.
+//! MNIST as tables.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
@@ -11,13 +10,12 @@ use tlc_core::arrow::array::{
 use tlc_core::arrow::datatypes::{Int32Type, Schema, SchemaRef, UInt64Type};
 use tlc_core::arrow::error::ArrowError;
 use tlc_core::{
-    CommitOptions, ErrorKind, Patch, Project, ROWID, Revision, ScanOptions, Snapshot, Table,
-    block_on, schema,
+    CommitOptions, ErrorKind, Project, ROWID, Revision, ScanOptions, Snapshot, Table, block_on,
+    schema,
 };
 
 use crate::Result;
 use crate::fetch::Digits;
-use crate::random::Random;
 
 const CLASSES: [&str; 10] = [
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine",
@@ -102,7 +100,7 @@ fn png(pixels: &[u8]) -> image::ImageResult<Vec<u8>> {
 }
 
 /// The row ids and labels of a snapshot.
-fn labels(snapshot: &Snapshot) -> Result<(Vec<u64>, Vec<i32>)> {
+pub(crate) fn labels(snapshot: &Snapshot) -> Result<(Vec<u64>, Vec<i32>)> {
     let rows = block_on(snapshot.read(ScanOptions::new().columns([ROWID, "label"])))?;
     let ids = rows
         .column(0)
@@ -113,51 +111,4 @@ fn labels(snapshot: &Snapshot) -> Result<(Vec<u64>, Vec<i32>)> {
         .as_primitive_opt::<Int32Type>()
         .ok_or("labels are not Int32")?;
     Ok((ids.values().to_vec(), labels.values().to_vec()))
-}
-
-/// What makes the head have the original labels but for a share `noise` of them, which get one of the
-/// nine others. Rows that were dropped or appended since, and other columns, stay as they are.
-pub(crate) fn plant(table: &Table, noise: f64, seed: u64) -> Result<Patch> {
-    let head = block_on(table.head())?;
-    let planted = planted(labels(&block_on(table.at(Revision(0)))?)?.1, noise, seed);
-    let (mut wrong_ids, mut wrong_labels) = (Vec::new(), Vec::new());
-    let (ids, labels) = labels(&head)?;
-    for (id, label) in ids.into_iter().zip(labels) {
-        if let Some(wanted) = planted
-            .get(usize::try_from(id)?)
-            .filter(|wanted| **wanted != label)
-        {
-            wrong_ids.push(id);
-            wrong_labels.push(*wanted);
-        }
-    }
-    let mut patch = head.patch();
-    if !wrong_ids.is_empty() {
-        let values: ArrayRef = Arc::new(Int32Array::from(wrong_labels));
-        patch.set_column("label", &wrong_ids, &values)?;
-    }
-    Ok(patch)
-}
-
-/// The rows whose labels differ between two revisions.
-pub(crate) fn changed(table: &Table, from: Revision, to: Revision) -> Result<BTreeSet<u64>> {
-    let cells = block_on(table.diff(from, to))?.cells;
-    let labels = cells
-        .into_iter()
-        .filter(|cells| cells.column.as_str() == "label");
-    Ok(labels.flat_map(|cells| cells.row_ids).collect())
-}
-
-/// The labels with a share of wrong ones. The same seed gives the same ones everywhere.
-fn planted(mut labels: Vec<i32>, noise: f64, seed: u64) -> Vec<i32> {
-    let random = &mut Random::new(seed);
-    let n_wrong = (labels.len() as f64 * noise).round() as usize;
-    let mut positions: Vec<_> = (0..labels.len()).collect();
-    for done in 0..n_wrong.min(positions.len()) {
-        let chosen = done + random.below(positions.len() - done);
-        positions.swap(done, chosen);
-        let label = &mut labels[positions[done]];
-        *label = (*label + 1 + random.below(9) as i32) % 10;
-    }
-    labels
 }

@@ -1,13 +1,14 @@
 //! Tensors out of tables, tensors into runs, and a training loop around both.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::BTreeSet;
 use std::error::Error as StdError;
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::loss::cross_entropy;
-use candle_nn::{Module as _, Optimizer as _, SGD, VarBuilder, VarMap, linear};
-use tlc_candle::{Batch, Epoch, Loader, RunExt as _, to_arrow, to_record, to_tensor};
+use candle_nn::{Module as _, Optimizer as _, SGD, VarBuilder, VarMap, linear, seq};
+use tlc_candle::{Batch, Epoch, Loader, RunExt as _, Taps, to_arrow, to_record, to_tensor};
 use tlc_core::arrow::array::{
     Array as _, ArrayRef, AsArray as _, BooleanArray, FixedSizeListArray, Float16Array,
     Float32Array, Float64Array, Int8Array, Int32Array, Int64Array, RecordBatch,
@@ -15,10 +16,12 @@ use tlc_core::arrow::array::{
 };
 use tlc_core::arrow::compute::cast;
 use tlc_core::arrow::datatypes::{DataType, Field, Float32Type, Schema};
-use tlc_core::collect::Classification;
+use tlc_core::collect::{Classification, CollectorExt as _, Embedding};
 use tlc_core::loader::Weighted;
 use tlc_core::schema::{self, Role};
-use tlc_core::{CommitOptions, ErrorKind, Project, Rows, RunStatus, Snapshot, block_on};
+use tlc_core::{
+    Collector as _, CommitOptions, ErrorKind, Project, Rows, RunStatus, Snapshot, block_on,
+};
 
 const CPU: Device = Device::Cpu;
 
@@ -191,14 +194,17 @@ fn images_are_scaled_and_their_channels_come_first() {
         text(&grey.image("x").unwrap()),
         "f32 [1, 1, 2, 1] [0.0, 1.0]"
     );
-    let floats = batch_of(schema::weight("x"), Arc::new(Float32Array::from(vec![1.0])));
-    assert!(
-        floats
-            .image("x")
-            .unwrap_err()
-            .to_string()
-            .contains("no images")
-    );
+    let floats: ArrayRef = Arc::new(Float32Array::from(vec![1.0]));
+    for (field, values) in [
+        (schema::weight("x"), Arc::clone(&floats)),
+        (
+            schema::tensor("x", DataType::Float32, &[1, 1, 1]),
+            lists(floats, 1),
+        ),
+    ] {
+        let err = batch_of(field, values).image("x").unwrap_err();
+        assert!(err.to_string().contains("no images"), "{err}");
+    }
 }
 
 #[test]
@@ -328,15 +334,16 @@ fn the_loader_is_built_as_in_the_core() {
     assert!(drawn.len() == 2 && drawn[0] != drawn[1], "{drawn:?}");
     assert_eq!((two.n_samples().unwrap(), two.n_batches().unwrap()), (2, 1));
     assert_eq!(two.n_batches_in(4).unwrap(), 1);
-    assert!(loader.weighted(3).epoch(0).all(|batch| {
-        batch
-            .unwrap()
-            .rows
-            .row_ids
-            .values()
-            .iter()
-            .all(|row| row % 2 == 1)
-    }));
+    let drawn: Vec<u64> = loader
+        .weighted(3)
+        .epoch(0)
+        .flat_map(|batch| batch.unwrap().rows.row_ids.values().to_vec())
+        .collect();
+    assert!(drawn.iter().all(|row| row % 2 == 1), "{drawn:?}");
+    assert!(
+        drawn.iter().collect::<BTreeSet<_>>().len() < drawn.len(),
+        "with replacement: {drawn:?}"
+    );
     assert_eq!(
         run.finish().unwrap().inputs,
         [(snapshot.table().name().clone(), snapshot.revision())]
@@ -420,5 +427,73 @@ fn a_training_loop_leaves_its_loss_and_its_samples_in_the_run() -> Result<(), Bo
         (0..EPOCHS).all(|epoch| epochs.contains(&epoch)),
         "{epochs:?}"
     );
+    Ok(())
+}
+
+#[test]
+fn an_open_tap_keeps_the_last_output_of_its_layer_once_and_without_gradients()
+-> Result<(), Box<dyn StdError>> {
+    let taps = Taps::default();
+    let doubled = taps.layer("doubled", |x: &Tensor| x * 2.0);
+    let model = seq().add(doubled).add_fn(|x| x + 1.0);
+    let x = |value: f64| Var::from_vec(vec![value; 2], (2, 1), &CPU);
+
+    let (first, last) = (x(1.0)?, x(3.0)?);
+    assert_eq!(text(&model.forward(&first)?), "f64 [2, 1] [3.0, 3.0]");
+    assert!(taps.output("doubled").is_err(), "closed at first");
+    taps.open();
+    model.forward(&first)?;
+    let loss = model.forward(&last)?.sum_all()?;
+    assert!(loss.backward()?.get(&last).is_some());
+    let kept = taps.output("doubled")?;
+    assert_eq!(text(&kept), "f64 [2, 1] [6.0, 6.0]");
+    assert!(kept.sum_all()?.backward()?.get(&last).is_none());
+
+    taps.keep("mine", &first);
+    let err = taps.output("doubled").unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::NotFound);
+    assert_eq!(
+        err.to_string(),
+        "no output of a layer \"doubled\" is kept, only of [mine]; open the taps before the forward pass"
+    );
+    taps.close();
+    assert!(taps.output("mine").is_err(), "forgotten");
+    taps.keep("mine", &first);
+    taps.open();
+    assert!(taps.output("mine").is_err(), "nothing from before");
+    Ok(())
+}
+
+#[test]
+fn what_a_tap_kept_is_an_embedding_of_each_sample() -> Result<(), Box<dyn StdError>> {
+    let (project, taps) = (project(), Taps::default());
+    let weights = VarMap::new();
+    let weights = VarBuilder::from_varmap(&weights, DType::F32, &CPU);
+    let model = seq()
+        .add(taps.layer("features", |x: &Tensor| x * 2.0))
+        .add(linear(2, 2, weights)?);
+    let x = Tensor::new(&[[1_f32, 2.0], [3.0, 4.0]], &CPU)?;
+    let label = Tensor::new(&[0_u32, 1], &CPU)?;
+    let run = project.start_run("r")?;
+    let rows = Rows::new("val", 0, vec![4, 7])?;
+
+    taps.open();
+    let logits = model.forward(&x)?;
+    let features = taps.output("features")?;
+    let outputs = [
+        ("logits", &logits),
+        ("label", &label),
+        ("features", &features),
+    ];
+    let collector = Classification.and(Embedding::new("features"));
+    run.collect_tensors(&rows, &collector, &outputs)?;
+    let stream = run.finish()?.streams.remove(0);
+
+    let field = stream.schema.field_with_name("embedding")?;
+    assert_eq!(Role::of(field), Some(Role::Embedding));
+    let collected = collector.collect(&to_record(&outputs)?)?;
+    let column = collected.column_by_name("embedding").ok_or("no column")?;
+    let embedding = to_tensor(field, column, &CPU)?;
+    assert_eq!(text(&embedding), "f32 [2, 2] [2.0, 4.0, 6.0, 8.0]");
     Ok(())
 }

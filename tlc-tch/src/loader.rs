@@ -1,0 +1,391 @@
+//! Batches of a table as tensors.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::iter::FusedIterator;
+use std::sync::Arc;
+
+use tch::kind::Element;
+use tch::{Device, Kind, TchError, Tensor};
+use tlc_core::arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray as _, Float32Array, PrimitiveArray, RecordBatch,
+    Scalar,
+};
+use tlc_core::arrow::compute::kernels::zip::zip;
+use tlc_core::arrow::compute::{CastOptions, cast, cast_with_options, is_not_null};
+use tlc_core::arrow::datatypes::{
+    DataType, Field, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, UInt8Type,
+};
+use tlc_core::schema::{self, Role};
+use tlc_core::{Error, Result, Rows, Run, Snapshot};
+
+/// The samples of a snapshot as batches of tensors: a [`tlc_core::Loader`] with a device.
+///
+/// Without further calls: all columns, batches of 32, by row id, every row whose weight is not 0.
+/// The next batches are read and decoded on a thread of their own while the caller trains; a column
+/// becomes a tensor when [`Batch::tensor`] asks for it.
+#[derive(Clone)]
+pub struct Loader {
+    inner: tlc_core::Loader,
+    device: Device,
+}
+
+impl Loader {
+    /// A loader of all columns of a snapshot, onto `device`.
+    #[must_use]
+    pub fn new(snapshot: &Snapshot, device: Device) -> Self {
+        Self {
+            inner: tlc_core::Loader::new(snapshot),
+            device,
+        }
+    }
+
+    /// Reads these columns only, in this order.
+    ///
+    /// # Errors
+    /// Those of [`tlc_core::Loader::columns`].
+    pub fn columns<S: AsRef<str>>(self, names: impl IntoIterator<Item = S>) -> Result<Self> {
+        Ok(Self {
+            inner: self.inner.columns(names)?,
+            ..self
+        })
+    }
+
+    /// The number of samples in a batch. The last one of an epoch may be smaller.
+    #[must_use]
+    pub fn batch_size(self, n_samples: usize) -> Self {
+        Self {
+            inner: self.inner.batch_size(n_samples),
+            ..self
+        }
+    }
+
+    /// Visits every sample once an epoch, in an order that `seed` and the epoch decide.
+    #[must_use]
+    pub fn shuffle(self, seed: u64) -> Self {
+        Self {
+            inner: self.inner.shuffle(seed),
+            ..self
+        }
+    }
+
+    /// Draws samples with replacement, in proportion to their weights; as many as there are.
+    #[must_use]
+    pub fn weighted(self, seed: u64) -> Self {
+        Self {
+            inner: self.inner.weighted(seed),
+            ..self
+        }
+    }
+
+    /// Leaves out the last batch of an epoch if it is smaller than the others.
+    #[must_use]
+    pub fn drop_last(self) -> Self {
+        Self {
+            inner: self.inner.drop_last(),
+            ..self
+        }
+    }
+
+    /// How many bytes of rows and pixels may stay in memory; 0 reads every batch from storage.
+    #[must_use]
+    pub fn cache_bytes_max(self, bytes: u64) -> Self {
+        Self {
+            inner: self.inner.cache_bytes_max(bytes),
+            ..self
+        }
+    }
+
+    /// Loads for a run: records the snapshot as an input of it, and names the batches' stream.
+    ///
+    /// # Errors
+    /// Those of [`tlc_core::Loader::run`].
+    pub fn run(self, run: &Run, stream: &str) -> Result<Self> {
+        Ok(Self {
+            inner: self.inner.run(run, stream)?,
+            ..self
+        })
+    }
+
+    /// The number of samples an epoch visits: the rows whose weight is not 0.
+    ///
+    /// # Errors
+    /// Those of [`tlc_core::Loader::n_samples`].
+    pub fn n_samples(&self) -> Result<usize> {
+        self.inner.n_samples()
+    }
+
+    /// The number of batches in an epoch.
+    ///
+    /// # Errors
+    /// Those of [`tlc_core::Loader::n_batches`].
+    pub fn n_batches(&self) -> Result<usize> {
+        self.inner.n_batches()
+    }
+
+    /// Starts an epoch: its batches are prepared from now on, at most three ahead of the caller.
+    ///
+    /// An error is an item, and the last one. An epoch may be dropped before its end.
+    pub fn epoch(&self, epoch: i64) -> Epoch {
+        Epoch {
+            inner: self.inner.epoch(epoch),
+            device: self.device,
+        }
+    }
+}
+
+impl fmt::Debug for Loader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loader")
+            .field("inner", &self.inner)
+            .field("device", &self.device)
+            .finish()
+    }
+}
+
+/// The batches of one epoch. Made by [`Loader::epoch`].
+#[must_use = "an epoch does nothing for a program that does not iterate over it"]
+pub struct Epoch {
+    inner: tlc_core::loader::Epoch,
+    device: Device,
+}
+
+impl Iterator for Epoch {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Result<Batch>> {
+        let batch = self.inner.next()?;
+        Some(batch.map(|batch| Batch {
+            rows: batch.rows,
+            record: batch.record,
+            device: self.device,
+        }))
+    }
+}
+
+impl FusedIterator for Epoch {}
+
+impl fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Epoch")
+            .field("device", &self.device)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One batch of samples. Its columns become tensors one by one, when they are asked for.
+#[derive(Clone)]
+pub struct Batch {
+    /// Which samples they are.
+    pub rows: Rows,
+    /// The columns as Arrow, a row a sample.
+    pub record: RecordBatch,
+    device: Device,
+}
+
+impl Batch {
+    /// A column as a tensor on the loader's device, a sample in each position of its first dimension.
+    ///
+    /// | column | tensor |
+    /// |---|---|
+    /// | label, prediction (the roles) | Int64, as `cross_entropy_for_logits` takes it |
+    /// | Float16, Float32, Float64 | Half, Float, Double |
+    /// | Boolean, UInt8, Int8, Int16, Int32 | Bool, Uint8, Int8, Int16, Int |
+    /// | other integers | Int64 |
+    /// | fixed-size list, `arrow.fixed_shape_tensor`, image | one more dimension, or those of the shape; the items as above |
+    ///
+    /// A null in a weight column is 1.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`](tlc_core::ErrorKind::NotFound) naming a column that the loader does
+    /// not read. [`ErrorKind::Invalid`](tlc_core::ErrorKind::Invalid) naming the row that has no
+    /// value or one that the tensor cannot hold, or the column if it has a type that makes no tensor
+    /// or libtorch cannot bring it to the device.
+    pub fn tensor(&self, name: &str) -> Result<Tensor> {
+        let (field, values) = self.column(name)?;
+        to_tensor(field, values, self.device).map_err(|err| match self.first_null(field, values) {
+            Some(row_id) => Error::invalid(format!("row {row_id} has no value in column {name:?}")),
+            None => err,
+        })
+    }
+
+    /// A column of images as models take them: Float, samples × channels × height × width, 0 to 1.
+    ///
+    /// # Errors
+    /// Those of [`Self::tensor`], and [`ErrorKind::Invalid`](tlc_core::ErrorKind::Invalid) if the
+    /// column holds no images of bytes.
+    pub fn image(&self, name: &str) -> Result<Tensor> {
+        let (field, _) = self.column(name)?;
+        let pixels = self.tensor(name)?;
+        if !matches!(pixels.f_kind(), Ok(Kind::Uint8)) || !matches!(pixels.dim(), 3 | 4) {
+            let found = field.data_type();
+            return Err(Error::invalid(format!(
+                "column {name:?} of type {found} holds no images; use `tensor` for it"
+            )));
+        }
+        scaled(&pixels).map_err(|err| {
+            Error::invalid(format!("column {name:?} cannot be scaled")).with_source(err)
+        })
+    }
+
+    fn column(&self, name: &str) -> Result<(&Field, &ArrayRef)> {
+        let schema = self.record.schema_ref();
+        let names = || {
+            schema
+                .fields()
+                .iter()
+                .map(|field| field.name().as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let found = schema
+            .column_with_name(name)
+            .map(|(index, field)| (field, self.record.column(index)));
+        found.ok_or_else(|| {
+            Error::not_found(format!(
+                "the batch has no column {name:?}; its columns are {}",
+                names()
+            ))
+        })
+    }
+
+    /// The row of the first cell without a value, unless the column gives nulls a meaning.
+    fn first_null(&self, field: &Field, values: &ArrayRef) -> Option<u64> {
+        if Role::of(field) == Some(Role::Weight) {
+            return None;
+        }
+        let position = (0..values.len()).find(|position| values.is_null(*position))?;
+        self.rows.row_ids.values().get(position).copied()
+    }
+}
+
+impl Borrow<Rows> for Batch {
+    fn borrow(&self) -> &Rows {
+        &self.rows
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("rows", &self.rows)
+            .field("record", &self.record)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Bytes, height × width × channels, as 0 to 1, channels × height × width. A missing dimension is
+/// one channel. What crosses to the device is the bytes.
+fn scaled(pixels: &Tensor) -> Result<Tensor, TchError> {
+    let pixels = match *pixels.size() {
+        // One channel stays where it is: only the names of the dimensions change.
+        [n, height, width] | [n, height, width, 1] => pixels.f_reshape([n, 1, height, width])?,
+        _ => pixels.f_permute([0, 3, 1, 2])?.f_contiguous()?,
+    };
+    pixels.f_to_kind(Kind::Float)?.f_mul_scalar(1.0 / 255.0)
+}
+
+/// An Arrow column as a tensor; [`Batch::tensor`] says which types become which.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`](tlc_core::ErrorKind::Invalid) naming the column if it holds nulls, a value
+/// that the tensor cannot hold, or a type that makes no tensor, or if libtorch cannot bring it to
+/// the device.
+pub fn to_tensor(field: &Field, values: &ArrayRef, device: Device) -> Result<Tensor> {
+    let DataType::FixedSizeList(_, length) = field.data_type() else {
+        return flat(field, values, &[values.len()], device);
+    };
+    no_nulls(field, values.as_ref())?;
+    let length = usize::try_from(*length).unwrap_or(0);
+    let shape = [
+        vec![values.len()],
+        schema::shape(field).unwrap_or_else(|| vec![length]),
+    ]
+    .concat();
+    flat(field, values.as_fixed_size_list().values(), &shape, device)
+}
+
+/// The values, one after another, as a tensor of `shape`.
+fn flat(field: &Field, values: &ArrayRef, shape: &[usize], device: Device) -> Result<Tensor> {
+    let name = field.name();
+    let of_classes = matches!(Role::of(field), Some(Role::Label | Role::Prediction));
+    let values = match Role::of(field) {
+        Some(Role::Weight) => &ones_for_nulls(values)?,
+        _ => values,
+    };
+    no_nulls(field, values.as_ref())?;
+    match values.data_type() {
+        integer if of_classes && integer.is_integer() => {
+            numbers::<Int64Type>(name, values, shape, device)
+        }
+        DataType::Boolean => truths(name, values, shape, device),
+        DataType::Float16 => numbers::<Float16Type>(name, values, shape, device),
+        DataType::Float32 => numbers::<Float32Type>(name, values, shape, device),
+        DataType::Float64 => numbers::<Float64Type>(name, values, shape, device),
+        DataType::UInt8 => numbers::<UInt8Type>(name, values, shape, device),
+        DataType::Int8 => numbers::<Int8Type>(name, values, shape, device),
+        DataType::Int16 => numbers::<Int16Type>(name, values, shape, device),
+        DataType::Int32 => numbers::<Int32Type>(name, values, shape, device),
+        integer if integer.is_integer() => numbers::<Int64Type>(name, values, shape, device),
+        other => Err(Error::invalid(format!(
+            "column {name:?} of type {other} makes no tensor"
+        ))),
+    }
+}
+
+fn numbers<T>(name: &str, values: &ArrayRef, shape: &[usize], device: Device) -> Result<Tensor>
+where
+    T: ArrowPrimitiveType<Native: Element>,
+{
+    let strict = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    let cast = cast_with_options(values, &T::DATA_TYPE, &strict).map_err(|err| {
+        Error::invalid(format!(
+            "column {name:?} holds a value that a tensor of {} cannot hold",
+            T::DATA_TYPE
+        ))
+        .with_source(err)
+    })?;
+    let numbers: &PrimitiveArray<T> = cast.as_primitive();
+    shaped(name, numbers.values(), shape, device)
+}
+
+/// Arrow has eight of them in a byte, libtorch one.
+fn truths(name: &str, values: &ArrayRef, shape: &[usize], device: Device) -> Result<Tensor> {
+    let truths: Vec<bool> = values.as_boolean().values().iter().collect();
+    shaped(name, &truths, shape, device)
+}
+
+/// The values are copied once, and once more if the device is another than the CPU.
+fn shaped<T: Element>(name: &str, values: &[T], shape: &[usize], device: Device) -> Result<Tensor> {
+    let shape: Vec<i64> = shape.iter().map(|length| *length as i64).collect();
+    let tensor = Tensor::f_from_slice(values)
+        .and_then(|flat| flat.f_reshape(shape))
+        .and_then(|tensor| tensor.f_to_device(device));
+    tensor.map_err(|err| {
+        Error::invalid(format!("column {name:?} cannot become a tensor")).with_source(err)
+    })
+}
+
+/// A weight that is not given counts as 1.
+fn ones_for_nulls(weights: &ArrayRef) -> Result<ArrayRef> {
+    if weights.null_count() == 0 {
+        return Ok(Arc::clone(weights));
+    }
+    let ones: ArrayRef = Arc::new(Float32Array::from(vec![1.0]));
+    let one = Scalar::new(cast(&ones, weights.data_type())?);
+    Ok(zip(&is_not_null(weights)?, weights, &one)?)
+}
+
+fn no_nulls(field: &Field, values: &dyn Array) -> Result<()> {
+    match values.null_count() {
+        0 => Ok(()),
+        n => Err(Error::invalid(format!(
+            "column {:?} has no value in {n} places, and a tensor has no nulls",
+            field.name()
+        ))),
+    }
+}
