@@ -33,6 +33,7 @@ pub mod schema;
 #[cfg(feature = "sql")]
 pub mod sql;
 mod store;
+mod sync;
 mod table;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -57,6 +58,7 @@ pub use schema::{Class, Role};
 #[cfg(feature = "sql")]
 pub use sql::{PlanCodec, Sql};
 pub use store::{StoreCheck, StoreReport, Writers};
+pub use sync::Synced;
 pub use table::{
     Blame, BlameOptions, Branch, CellConflicts, CellsDiff, Checked, ColumnDiff, CommitOptions,
     Committed, Conflicts, Diff, Finding, Garbage, GarbageFile, GcOptions, Keep, Merged, Parent,

@@ -589,6 +589,10 @@ impl Project {
         self.run_files().rows(file).await
     }
 
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
     pub(crate) fn run_files(&self) -> Runs {
         Runs::new(self.place.clone())
     }

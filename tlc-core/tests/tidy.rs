@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// those after it. Comments and unit tests may name any.
 const LAYERS: &[&str] = &[
     "error", "id", "env", "schema", "alias", "patch", "format", "runtime", "store", "log", "blob",
-    "table", "collect", "run", "project", "import", "loader", "sql", "testing",
+    "table", "collect", "run", "project", "sync", "import", "loader", "sql", "testing",
 ];
 
 /// The crates, and the folders of each that hold Rust.

@@ -141,8 +141,10 @@ pub(crate) fn parse_url(text: &str) -> Result<Url> {
             let path = std::path::absolute(text).map_err(|err| {
                 Error::invalid(format!("{text:?} is neither a URL nor a path")).with_source(err)
             })?;
-            Url::from_file_path(&path)
-                .map_err(|()| Error::invalid(format!("{text:?} is neither a URL nor a path")))
+            let wrong = || Error::invalid(format!("{text:?} is neither a URL nor a path"));
+            let url = Url::from_file_path(&path).map_err(|()| wrong())?;
+            // Parsed, it has no `..` any more, which no store takes.
+            Url::parse(url.as_str()).map_err(|err| wrong().with_source(err))
         }
     }
 }
@@ -226,6 +228,11 @@ mod tests {
             "s3://bucket/x"
         );
         assert!(parse_url("data").unwrap().as_str().ends_with("/data"));
+        assert_eq!(
+            parse_url("/data/a/../tlc").unwrap().as_str(),
+            "file:///data/tlc"
+        );
+        assert!(!parse_url("../data").unwrap().as_str().contains(".."));
     }
 
     #[test]

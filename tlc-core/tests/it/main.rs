@@ -33,6 +33,7 @@ mod servers;
 mod sql;
 mod stores;
 mod support;
+mod sync;
 mod tables;
 mod together;
 #[cfg(feature = "sql")]

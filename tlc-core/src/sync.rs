@@ -1,0 +1,219 @@
+//! From one root to another: what a project holds there and not here, its tables and runs with their logs.
+//!
+//! Everything but logs is named by its content or by the one writer it has, and logs only grow, so a
+//! second time copies nothing, and a copy that was cut off goes on where it was. Files come before the entries
+//! that name them: the target is complete at any moment as far as its logs say. A table or run of the
+//! same name that is another one, or that went on differently on both sides, is a conflict, and nothing of it is copied.
+
+use std::collections::BTreeMap;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStoreExt as _, WriteMultipart};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::Revision;
+use crate::log::{self, Append, Log};
+use crate::project::Project;
+use crate::store::{self, Place};
+
+/// How many files are copied at the same time.
+const COPIES_MAX: usize = 8;
+
+/// Up to this size a file is copied in one piece.
+const PIECE_BYTES: u64 = 16 << 20;
+
+/// What a [`Project::sync_to`] copied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Synced {
+    /// Tables of which something was copied.
+    pub tables: u64,
+    /// Runs of which something was copied.
+    pub runs: u64,
+    /// Files that were copied, log entries among them.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Synced {
+    /// Counts another one in.
+    pub fn add(&mut self, other: Self) {
+        self.tables += other.tables;
+        self.runs += other.runs;
+        self.files += other.files;
+        self.bytes += other.bytes;
+    }
+
+    fn count(&mut self, bytes: u64) {
+        self.files += 1;
+        self.bytes += bytes;
+    }
+}
+
+impl Project {
+    /// Copies to `target` the tables and runs that it lacks, and what it lacks of those that it has.
+    ///
+    /// Of a run that goes on it copies what is there, and the rest the next time. Lists both sides once for each table and
+    /// run, and reads one log entry on each side to know that they are the same. Bases in place are not copied: they lie
+    /// elsewhere. `only` names the tables and runs that are meant; empty means all.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] naming a table or run that went on differently in the target; what was copied before stays, and is
+    /// passed over the next time. [`ErrorKind::NotFound`] naming one of `only` that is not here; those of both stores.
+    pub async fn sync_to(&self, target: &Self, only: &[String]) -> Result<Synced> {
+        let mut synced = Synced::default();
+        let mut met: Vec<&String> = Vec::new();
+        for kind in ["tables", "runs"] {
+            let (from, to) = (self.place().child(kind), target.place().child(kind));
+            for name in from.folders().await? {
+                let meant = only.iter().find(|only| **only == name);
+                met.extend(meant);
+                if !only.is_empty() && meant.is_none() {
+                    continue;
+                }
+                let copied = copy_logged(&from.child(&name), &to.child(&name)).await;
+                let mut copied = copied.map_err(|err| {
+                    err.context(format!("cannot sync {}/{kind}/{name}", self.name()))
+                })?;
+                let n = match kind {
+                    "runs" => &mut copied.runs,
+                    _ => &mut copied.tables,
+                };
+                *n = u64::from(copied.files > 0);
+                synced.add(copied);
+            }
+        }
+        match only.iter().find(|only| !met.contains(only)) {
+            Some(missing) => Err(Error::not_found(format!(
+                "no table and no run {missing} in project {}",
+                self.name()
+            ))),
+            None => Ok(synced),
+        }
+    }
+}
+
+/// The files of a table or a run by their paths in its folder, and the number of its log entries.
+struct Listing {
+    files: BTreeMap<String, ObjectMeta>,
+    n_entries: u64,
+}
+
+async fn list(place: &Place) -> Result<Listing> {
+    let mut listing = Listing {
+        files: BTreeMap::new(),
+        n_entries: 0,
+    };
+    let mut objects = place.store.list(Some(&place.path));
+    while let Some(object) = objects.try_next().await? {
+        let path = object.location.as_ref().strip_prefix(place.path.as_ref());
+        let Some(path) = path.map(|path| path.trim_start_matches('/')) else {
+            continue;
+        };
+        match path.split_once('/') {
+            Some(("log", name)) => {
+                if let Some(number) = log::number(name) {
+                    listing.n_entries = listing.n_entries.max(number.saturating_add(1));
+                }
+            }
+            // A cache, and made anew where it is missed.
+            Some(("checkpoints", _)) => {}
+            _ => drop(listing.files.insert(path.to_owned(), object)),
+        }
+    }
+    Ok(listing)
+}
+
+async fn copy_logged(from: &Place, to: &Place) -> Result<Synced> {
+    let (source, target) = (list(from).await?, list(to).await?);
+    let (from_log, to_log) = (Log::of(from), Log::of(to));
+    if let Some(last) = source.n_entries.min(target.n_entries).checked_sub(1) {
+        let last = Revision(last);
+        // A stamp is in one entry only: where these are the same, so are all before.
+        if from_log.read(last).await? != to_log.read(last).await? {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "entry {last} is another one in the target; rename one of both, or sync to another root"
+                ),
+            ));
+        }
+    }
+    let mut synced = Synced::default();
+    let missing = source
+        .files
+        .iter()
+        .filter(|(path, object)| is_missing(&target, path, object));
+    let copies = missing.map(|(path, object)| copy(from, to, path, object));
+    let copies: Vec<_> = copies.collect();
+    let mut copies = stream::iter(copies).buffer_unordered(COPIES_MAX);
+    while let Some(bytes) = copies.try_next().await? {
+        synced.count(bytes);
+    }
+    for number in target.n_entries..source.n_entries {
+        let entry = from_log.read(Revision(number)).await?;
+        let entry = entry.ok_or_else(|| Error::corrupt(format!("entry {number} is missing")))?;
+        synced.count(entry.len() as u64);
+        if to_log.append(Revision(number), entry).await? == Append::Taken {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("entry {number} was written to the target by somebody else meanwhile"),
+            ));
+        }
+    }
+    Ok(synced)
+}
+
+/// Segments grow, and a folded one needs no copy beside it; heartbeats change; all else is what its name says.
+fn is_missing(target: &Listing, path: &str, object: &ObjectMeta) -> bool {
+    let there = target.files.get(path);
+    match path.rsplit_once('.') {
+        Some((stem, "seg")) => {
+            let is_folded = target.files.contains_key(&format!("{stem}.parquet"));
+            !is_folded && there.is_none_or(|there| there.size < object.size)
+        }
+        None if path == "heartbeat" => {
+            there.is_none_or(|there| there.last_modified < object.last_modified)
+        }
+        _ => there.is_none(),
+    }
+}
+
+/// Copies one file; gives its bytes. One that is gone by now was folded or collected, which the next time tells.
+async fn copy(from: &Place, to: &Place, path: &str, object: &ObjectMeta) -> Result<u64> {
+    let at = |place: &Place| {
+        path.split('/')
+            .fold(place.path.clone(), |at, name| at.join(name))
+    };
+    let (source, target) = (at(from), at(to));
+    if object.size <= PIECE_BYTES {
+        let Some(bytes) = store::read(&*from.store, &source).await? else {
+            return Ok(0);
+        };
+        let n = bytes.len() as u64;
+        to.store.put(&target, bytes.into()).await?;
+        return Ok(n);
+    }
+    match from.store.get(&source).await {
+        Ok(found) => write(to, target, found.into_stream()).await,
+        Err(object_store::Error::NotFound { .. }) => Ok(0),
+        Err(err) => Err(err.into()),
+    }
+}
+
+async fn write(
+    to: &Place,
+    target: Path,
+    mut bytes: impl futures::Stream<Item = object_store::Result<bytes::Bytes>> + Unpin + Send,
+) -> Result<u64> {
+    let mut upload = WriteMultipart::new(to.store.put_multipart(&target).await?);
+    let mut n = 0;
+    while let Some(piece) = bytes.try_next().await? {
+        n += piece.len() as u64;
+        upload.wait_for_capacity(COPIES_MAX).await?;
+        upload.put(piece);
+    }
+    upload.finish().await?;
+    Ok(n)
+}
