@@ -10,7 +10,9 @@ use tlc_core::arrow::datatypes::Field;
 use tlc_core::run::StreamRecord;
 use tlc_core::schema::{self, Role};
 use tlc_core::sql::Written;
-use tlc_core::{Committed, Garbage, Micros, Report, RevisionRecord, RunRecord, StoreReport};
+use tlc_core::{
+    Committed, Garbage, Micros, Report, RevisionRecord, RunRecord, StoreReport, Synced,
+};
 
 /// What a verb that writes answers.
 #[derive(Clone, Debug, Serialize)]
@@ -227,6 +229,30 @@ impl From<&Garbage> for GcView {
             given_up: given_up
                 .map(|(project, table, revision)| format!("{project}/{table}@{revision}"))
                 .collect(),
+        }
+    }
+}
+
+/// What `tlc sync` answers.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct SyncedView {
+    /// Tables of which something was copied.
+    pub tables: u64,
+    /// Runs of which something was copied.
+    pub runs: u64,
+    /// Files that were copied.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl From<Synced> for SyncedView {
+    fn from(synced: Synced) -> Self {
+        Self {
+            tables: synced.tables,
+            runs: synced.runs,
+            files: synced.files,
+            bytes: synced.bytes,
         }
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! The table `train` has a history of two branches: every kind of change, a merge with a conflict, a
 //! revert, checkpoints, and a compaction. `outside` reads a file in place below an alias, `short` has
-//! given up its first revision, and the run `lenet` has two writers.
+//! given up its first revision, the run `lenet` has two writers, `resumed` two attempts, and of `killed` segments are left.
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use tlc_core::arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use tlc_core::arrow::json::ReaderBuilder;
 use tlc_core::{
     CommitOptions, Env, GcOptions, Keep, Merged, Patch, Project, ROWID, Resolution, Role, Root,
-    RootOptions, Rows, RunOptions, Snapshot, Table, Value, block_on, schema,
+    RootOptions, Rows, Run, RunOptions, Snapshot, Table, Value, block_on, schema,
 };
 
 type Done<T = ()> = Result<T, Box<dyn Error>>;
@@ -46,6 +46,8 @@ pub(crate) fn write(folder: &Path) -> Done {
     outside(&project, &source)?;
     short(&project)?;
     run(&project, &train)?;
+    resumed(&project)?;
+    killed(&project, &folder.join("zoo/runs/killed"))?;
     without_process(&folder.join("zoo/runs"))
 }
 
@@ -320,6 +322,53 @@ fn run(project: &Project, snapshot: &Snapshot) -> Done {
     second.finish()?;
     run.finish()?;
     project.start_run("broken")?.fail("no memory left")?;
+    Ok(())
+}
+
+/// A run of two attempts, each of a launch of its own.
+fn resumed(project: &Project) -> Done {
+    for (launch, steps) in [("first", 0..3), ("second", 2..4)] {
+        let run = project.start_run(RunOptions::from("resumed").launch(launch))?;
+        for step in steps {
+            run.log(step, &[("loss", 0.5)]);
+            log_sample(&run, 0, step)?;
+        }
+        run.finish()?;
+    }
+    Ok(())
+}
+
+/// A run as it is left when its process is killed.
+fn killed(project: &Project, folder: &Path) -> Done {
+    let run = project.start_run("killed")?;
+    for step in 0..3 {
+        run.log(step, &[("loss", 0.5), ("accuracy", f64::NEG_INFINITY)]);
+        log_sample(&run, -1, step)?;
+    }
+    run.flush()?;
+    let log = folder.join("log");
+    let mut left: Vec<(PathBuf, Vec<u8>)> = Vec::new();
+    for below in ["scalars", "samples/train", "log"] {
+        for entry in fs::read_dir(folder.join(below))? {
+            let path = entry?.path();
+            left.push((path.clone(), fs::read(path)?));
+        }
+    }
+    run.finish()?;
+    for below in ["scalars", "samples", "log"] {
+        fs::remove_dir_all(folder.join(below))?;
+    }
+    for (path, bytes) in left {
+        fs::create_dir_all(path.parent().unwrap_or(&log))?;
+        fs::write(path, bytes)?;
+    }
+    Ok(())
+}
+
+fn log_sample(run: &Run, epoch: i64, step: i64) -> Done {
+    let of = Rows::new("train", epoch, vec![u64::try_from(step)?])?.step(step);
+    let loss: ArrayRef = Arc::new(Float32Array::from(vec![0.25]));
+    run.samples(&of, &RecordBatch::try_from_iter([("loss", loss)])?)?;
     Ok(())
 }
 

@@ -19,7 +19,7 @@ use crate::support::{Ground, rows, table, text};
 mod today;
 
 /// The version that is written today.
-const CURRENT: &str = "v2";
+const CURRENT: &str = "v3";
 
 #[test]
 fn tables_of_version_1_are_read() {
@@ -71,9 +71,36 @@ fn runs_of_version_1_are_read() {
 /// hand against what the example says that it does.
 #[test]
 fn version_2_is_read_completely() {
-    let (folder, project) = on_disk("v2");
+    read_completely("v2");
+}
+
+/// Version 3 likewise, with runs that were resumed, and segments of one that was killed.
+#[test]
+fn version_3_is_read_completely() {
+    read_completely("v3");
+    let (_folder, project) = on_disk("v3");
+    let record = block_on(project.run("resumed")).unwrap();
+    assert_eq!((record.status.as_str(), record.attempts), ("completed", 2));
+    let counts = |run: &str| {
+        let rows = block_on(project.scalars(&run.parse().unwrap())).unwrap();
+        let steps: Vec<String> = rows
+            .iter()
+            .map(|batch| text(&batch.project(&[0, 1, 5]).unwrap()))
+            .filter(|rows| !rows.is_empty())
+            .collect();
+        steps.join(" ")
+    };
+    assert_eq!(counts("resumed"), "loss:0:1 loss:1:1 loss:2:2 loss:3:2");
+    assert_eq!(
+        counts("killed"),
+        "loss:0:1 accuracy:0:1 loss:1:1 accuracy:1:1 loss:2:1 accuracy:2:1"
+    );
+}
+
+fn read_completely(version: &str) {
+    let (folder, project) = on_disk(version);
     let mut told = all(&project);
-    check("v2", &transcript(&told));
+    check(version, &transcript(&told));
     // Without checkpoints the log says the same; only what they alone named belongs to nobody then.
     fs::remove_dir_all(folder.path().join("zoo/tables/train/checkpoints")).unwrap();
     let (_same, again) = reopened(folder);

@@ -337,13 +337,23 @@ pub(crate) fn run_text(project: &Project, run: &str) -> Result<String> {
         .unwrap();
     }
     for file in block_on(project.scalar_files(&record.name))? {
-        writeln!(text, "scalars {}", parquet_text(project, &file.path)?).unwrap();
+        let rows = rows_text(project, &file.path, file.is_folded)?;
+        writeln!(text, "scalars {rows}").unwrap();
     }
     for file in block_on(project.sample_files(&record.name))? {
-        let rows = parquet_text(project, &file.path)?;
+        let rows = rows_text(project, &file.path, file.is_folded)?;
         writeln!(text, "samples {} e{}: {rows}", file.stream, file.epoch).unwrap();
     }
     Ok(text)
+}
+
+/// The rows of a file of metrics.
+fn rows_text(project: &Project, path: &Path, is_folded: bool) -> Result<String> {
+    if is_folded {
+        return parquet_text(project, path);
+    }
+    let rows = block_on(project.read_metrics(path))?;
+    Ok(rows.iter().map(text).collect::<Vec<_>>().join(" "))
 }
 
 /// The rows of a Parquet file, as a program without this library reads them.

@@ -25,7 +25,7 @@ use crate::golden::{
     Told, files, folder, in_memory, opened, put, run_text, states, table_at, verified,
 };
 
-const VERSION: &str = "v2";
+const VERSION: &str = "v3";
 const TRAIN: &str = "zoo/tables/train";
 
 /// The number of the last entry in the log of `train`.
@@ -419,8 +419,8 @@ fn a_damaged_file_of_a_run_is_no_panic() {
             named
         };
         corpus.damage(&name, &whole, (Law::AnyOrNamed, named, 120), |project| {
-            let record =
-                ["lenet", "broken"].map(|run| block_on(project.run(run)).map(|_| String::new()));
+            let record = ["lenet", "broken", "resumed", "killed"]
+                .map(|run| block_on(project.run(run)).map(|_| String::new()));
             drop(verified(project));
             let asked = |answer| Told {
                 asked: String::new(),

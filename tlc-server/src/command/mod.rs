@@ -9,6 +9,7 @@ mod run;
 mod session;
 mod spec;
 mod sql;
+mod sync;
 mod table;
 mod verify;
 
@@ -73,6 +74,7 @@ enum Verb {
     Doctor(doctor::Doctor),
     Verify(verify::Verify),
     Gc(gc::Gc),
+    Sync(sync::Sync),
 }
 
 impl Verb {
@@ -83,7 +85,12 @@ impl Verb {
             Self::Table(table) => table.author(),
             Self::Alias(alias) => alias.author(),
             Self::Sql(sql) => sql.author(),
-            Self::Ls(_) | Self::Run(_) | Self::Doctor(_) | Self::Verify(_) | Self::Gc(_) => None,
+            Self::Ls(_)
+            | Self::Run(_)
+            | Self::Doctor(_)
+            | Self::Verify(_)
+            | Self::Gc(_)
+            | Self::Sync(_) => None,
         }
     }
 
@@ -91,6 +98,7 @@ impl Verb {
     fn root(&self) -> Option<&str> {
         match self {
             Self::Doctor(doctor) => doctor.root(),
+            Self::Sync(sync) => Some(sync.root()),
             _ => None,
         }
     }
@@ -107,6 +115,7 @@ impl Verb {
             Self::Alias(verb) => verb.run(session),
             Self::Doctor(verb) => verb.run(session),
             Self::Gc(verb) => verb.run(session),
+            Self::Sync(verb) => verb.run(session),
         };
         done.map(|()| ExitCode::SUCCESS)
     }

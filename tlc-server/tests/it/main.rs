@@ -13,5 +13,6 @@ mod servers;
 mod site;
 mod sql;
 mod story;
+mod sync;
 mod table;
 mod travel;
