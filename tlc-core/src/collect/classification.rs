@@ -8,8 +8,9 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Float32Type, Int64Type};
 
 use super::columns::{metric, narrow, record};
+use super::epoch::{Confusion, Reliability, Spread};
 use super::softmax::Softmax;
-use super::{Collector, WideClassification};
+use super::{Aggregate, Collector, WideClassification};
 use crate::error::{Error, Result};
 
 /// What a classifier thought of each sample of a batch.
@@ -60,6 +61,17 @@ impl Collector for Classification {
     fn scalars(&self) -> &[(&'static str, &'static str)] {
         &[("loss", "loss"), ("correct", "accuracy")]
     }
+
+    fn aggregates(&self) -> Vec<Box<dyn Aggregate>> {
+        of_classes()
+    }
+}
+
+/// What is gathered over an epoch, beside the means.
+pub(super) fn of_classes() -> Vec<Box<dyn Aggregate>> {
+    let mut aggregates = vec![Spread::of("loss"), Box::<Confusion>::default()];
+    aggregates.extend(Reliability::new());
+    aggregates
 }
 
 /// What the logits of one sample say.

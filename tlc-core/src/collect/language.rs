@@ -3,9 +3,10 @@
 use arrow::array::{Float32Builder, Int32Builder, ListBuilder, RecordBatch};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type};
 
-use super::Collector;
 use super::columns::{Lists, count, metric, narrow, record, same_length, share};
+use super::epoch::{Perplexity, Spread};
 use super::softmax::Softmax;
+use super::{Aggregate, Collector};
 use crate::error::{Error, Result};
 
 /// How well a model foresaw the tokens of each sample.
@@ -130,6 +131,10 @@ impl Collector for Language {
             true => &[("loss", "loss"), ("accuracy", "accuracy")],
             false => &[("loss", "loss")],
         }
+    }
+
+    fn aggregates(&self) -> Vec<Box<dyn Aggregate>> {
+        vec![Spread::of("loss"), Box::<Perplexity>::default()]
     }
 }
 

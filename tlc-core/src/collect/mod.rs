@@ -14,6 +14,7 @@ mod classification;
 mod columns;
 mod detection;
 mod embedding;
+mod epoch;
 mod language;
 mod multi_label;
 mod regression;
@@ -30,6 +31,7 @@ pub use self::aggregate::{Calibration, CalibrationBin, ConfusionMatrix, Quantile
 pub use self::classification::Classification;
 pub use self::detection::Detection;
 pub use self::embedding::Embedding;
+pub use self::epoch::Aggregate;
 pub use self::language::Language;
 pub use self::multi_label::MultiLabel;
 pub use self::regression::Regression;
@@ -51,6 +53,11 @@ pub trait Collector {
     /// The columns whose mean is worth a curve, each with the name of its scalar.
     fn scalars(&self) -> &[(&'static str, &'static str)] {
         &[]
+    }
+
+    /// What is worth a curve of an epoch and is no mean: new ones, that have seen nothing.
+    fn aggregates(&self) -> Vec<Box<dyn Aggregate>> {
+        Vec::new()
     }
 }
 
@@ -116,6 +123,12 @@ impl<A: Collector, B: Collector> Collector for Both<A, B> {
 
     fn scalars(&self) -> &[(&'static str, &'static str)] {
         &self.scalars
+    }
+
+    fn aggregates(&self) -> Vec<Box<dyn Aggregate>> {
+        let mut aggregates = self.first.aggregates();
+        aggregates.extend(self.second.aggregates());
+        aggregates
     }
 }
 

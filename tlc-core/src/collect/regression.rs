@@ -3,8 +3,9 @@
 use arrow::array::{Array as _, Float32Builder, Float64Array, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type};
 
-use super::Collector;
 use super::columns::{Lists, column, is_number, metric, narrow, numbers, record, same_length};
+use super::epoch::Spread;
+use super::{Aggregate, Collector};
 use crate::error::{Error, Result};
 
 /// How far each prediction of a batch is from its target.
@@ -43,6 +44,10 @@ impl Collector for Regression {
 
     fn scalars(&self) -> &[(&'static str, &'static str)] {
         &[("absolute_error", "mae"), ("squared_error", "mse")]
+    }
+
+    fn aggregates(&self) -> Vec<Box<dyn Aggregate>> {
+        vec![Spread::of("absolute_error")]
     }
 }
 

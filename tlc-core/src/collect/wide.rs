@@ -5,10 +5,10 @@ use std::sync::Arc;
 use arrow::array::{BooleanBuilder, FixedSizeListArray, Float32Array, Float32Builder, RecordBatch};
 use arrow::datatypes::{DataType, Field};
 
-use super::classification::{Classification, label, labels, logits, scores};
+use super::classification::{Classification, label, labels, logits, of_classes, scores};
 use super::columns::{metric, narrow, record};
 use super::softmax::Softmax;
-use super::{Collector, CollectorExt as _};
+use super::{Aggregate, Collector, CollectorExt as _};
 use crate::error::Result;
 
 const SCALARS: &[(&str, &str)] = &[
@@ -112,6 +112,10 @@ impl Collector for WideClassification {
     fn scalars(&self) -> &[(&'static str, &'static str)] {
         let n = SCALARS.len() - usize::from(self.k.is_none());
         SCALARS.get(..n).unwrap_or(SCALARS)
+    }
+
+    fn aggregates(&self) -> Vec<Box<dyn Aggregate>> {
+        of_classes()
     }
 }
 

@@ -202,6 +202,7 @@ impl Run {
     /// Logs what a collector makes of a batch of outputs: sample metrics, and the means of the
     /// columns that the collector names as scalars.
     ///
+    /// What the collector gathers over an epoch beside means, such as quantiles, becomes scalars as well.
     /// The mean of a batch is the scalar `<stream>/batch/<scalar>` at the step of `rows`. The mean
     /// over all samples of an epoch is `<stream>/<scalar>` with the epoch as its step, logged when
     /// the next epoch begins, and so far as it is known on [`Self::flush`] and [`Self::finish`].
@@ -216,13 +217,9 @@ impl Run {
     ) -> Result<()> {
         let columns = collector.collect(outputs)?;
         self.samples(rows, &columns)?;
-        let scalars = collector.scalars();
-        if scalars.is_empty() {
-            return Ok(());
-        }
         let mut means = lock(&self.means);
         let means = means.entry(rows.stream.clone()).or_default();
-        let (batch, ended) = means.add(rows.epoch, &columns, scalars)?;
+        let (batch, ended) = means.add(rows.epoch, (outputs, &columns), collector)?;
         if let Some((epoch, values)) = ended {
             self.log_means(rows.stream.as_str(), epoch, &values);
         }

@@ -1,5 +1,6 @@
 //! Which samples a batch is of, and the streams of a run with their columns.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use arrow::array::{Array as _, AsArray as _, RecordBatch, RecordBatchOptions, UI
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
 
+use crate::collect::{Aggregate, Collector};
 use crate::error::{Error, Result};
 use crate::id::{ColumnName, ROWID, Revision, StreamName, TableName};
 
@@ -170,15 +172,16 @@ fn conform(stream: &StreamName, schema: &SchemaRef, columns: &RecordBatch) -> Re
 }
 
 /// The means of a stream's current epoch, over all samples so far.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Means {
     epoch: i64,
     sums: BTreeMap<&'static str, (f64, u64)>,
+    aggregates: Vec<Box<dyn Aggregate>>,
     grown: bool,
 }
 
 /// Names and values to be logged as scalars at a step.
-pub(crate) type Values = Vec<(&'static str, f64)>;
+pub(crate) type Values = Vec<(Cow<'static, str>, f64)>;
 
 impl Means {
     /// Adds a batch. Gives the batch's own means, and those of the epoch before if it has ended.
@@ -188,10 +191,11 @@ impl Means {
     pub(crate) fn add(
         &mut self,
         epoch: i64,
-        columns: &RecordBatch,
-        scalars: &[(&'static str, &'static str)],
+        (outputs, columns): (&RecordBatch, &RecordBatch),
+        collector: &dyn Collector,
     ) -> Result<(Values, Option<(i64, Values)>)> {
-        let sums = scalars
+        let sums = collector
+            .scalars()
             .iter()
             .map(|(column, scalar)| Ok((*scalar, sum(columns, column)?)));
         let sums = sums.collect::<Result<Vec<_>>>()?;
@@ -205,14 +209,21 @@ impl Means {
                 ..Self::default()
             };
         }
+        if self.sums.is_empty() && self.aggregates.is_empty() {
+            self.aggregates = collector.aggregates();
+        }
         let mut batch = Vec::with_capacity(sums.len());
         for (scalar, (sum, n)) in sums {
             if n > 0 {
                 let total = self.sums.entry(scalar).or_default();
                 *total = (total.0 + sum, total.1 + n);
                 self.grown = true;
-                batch.push((scalar, mean(sum, n)));
+                batch.push((scalar.into(), mean(sum, n)));
             }
+        }
+        for aggregate in &mut self.aggregates {
+            aggregate.add(outputs, columns)?;
+            self.grown = true;
         }
         Ok((batch, ended))
     }
@@ -220,13 +231,14 @@ impl Means {
     /// The means of the epoch, if samples came since they were last asked for.
     pub(crate) fn so_far(&mut self) -> Option<(i64, Values)> {
         let grown = std::mem::take(&mut self.grown);
-        let means = || {
-            self.sums
-                .iter()
-                .map(|(scalar, (sum, n))| (*scalar, mean(*sum, *n)))
-                .collect()
-        };
-        grown.then(|| (self.epoch, means()))
+        let means = self.sums.iter();
+        let means = means.map(|(scalar, (sum, n))| ((*scalar).into(), mean(*sum, *n)));
+        let aggregates = self
+            .aggregates
+            .iter()
+            .flat_map(|aggregate| aggregate.scalars());
+        let aggregates = aggregates.map(|(scalar, value)| (scalar.into(), value));
+        grown.then(|| (self.epoch, means.chain(aggregates).collect()))
     }
 }
 
@@ -349,9 +361,61 @@ mod tests {
         assert!(Rows::new("a/b", 0, vec![1]).is_err());
     }
 
+    /// Makes nothing; what it names is what counts here. With the largest value of the first column, if that is asked for.
+    struct Named(&'static [(&'static str, &'static str)], bool);
+
+    impl Collector for Named {
+        fn collect(&self, outputs: &RecordBatch) -> Result<RecordBatch> {
+            Ok(outputs.clone())
+        }
+
+        fn scalars(&self) -> &[(&'static str, &'static str)] {
+            self.0
+        }
+
+        fn aggregates(&self) -> Vec<Box<dyn Aggregate>> {
+            match self.1 {
+                true => vec![Box::new(Largest(0.0))],
+                false => Vec::new(),
+            }
+        }
+    }
+
+    struct Largest(f64);
+
+    impl Aggregate for Largest {
+        fn add(&mut self, _outputs: &RecordBatch, metrics: &RecordBatch) -> Result<()> {
+            let values = cast(metrics.column(0), &DataType::Float64)?;
+            let values = values.as_primitive::<Float64Type>().iter().flatten();
+            self.0 = values.fold(self.0, f64::max);
+            Ok(())
+        }
+
+        fn scalars(&self) -> Vec<(String, f64)> {
+            vec![("largest".to_owned(), self.0)]
+        }
+    }
+
+    /// A batch with its means, and the values of the epoch that it ended, as text.
+    fn added(means: &mut Means, epoch: i64, batch: &RecordBatch, named: &Named) -> String {
+        match means.add(epoch, (batch, batch), named) {
+            Ok((batch, ended)) => {
+                let ended =
+                    ended.map(|(epoch, values)| format!("e{epoch} {}", values_text(&values)));
+                format!("{} | {}", values_text(&batch), ended.unwrap_or_default())
+            }
+            Err(err) => err.to_string(),
+        }
+    }
+
+    fn values_text(values: &Values) -> String {
+        let values = values.iter().map(|(name, value)| format!("{name}={value}"));
+        values.collect::<Vec<_>>().join(" ")
+    }
+
     #[test]
-    fn means_are_over_samples_and_not_over_batches() {
-        let scalars = [("loss", "loss"), ("correct", "accuracy")];
+    fn what_is_told_of_an_epoch_is_over_samples_and_not_over_batches() {
+        let named = Named(&[("loss", "loss"), ("correct", "accuracy")], true);
         let samples = |loss: &[f32], correct: &[Option<bool>]| {
             let loss: ArrayRef = Arc::new(Float32Array::from(loss.to_vec()));
             let correct: ArrayRef = Arc::new(BooleanArray::from(correct.to_vec()));
@@ -360,37 +424,36 @@ mod tests {
         let mut means = Means::default();
         let first = samples(&[1.0, 1.0, 1.0], &[Some(true), None, Some(false)]);
         assert_eq!(
-            means.add(0, &first, &scalars).unwrap(),
-            (vec![("loss", 1.0), ("accuracy", 0.5)], None)
+            added(&mut means, 0, &first, &named),
+            "loss=1 accuracy=0.5 | "
         );
-        let (batch, _) = means.add(0, &samples(&[5.0], &[None]), &scalars).unwrap();
-        assert_eq!(batch, [("loss", 5.0)]);
+        let second = samples(&[5.0], &[None]);
+        assert_eq!(added(&mut means, 0, &second, &named), "loss=5 | ");
+        let so_far = means
+            .so_far()
+            .map(|(epoch, values)| format!("e{epoch} {}", values_text(&values)));
+        assert_eq!(so_far.as_deref(), Some("e0 accuracy=0.5 loss=2 largest=5"));
+        assert!(means.so_far().is_none());
+        let third = samples(&[3.0], &[Some(true)]);
         assert_eq!(
-            means.so_far(),
-            Some((0, vec![("accuracy", 0.5), ("loss", 2.0)]))
+            added(&mut means, 1, &third, &named),
+            "loss=3 accuracy=1 | ",
+            "what was told is not told again"
         );
-        assert_eq!(means.so_far(), None);
-        let (_, ended) = means
-            .add(1, &samples(&[7.0], &[Some(true)]), &scalars)
-            .unwrap();
-        assert_eq!(ended, None, "what was told is not told again");
-        let (_, ended) = means
-            .add(2, &samples(&[7.0], &[Some(true)]), &scalars)
-            .unwrap();
-        assert_eq!(ended, Some((1, vec![("accuracy", 1.0), ("loss", 7.0)])));
+        assert_eq!(
+            added(&mut means, 2, &second, &named),
+            "loss=5 | e1 accuracy=1 loss=3 largest=3"
+        );
     }
 
     #[test]
     fn a_column_without_a_mean_is_named() {
-        let err = Means::default()
-            .add(0, &batch("x:text"), &[("x", "x")])
-            .unwrap_err()
-            .to_string();
-        assert!(err.contains("\"x\" is Utf8"), "{err}");
-        let err = Means::default()
-            .add(0, &batch("x:f32"), &[("y", "y")])
-            .unwrap_err()
-            .to_string();
-        assert!(err.contains("no column \"y\""), "{err}");
+        for (column, named, expected) in [
+            ("x:text", Named(&[("x", "x")], false), "\"x\" is Utf8"),
+            ("x:f32", Named(&[("y", "y")], false), "no column \"y\""),
+        ] {
+            let told = added(&mut Means::default(), 0, &batch(column), &named);
+            assert!(told.contains(expected), "{told}");
+        }
     }
 }

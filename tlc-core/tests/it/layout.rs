@@ -74,7 +74,7 @@ fn is_a(what: &str, text: &str) -> bool {
             Some((hash, id)) => is_hex(hash, 64) && is_hex(id, 32),
             None => is_hex(text, 64),
         },
-        "n" => text.chars().all(|c| c.is_ascii_digit()),
+        "n" | "attempt" => text.chars().all(|c| c.is_ascii_digit()),
         "epoch" => text.parse::<i64>().is_ok(),
         "writer" => is_hex(text, text.len()),
         "project" | "table" | "run" | "stream" => text == "zoo" || text == "train",
