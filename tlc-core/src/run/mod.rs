@@ -6,6 +6,8 @@
 //! files beside it, and a run whose process died reads as interrupted without anyone cleaning up.
 
 mod buffer;
+mod decode;
+mod epoch;
 #[cfg(feature = "tracing")]
 mod events;
 mod name;
@@ -31,6 +33,7 @@ use arrow::array::RecordBatch;
 use serde::Serialize;
 
 pub use self::buffer::{Lost, SAMPLE_BYTES_FLUSH, SAMPLE_BYTES_MAX, SCALARS_FLUSH, SCALARS_MAX};
+pub(crate) use self::epoch::{EpochColumns, Epochs};
 #[cfg(feature = "tracing")]
 pub use self::events::EventLayer;
 pub use self::open::RunOptions;
