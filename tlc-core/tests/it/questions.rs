@@ -172,14 +172,15 @@ fn log(project: &Project, name: &str, dice: &mut Dice, kind: Kind) {
         // Epochs need not follow on each other, nor begin with 0.
         let epoch = if kind.is_odd { epoch * 2 - 1 } else { epoch };
         let mut ids: Vec<u64> = (0..TABLE_ROWS + 2).collect();
+        let mut again = Vec::new();
         if kind.is_odd {
             ids.retain(|_| !dice.once_in(4));
-            let twice: Vec<u64> = ids.iter().copied().filter(|_| dice.once_in(10)).collect();
-            ids.extend(twice);
             ids.rotate_left(usize::try_from(dice.below(9)).unwrap());
+            again.extend(ids.iter().copied().filter(|_| dice.once_in(10)));
         }
+        // Of two rows of one sample, SQL knows by their steps which was first.
         let size = if kind.is_odd { 7 } else { ids.len() };
-        for ids in ids.chunks(size) {
+        for ids in ids.chunks(size).chain(again.chunks(size)) {
             for (rank, run) in (0_u64..).zip(&writers) {
                 let of_rank = |id: &u64| !kind.is_odd || id % 2 == rank;
                 let own: Vec<u64> = ids.iter().copied().filter(of_rank).collect();
