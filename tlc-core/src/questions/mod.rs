@@ -28,6 +28,7 @@ mod samples;
 mod top;
 mod turns;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{Array as _, ArrayRef, Int64Array, RecordBatch, UInt64Array};
@@ -71,7 +72,7 @@ impl Project {
     /// (Float64) and `count` (Int64) of the values that are not null; the first is the most extreme,
     /// of equal ones the lowest row id. Samples without a value come last either way.
     ///
-    /// Of several `runs`, all rows count alike; none means every run of the project that has such a
+    /// Of several `runs`, all rows count alike, once if a run is named twice; none means every run of the project that has such a
     /// column in a stream of that name. Whether their row ids mean the same samples, the caller knows.
     /// Costs what [`Self::epoch_means`] costs, for each run, and 16 bytes for each sample.
     ///
@@ -246,7 +247,7 @@ impl Project {
     /// The stream in each of `runs`, or in all that have it with this column.
     async fn epochs_of(&self, runs: &[&str], stream: &str, column: &str) -> Result<Vec<Epochs>> {
         let mut opened = Vec::new();
-        for run in runs {
+        for run in runs.iter().collect::<BTreeSet<_>>() {
             let epochs = self.epochs(run, stream).await?;
             found(&epochs, column).await?;
             opened.push(epochs);

@@ -21,7 +21,7 @@ use super::read::Runs;
 use super::segment::{sample_epoch, sample_schema};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ROWID, RunName, StreamName};
-use crate::runtime::{block_on, run_blocking};
+use crate::runtime::run_aside;
 use crate::store::Place;
 
 /// How many epochs are read at the same time.
@@ -244,7 +244,7 @@ impl Epochs {
         ))
     }
 
-    /// Decodes columns of some files, off the threads that wait for storage.
+    /// Decodes columns of some files, in a task of its own: epochs are decoded at the same time.
     async fn read(
         &self,
         files: &[ObjectMeta],
@@ -265,7 +265,7 @@ impl Epochs {
         }
         let (wanted, files) = (Arc::new(Schema::new(fields)), files.to_vec());
         let store = Arc::clone(&self.place.store);
-        run_blocking(move || block_on(read_files(&store, &files, &wanted))).await
+        run_aside(async move { read_files(&store, &files, &wanted).await }).await
     }
 
     /// The row ids of an epoch, or the same array that an epoch before it had.

@@ -278,7 +278,7 @@ impl Lab {
             (&["one"][..], 5, false),
             (&["one"], 100, false),
             (&["two"], 7, true),
-            (&["two", "one"], 11, false),
+            (&["two", "one", "two"], 11, false),
             (&[], 200, true),
         ] {
             let top = if is_lowest {
