@@ -27,6 +27,7 @@ pub mod loader;
 mod log;
 mod patch;
 mod project;
+pub mod questions;
 pub mod run;
 mod runtime;
 pub mod schema;
@@ -50,6 +51,7 @@ pub use loader::Loader;
 pub use log::{Append, Log};
 pub use patch::{Patch, Value};
 pub use project::{Project, Root, RootOptions};
+pub use questions::{ClassOptions, Top};
 #[cfg(feature = "tracing")]
 pub use run::EventLayer;
 pub use run::{Rows, Run, RunOptions, RunRecord, RunStatus, StreamRecord};

@@ -16,7 +16,7 @@ use crate::format::aliases;
 use crate::id::{ProjectName, Revision, RunName, StreamName, TableName};
 use crate::run::{Run, RunOptions, RunRecord, Runs, SampleFile, ScalarFile};
 use crate::runtime::Background;
-use crate::store::{self, Gate, Place, ProjectAliases, StoreReport};
+use crate::store::{self, DECODED_BYTES_MAX, Decoded, Gate, Place, ProjectAliases, StoreReport};
 use crate::table::{
     CommitOptions, Finding, Garbage, GcOptions, Report, Severity, Table, VerifyOptions,
 };
@@ -32,6 +32,7 @@ pub struct RootOptions {
     checkpoint_every: Option<u64>,
     aliases: Aliases,
     single_writer: bool,
+    decoded_bytes_max: Option<usize>,
 }
 
 /// After how many entries of a table's log these are folded into a checkpoint.
@@ -98,6 +99,14 @@ impl RootOptions {
     #[must_use]
     pub fn single_writer(mut self, promised: bool) -> Self {
         self.single_writer = promised;
+        self
+    }
+
+    /// The memory that decoded columns of sample metrics may take, so that a second question about an
+    /// epoch reads and decodes nothing: 256 MiB unless told otherwise, 0 to keep none.
+    #[must_use]
+    pub fn decoded_bytes_max(mut self, bytes: usize) -> Self {
+        self.decoded_bytes_max = Some(bytes);
         self
     }
 }
@@ -180,6 +189,7 @@ impl Root {
                 aliases: Arc::new(ProjectAliases::of_root(options.aliases)),
                 gate,
                 is_disk: false,
+                decoded: Decoded::new(options.decoded_bytes_max.unwrap_or(DECODED_BYTES_MAX)),
             },
             url: Arc::new(url),
         }
@@ -589,12 +599,13 @@ impl Project {
         self.run_files().rows(file).await
     }
 
-    pub(crate) fn place(&self) -> &Place {
-        &self.place
-    }
-
     pub(crate) fn run_files(&self) -> Runs {
         Runs::new(self.place.clone())
+    }
+
+    /// Its folder, and all that is needed to work in it.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 
     fn aliases_path(&self) -> Path {

@@ -101,6 +101,22 @@ pub(crate) fn run_blocking<T: Send + 'static>(
     })
 }
 
+/// Runs `work`, which waits and decodes by turns, as a task of its own: where the runtime has several
+/// threads, several of them at the same time.
+///
+/// # Errors
+/// Those of `work`; [`ErrorKind::Unavailable`] if its task ended without an answer.
+pub(crate) fn run_aside<T: Send + 'static>(
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> BoxFuture<'static, Result<T>> {
+    Box::pin(async move {
+        let task = handle()?.spawn(work);
+        task.await.unwrap_or_else(|err| {
+            Err(Error::new(ErrorKind::Unavailable, "a reading task ended early").with_source(err))
+        })
+    })
+}
+
 /// Work on the side, which can be waited for before a process ends. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct Background(Arc<Mutex<Vec<JoinHandle<()>>>>);

@@ -12,8 +12,27 @@ use std::path::{Path, PathBuf};
 /// Every module of this crate, lowest first. A module may use those before it in this list, never
 /// those after it. Comments and unit tests may name any.
 const LAYERS: &[&str] = &[
-    "error", "id", "env", "schema", "alias", "patch", "format", "runtime", "store", "log", "blob",
-    "table", "collect", "run", "project", "sync", "import", "loader", "sql", "testing",
+    "error",
+    "id",
+    "env",
+    "schema",
+    "alias",
+    "patch",
+    "format",
+    "runtime",
+    "store",
+    "log",
+    "blob",
+    "table",
+    "collect",
+    "run",
+    "project",
+    "sync",
+    "questions",
+    "import",
+    "loader",
+    "sql",
+    "testing",
 ];
 
 /// The crates, and the folders of each that hold Rust.

@@ -50,9 +50,8 @@ impl Runs {
         stream: &StreamName,
         epoch: i64,
     ) -> Result<Vec<RecordBatch>> {
-        let files = self.sample_files(run).await?;
-        let of_stream = files.into_iter().filter(|file| file.stream == *stream);
-        let winning = self.winning(of_stream.collect()).await?;
+        let files = self.stream_files(run, stream).await?;
+        let winning = self.winning(files).await?;
         let of_epoch = winning
             .into_iter()
             .filter(|winning| winning.file.epoch == epoch);

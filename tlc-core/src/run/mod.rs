@@ -8,6 +8,8 @@
 mod attempts;
 mod buffer;
 mod columns;
+mod decode;
+mod epoch;
 #[cfg(feature = "tracing")]
 mod events;
 mod frame;
@@ -43,6 +45,7 @@ pub use self::buffer::{
     Lost, NAME_BYTES_MAX, SAMPLE_BYTES_FLUSH, SAMPLE_BYTES_MAX, SCALARS_FLUSH, SCALARS_MAX,
 };
 pub use self::columns::{sample_schema, scalar_schema};
+pub(crate) use self::epoch::{EpochColumns, Epochs};
 #[cfg(feature = "tracing")]
 pub use self::events::EventLayer;
 #[cfg(feature = "sql")]

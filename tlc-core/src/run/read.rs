@@ -1,12 +1,13 @@
 //! The runs of a project: their names, records and files.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use object_store::ObjectMeta;
 use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore};
 use parquet::file::metadata::PageIndexPolicy;
 
 use super::columns;
@@ -188,7 +189,28 @@ impl Runs {
     /// # Errors
     /// Those of the store.
     pub(crate) async fn sample_files(&self, run: &RunName) -> Result<Vec<SampleFile>> {
-        let files = self.list(run, "samples").await?.into_iter();
+        self.sample_files_in(run, "samples").await
+    }
+
+    /// Those of one stream.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) async fn stream_files(
+        &self,
+        run: &RunName,
+        stream: &StreamName,
+    ) -> Result<Vec<SampleFile>> {
+        self.sample_files_in(run, &format!("samples/{stream}"))
+            .await
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
+        &self.project.store
+    }
+
+    async fn sample_files_in(&self, run: &RunName, folder: &str) -> Result<Vec<SampleFile>> {
+        let files = self.list(run, folder).await?.into_iter();
         let file = |listed: Listed| {
             let (stream, epoch) = listed.stem.epoch?;
             Some(SampleFile {
@@ -281,7 +303,8 @@ impl Runs {
     /// the same name it is the latter.
     async fn list(&self, run: &RunName, folder: &str) -> Result<Vec<Listed>> {
         let place = self.place(run);
-        let prefix = place.path.clone().join(folder);
+        let parts = folder.split('/');
+        let prefix = parts.fold(place.path.clone(), |path, part| path.join(part));
         let files: Vec<ObjectMeta> = place.store.list(Some(&prefix)).try_collect().await?;
         let listed = |file: ObjectMeta| {
             let path = file.location.as_ref().strip_prefix(place.path.as_ref())?;

@@ -1,7 +1,8 @@
-//! Table functions, `diff('<project>/<table>', …)` and `blame('<project>/<table>', …)`: what they are
-//! called with. What they give is in a module for each.
+//! Table functions, such as `diff('<project>/<table>', …)` and `flips('<project>/<run>', …)`: what they
+//! are called with. What they give is in a module for each, and for questions about sample metrics in one.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -16,23 +17,44 @@ use datafusion::physical_plan::ExecutionPlan;
 use crate::error::{Error, Result};
 use crate::project::Root;
 
-use super::{blame, diff};
+use super::{blame, diff, questions};
 
 /// What can be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Function {
     Blame,
+    Confusion,
     Diff,
+    Embeddings,
+    EpochMeans,
+    Flips,
+    Forgotten,
+    TopSamples,
 }
 
 impl Function {
-    pub(super) const ALL: [Self; 2] = [Self::Blame, Self::Diff];
+    pub(super) const ALL: [Self; 8] = [
+        Self::Blame,
+        Self::Confusion,
+        Self::Diff,
+        Self::Embeddings,
+        Self::EpochMeans,
+        Self::Flips,
+        Self::Forgotten,
+        Self::TopSamples,
+    ];
 
     /// As queries name it.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Blame => "blame",
+            Self::Confusion => "confusion",
             Self::Diff => "diff",
+            Self::Embeddings => "embeddings",
+            Self::EpochMeans => "epoch_means",
+            Self::Flips => "flips",
+            Self::Forgotten => "forgotten",
+            Self::TopSamples => "top_samples",
         }
     }
 
@@ -45,26 +67,63 @@ impl Function {
             Self::Blame => {
                 "write blame('<project>/<table>', '<column>') or blame('<project>/<table>', '<column>', <revision>), such as blame('mnist/train', 'label', 3)"
             }
+            Self::Confusion => {
+                "write confusion('<project>/<run>', '<stream>', <epoch>), and if they are not called so '<label>', then '<predicted>', then a revision of the table that has the labels, such as confusion('mnist/lenet', 'test', 6, 'label', 'predicted', 'main')"
+            }
             Self::Diff => {
                 "write diff('<project>/<table>', <revision>, <revision>), such as diff('mnist/train', 0, 1) or diff('mnist/train', 'main', 'cleanup')"
             }
+            Self::Embeddings => {
+                "write embeddings('<project>/<run>', '<stream>', <epoch>) or embeddings('<project>/<run>', '<stream>', <epoch>, '<column>'), such as embeddings('mnist/lenet', 'test', 6)"
+            }
+            Self::EpochMeans => {
+                "write epoch_means('<project>/<run>', '<stream>', '<column>'), such as epoch_means('mnist/lenet', 'train', 'loss')"
+            }
+            Self::Flips => {
+                "write flips('<project>/<run>', '<stream>'), and how many at most or 'all', then '<predicted>' if that is not its name, such as flips('mnist/lenet', 'train', 20)"
+            }
+            Self::Forgotten => {
+                "write forgotten('<project>/<run>', '<stream>'), and how many at most or 'all', then '<label>', '<predicted>' and a revision of the table that has the labels, such as forgotten('mnist/lenet', 'train', 20)"
+            }
+            Self::TopSamples => {
+                "write top_samples('<project>/<run>', '<stream>', '<column>', <n>) or top_samples('<project>/<run>,<run>', '<stream>', '<column>', <n>, 'lowest'), such as top_samples('mnist/lenet', 'train', 'loss', 20); '<project>/*' means all runs"
+            }
+        }
+    }
+
+    /// How many arguments there are after the first.
+    fn n_arguments(self) -> RangeInclusive<usize> {
+        match self {
+            Self::Blame => 1..=2,
+            Self::Diff | Self::EpochMeans => 2..=2,
+            Self::TopSamples => 3..=4,
+            Self::Confusion => 2..=5,
+            Self::Forgotten => 1..=5,
+            Self::Flips => 1..=3,
+            Self::Embeddings => 2..=3,
         }
     }
 
     fn schema(self) -> &'static SchemaRef {
         match self {
             Self::Blame => &blame::SCHEMA,
+            Self::Confusion => &questions::CONFUSION,
             Self::Diff => &diff::SCHEMA,
+            Self::Embeddings => &questions::EMBEDDINGS,
+            Self::EpochMeans => &questions::EPOCH_MEANS,
+            Self::Flips => &questions::FLIPS,
+            Self::Forgotten => &questions::FORGOTTEN,
+            Self::TopSamples => &questions::TOP_SAMPLES,
         }
     }
 }
 
-/// One call: of which function, for which table, and what else it was told.
+/// One call: of which function, for which table or run, and what else it was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Call {
     pub(super) function: Function,
-    /// `<project>/<table>`, looked up when it is scanned.
-    pub(super) table: String,
+    /// `<project>/<table>` or `<project>/<run>`, looked up when it is scanned.
+    pub(super) of: String,
     pub(super) arguments: Vec<String>,
 }
 
@@ -79,27 +138,31 @@ impl Call {
         let mut texts = texts.ok_or_else(usage)?.into_iter();
         let call = Self {
             function,
-            table: texts.next().ok_or_else(usage)?,
+            of: texts.next().ok_or_else(usage)?,
             arguments: texts.collect(),
         };
-        let fits = match function {
-            Function::Blame => matches!(call.arguments.len(), 1 | 2),
-            Function::Diff => call.arguments.len() == 2,
-        };
-        (fits && call.table.contains('/'))
+        let fits = function.n_arguments().contains(&call.arguments.len());
+        (fits && call.of.contains('/'))
             .then_some(call)
             .ok_or_else(usage)
     }
 
     async fn rows(&self, root: &Root) -> Result<RecordBatch> {
         let usage = || Error::invalid(self.function.usage());
-        let (project, table) = self.table.split_once('/').ok_or_else(usage)?;
-        let table = root.project(project)?.table(table).await?;
+        let (project, name) = self.of.split_once('/').ok_or_else(usage)?;
+        let project = root.project(project)?;
         match (self.function, self.arguments.as_slice()) {
-            (Function::Blame, [column]) => blame::rows(&table, column, None).await,
-            (Function::Blame, [column, at]) => blame::rows(&table, column, Some(at)).await,
-            (Function::Diff, [from, to]) => diff::rows(&table, from, to).await,
-            _ => Err(usage()),
+            (Function::Blame, [column]) => {
+                blame::rows(&project.table(name).await?, column, None).await
+            }
+            (Function::Blame, [column, at]) => {
+                blame::rows(&project.table(name).await?, column, Some(at)).await
+            }
+            (Function::Diff, [from, to]) => diff::rows(&project.table(name).await?, from, to).await,
+            (function, arguments) => {
+                let rows = questions::rows(&project, name, function, arguments).await?;
+                questions::told(&rows.ok_or_else(usage)?, function.schema())
+            }
         }
     }
 }

@@ -11,6 +11,12 @@
 //! | `<project>.revisions`, `.lineage` | how the tables came to be, and what was made from what |
 //! | `diff('<project>/<table>', a, b)` | what differs between two revisions, by number or name |
 //! | `blame('<project>/<table>', 'column', a)` | who gave each cell its value, as of `a` or of the head |
+//! | `epoch_means('<project>/<run>', 'stream', 'column')` | the mean of a column of sample metrics in each epoch |
+//! | `top_samples('<project>/<run>', 'stream', 'column', n)` | the samples with the highest means over epochs; with `'lowest'` the lowest |
+//! | `confusion('<project>/<run>', 'stream', epoch)` | how often each label was predicted as what |
+//! | `flips('<project>/<run>', 'stream', n)` | the samples whose prediction changed most often |
+//! | `forgotten('<project>/<run>', 'stream', n)` | the samples that were right and became wrong most often |
+//! | `embeddings('<project>/<run>', 'stream', epoch)` | row ids and vectors of an epoch |
 //! | `label_name(column)` | the name of the class that a label column holds |
 //!
 //! The names of the last lists win over a table of the same name, which stays within reach as
@@ -36,6 +42,7 @@ mod named;
 mod pinned;
 mod predicate;
 mod provider;
+mod questions;
 mod rowids;
 mod runs;
 mod statement;

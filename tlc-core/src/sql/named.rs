@@ -68,7 +68,7 @@ impl Named {
                 json!({"project": project.as_str(), "records": kind.name()})
             }
             Self::Call(call) => {
-                json!({"call": call.function.name(), "of": call.table, "with": call.arguments})
+                json!({"call": call.function.name(), "of": call.of, "with": call.arguments})
             }
         }
     }
@@ -79,8 +79,8 @@ impl Named {
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if it is something else.
     pub(super) fn from_json(json: &Json) -> Result<Self> {
         let text = |key: &str| json.get(key).and_then(Json::as_str);
-        if let (Some(function), Some(table)) = (text("call"), text("of")) {
-            return call(function, table, json.get("with")).ok_or_else(wrong);
+        if let (Some(function), Some(of)) = (text("call"), text("of")) {
+            return call(function, of, json.get("with")).ok_or_else(wrong);
         }
         let project = text("project").ok_or_else(wrong)?;
         if let (Some(table), Some(revision)) =
@@ -120,11 +120,11 @@ impl Named {
     }
 }
 
-fn call(function: &str, table: &str, arguments: Option<&Json>) -> Option<Named> {
+fn call(function: &str, of: &str, arguments: Option<&Json>) -> Option<Named> {
     let texts = arguments?.as_array()?.iter().map(Json::as_str);
     Some(Named::Call(Call {
         function: Function::named(function)?,
-        table: table.to_owned(),
+        of: of.to_owned(),
         arguments: texts
             .map(|text| text.map(str::to_owned))
             .collect::<Option<_>>()?,

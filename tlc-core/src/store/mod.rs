@@ -5,6 +5,7 @@
 //! survives a loss of power. A store that is not ours is asked once whether it keeps its word
 //! ([`Gate`]), since some accept a conditional put and ignore the condition.
 
+mod decoded;
 mod disk;
 mod examine;
 mod gate;
@@ -26,6 +27,7 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::format::aliases::{BYTES_MAX, decode};
 use crate::runtime::Background;
+pub(crate) use decoded::{DECODED_BYTES_MAX, Decoded};
 use disk::Disk;
 pub(crate) use disk::GrowingFile;
 pub(crate) use examine::examine;
@@ -49,6 +51,8 @@ pub(crate) struct Place {
     pub(crate) gate: Gate,
     /// Whether it is this machine's own disk, where files can grow.
     pub(crate) is_disk: bool,
+    /// What was decoded of files that never change, for all of the root.
+    pub(crate) decoded: Decoded,
 }
 
 /// The aliases that hold in a project: those the root was opened with, over those of the project's

@@ -25,6 +25,8 @@ mod model;
 mod plans;
 #[cfg(feature = "sql")]
 mod pruning;
+#[cfg(feature = "sql")]
+mod questions;
 mod run_kills;
 mod runs;
 #[cfg(any(feature = "aws", feature = "azure"))]

@@ -1,15 +1,18 @@
 //! Plans as bytes: what they give when they come back, and bytes that are no plans.
 
+use std::sync::Arc;
+
 use datafusion::physical_plan::collect;
 use datafusion::prelude::SessionContext;
-use tlc_core::arrow::array::RecordBatch;
+use tlc_core::arrow::array::{ArrayRef, FixedSizeListArray, Int32Array, RecordBatch};
+use tlc_core::arrow::datatypes::Float32Type;
 use tlc_core::sql::{PlanCodec, SqlOptions};
-use tlc_core::{ErrorKind, Root, Sql, block_on};
+use tlc_core::{ErrorKind, Project, Root, Rows, Sql, block_on};
 
 use crate::sql::{root, zoo};
 use crate::support::text;
 
-const QUERIES: [&str; 18] = [
+const QUERIES: [&str; 24] = [
     "SELECT * FROM zoo.train",
     "SELECT * FROM zoo.\"train@0\" LIMIT 3",
     "SELECT name FROM zoo.train WHERE animal = 1 AND _rowid < 5",
@@ -26,6 +29,12 @@ const QUERIES: [&str; 18] = [
     "SELECT * FROM diff('zoo/train', 0, 2) WHERE change = 'cell'",
     "SELECT _rowid, revision FROM blame('zoo/train', 'animal')",
     "SELECT _rowid, message FROM blame('zoo/train', 'animal', 1) WHERE revision = 1",
+    "SELECT epoch, mean, count FROM epoch_means('zoo/first', 'val', 'loss') WHERE epoch > 0",
+    "SELECT t.name, w.mean FROM top_samples('zoo/first,second', 'train', 'loss', 2, 'lowest') w JOIN zoo.train t ON t._rowid = w._rowid",
+    "SELECT label, predicted, count FROM confusion('zoo/second', 'val', 1, 'animal', 'correct')",
+    "SELECT _rowid, flips FROM flips('zoo/third', 'val')",
+    "SELECT * FROM forgotten('zoo/third', 'val', 5, 'label')",
+    "SELECT * FROM embeddings('zoo/third', 'val', 1)",
     "SELECT a._rowid FROM zoo.train a JOIN zoo.\"train@0\" b ON a._rowid = b._rowid AND a.animal <> b.animal",
     "SELECT name FROM zoo.train WHERE name LIKE '%a%' UNION ALL SELECT name FROM zoo.\"Odd-Name\"",
 ];
@@ -39,6 +48,24 @@ fn sorted(rows: &[RecordBatch]) -> Vec<String> {
         .collect();
     lines.sort();
     lines
+}
+
+/// A run of which one sample is forgotten and one learned, with vectors.
+fn log_classes(project: &Project) {
+    let run = project.start_run("third").unwrap();
+    for (epoch, predicted) in [(0, vec![2, 0]), (1, vec![1, 1])] {
+        let rows = Rows::new("val", epoch, vec![4_u64, 5]).unwrap();
+        let vectors = [Some([Some(0.5), None]), None];
+        let vectors = FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>(vectors, 2);
+        let columns: [(&str, ArrayRef); 3] = [
+            ("predicted", Arc::new(Int32Array::from(predicted))),
+            ("label", Arc::new(Int32Array::from(vec![2, 1]))),
+            ("embedding", Arc::new(vectors)),
+        ];
+        run.samples(&rows, &RecordBatch::try_from_iter(columns).unwrap())
+            .unwrap();
+    }
+    run.finish().unwrap();
 }
 
 fn context(root: &Root, partitions: usize) -> SessionContext {
@@ -66,7 +93,7 @@ fn encoded(root: &Root, query: &str) -> (Vec<u8>, Vec<u8>) {
 #[test]
 fn a_plan_that_comes_back_from_bytes_gives_the_same_rows() {
     let root = root("memory:///");
-    zoo(&root);
+    log_classes(&zoo(&root));
     let codec = PlanCodec::new(&root);
     for query in QUERIES {
         let context = context(&root, 2);

@@ -150,8 +150,12 @@ fn texts(batch: &RecordBatch) -> Vec<Vec<String>> {
 
 /// Rows as lines of words.
 #[track_caller]
-fn ask(sql: &Sql, query: &str) -> String {
+pub(crate) fn ask(sql: &Sql, query: &str) -> String {
     let rows = block_on(sql.collect(query)).unwrap_or_else(|err| panic!("{query}: {err:#}"));
+    lines(&rows)
+}
+
+pub(crate) fn lines(rows: &[RecordBatch]) -> String {
     let lines = rows.iter().flat_map(texts).map(|row| row.join(" "));
     lines.collect::<Vec<_>>().join("\n")
 }

@@ -1,0 +1,97 @@
+//! What questions are asked with, beside run, stream and column.
+
+/// How many samples, and which: `20` are the 20 highest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Top {
+    pub(super) n: usize,
+    pub(super) is_lowest: bool,
+}
+
+impl Top {
+    /// The `n` highest.
+    #[must_use]
+    pub fn highest(n: usize) -> Self {
+        let is_lowest = false;
+        Self { n, is_lowest }
+    }
+
+    /// The `n` lowest.
+    #[must_use]
+    pub fn lowest(n: usize) -> Self {
+        let is_lowest = true;
+        Self { n, is_lowest }
+    }
+}
+
+impl From<usize> for Top {
+    fn from(n: usize) -> Self {
+        Self::highest(n)
+    }
+}
+
+/// Where predictions and labels are, and how many rows are wanted.
+///
+/// Without more said, the prediction is the column `predicted` of the stream, and the label its column
+/// `label` or, if it has none, the column `label` of the table that the row ids are of, as it was at
+/// the revision that the rows name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClassOptions {
+    pub(super) predicted: String,
+    pub(super) label: String,
+    pub(super) at: Option<String>,
+    pub(super) rows_max: Option<usize>,
+}
+
+impl Default for ClassOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ClassOptions {
+    /// Columns `predicted` and `label`, and all rows.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            predicted: "predicted".to_owned(),
+            label: "label".to_owned(),
+            at: None,
+            rows_max: None,
+        }
+    }
+
+    /// The column of the stream that holds the predictions.
+    #[must_use]
+    pub fn predicted(mut self, column: &str) -> Self {
+        column.clone_into(&mut self.predicted);
+        self
+    }
+
+    /// The column, of the stream or of the table, that holds the labels.
+    #[must_use]
+    pub fn label(mut self, column: &str) -> Self {
+        column.clone_into(&mut self.label);
+        self
+    }
+
+    /// Takes the labels from the table as it is at `revision`: a number, branch, tag or time, as for
+    /// [`Table::resolve`](crate::Table::resolve).
+    #[must_use]
+    pub fn at(mut self, revision: &str) -> Self {
+        self.at = Some(revision.to_owned());
+        self
+    }
+
+    /// At most so many rows: the first ones.
+    #[must_use]
+    pub fn rows_max(mut self, rows_max: usize) -> Self {
+        self.rows_max = Some(rows_max);
+        self
+    }
+}
+
+impl From<usize> for ClassOptions {
+    fn from(rows_max: usize) -> Self {
+        Self::new().rows_max(rows_max)
+    }
+}

@@ -1,0 +1,147 @@
+//! Decoding some columns of files of sample metrics, as one batch in the order of row ids.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray as _, RecordBatch, UInt64Array};
+use arrow::compute::{cast, concat_batches, take_record_batch};
+use arrow::datatypes::{Field, SchemaRef, UInt64Type};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ArrowReaderMetadata;
+use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::PageIndexPolicy;
+
+use super::metrics::Winning;
+use super::read::Runs;
+use crate::blob::{self, FileReader};
+use crate::error::{Error, Result};
+
+/// How many files are read at the same time.
+const READS_MAX: usize = 16;
+
+/// Rows that are decoded at once.
+const BATCH_ROWS: usize = 65_536;
+
+/// The rows of some files together, in ascending order of the row ids that the first of the columns holds;
+/// equal ones in the order of the files and of the rows in them.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming a file that cannot be read; those of the store.
+pub(super) async fn read_files(
+    runs: &Runs,
+    files: &[Winning],
+    wanted: &SchemaRef,
+) -> Result<RecordBatch> {
+    let reads = files
+        .iter()
+        .map(|file| read_file(runs, file, wanted).boxed());
+    let reads: Vec<_> = reads.collect();
+    let parts: Vec<RecordBatch> = stream::iter(reads)
+        .buffered(READS_MAX)
+        .try_collect()
+        .await?;
+    by_row_id(&concat_batches(wanted, &parts)?)
+}
+
+async fn read_file(runs: &Runs, winning: &Winning, wanted: &SchemaRef) -> Result<RecordBatch> {
+    let file = &winning.file;
+    let decoded = async {
+        if !file.is_folded || winning.before_step.is_some() {
+            let rows = runs.winning_rows(winning).await?;
+            let rows = rows.iter().map(|rows| conform(rows, wanted));
+            return Ok(concat_batches(wanted, &rows.collect::<Result<Vec<_>>>()?)?);
+        }
+        let mut reader = blob::reader(runs.store(), &file.path, file.bytes);
+        let metadata = blob::open(&mut reader, PageIndexPolicy::Skip).await?;
+        decode(reader, metadata, wanted).await
+    };
+    let decoded: Result<RecordBatch> = decoded.await;
+    decoded.map_err(|err| err.context(format!("cannot read {}", file.path)))
+}
+
+async fn decode(
+    reader: FileReader,
+    metadata: ArrowReaderMetadata,
+    wanted: &SchemaRef,
+) -> Result<RecordBatch> {
+    let root = |field: &Arc<Field>| {
+        let name = field.name();
+        let found = metadata.schema().index_of(name);
+        found.map_err(|err| Error::corrupt(format!("it has no column {name:?}")).with_source(err))
+    };
+    let roots = wanted.fields().iter().map(root);
+    let roots = roots.collect::<Result<Vec<_>>>()?;
+    let mask = ProjectionMask::roots(metadata.parquet_schema(), roots);
+    let rows = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata)
+        .with_projection(mask)
+        .with_batch_size(BATCH_ROWS)
+        .build()?;
+    let found = Arc::clone(rows.schema());
+    // Damaged pages make the decoder panic where an error would do.
+    let decode = AssertUnwindSafe(rows.try_collect::<Vec<RecordBatch>>());
+    let batches = decode.catch_unwind().await;
+    let batches = batches.unwrap_or_else(|_panic| Err(undecodable()))?;
+    conform(&concat_batches(&found, &batches)?, wanted)
+}
+
+fn undecodable() -> ParquetError {
+    ParquetError::External(Box::new(blob::undecodable()))
+}
+
+/// The columns in the order and of the types of `wanted`.
+fn conform(read: &RecordBatch, wanted: &SchemaRef) -> Result<RecordBatch> {
+    let column = |field: &Arc<Field>| -> Result<ArrayRef> {
+        let values = read.column(read.schema().index_of(field.name())?);
+        match values.data_type() == field.data_type() {
+            true => Ok(Arc::clone(values)),
+            false => Ok(cast(values, field.data_type())?),
+        }
+    };
+    let columns = wanted.fields().iter().map(column);
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    RecordBatch::try_new(Arc::clone(wanted), columns)
+        .map_err(|err| Error::corrupt("it has no values where there must be some").with_source(err))
+}
+
+/// The rows in ascending order of their ids, which are the first column; equal ones as they are.
+fn by_row_id(rows: &RecordBatch) -> Result<RecordBatch> {
+    let ids = rows.columns().first();
+    let ids = ids.and_then(|ids| ids.as_primitive_opt::<UInt64Type>());
+    let ids = ids.ok_or_else(|| Error::corrupt("the row ids are no whole numbers"))?;
+    if ids.values().is_sorted() {
+        return Ok(rows.clone());
+    }
+    let mut order: Vec<(u64, u64)> = ids.values().iter().copied().zip(0..).collect();
+    order.sort_unstable();
+    let order = UInt64Array::from_iter_values(order.into_iter().map(|(_, row)| row));
+    Ok(take_record_batch(rows, &order)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Int32Array;
+
+    use super::*;
+    use crate::id::ROWID;
+
+    #[test]
+    fn rows_are_put_in_the_order_of_their_ids_and_equal_ids_stay_as_they_were() {
+        let check = |ids: &[u64], expected: &[i32]| {
+            let n = i32::try_from(ids.len()).unwrap();
+            let ids: ArrayRef = Arc::new(UInt64Array::from(ids.to_vec()));
+            let values: ArrayRef = Arc::new(Int32Array::from_iter_values(0..n));
+            let rows = RecordBatch::try_from_iter([(ROWID, ids), ("x", values)]).unwrap();
+            let sorted = by_row_id(&rows).unwrap();
+            let values = sorted
+                .column(1)
+                .as_primitive::<arrow::datatypes::Int32Type>();
+            assert_eq!(values.values(), expected);
+        };
+        check(&[], &[]);
+        check(&[1, 2, 2, 9], &[0, 1, 2, 3]);
+        check(&[9, 2, 2, 1], &[3, 1, 2, 0]);
+        check(&[5, 0, 5, 0, 5], &[1, 3, 0, 2, 4]);
+    }
+}
