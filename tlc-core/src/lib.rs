@@ -51,7 +51,7 @@ pub use patch::{Patch, Value};
 pub use project::{Project, Root, RootOptions};
 #[cfg(feature = "tracing")]
 pub use run::EventLayer;
-pub use run::{Rows, Run, RunOptions, RunRecord, RunStatus, StreamRecord};
+pub use run::{ItemKind, Rows, Run, RunOptions, RunRecord, RunStatus, StreamRecord};
 pub use runtime::block_on;
 pub use schema::{Class, Role};
 #[cfg(feature = "sql")]
