@@ -233,6 +233,7 @@ fn a_resumed_run_counts_items_by_step_and_all_texts_without_one() {
         first.text(step, "note", "one");
     }
     first.text(None, "stdout", "begin");
+    first.text(None, "note", "any");
     first.flush().unwrap();
     let silence = SILENCE_MAX + Duration::from_secs(1);
     project.root().env().advance(silence);
@@ -252,6 +253,7 @@ fn a_resumed_run_counts_items_by_step_and_all_texts_without_one() {
     assert_eq!(
         texts,
         [
+            "note:-:any:1",
             "note:0:one:1",
             "note:1:two:2",
             "stdout:-:again:2",
