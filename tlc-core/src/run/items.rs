@@ -113,7 +113,7 @@ impl Run {
     /// Logs how values are distributed: 64 bins of equal width from the least to the greatest finite one, how many
     /// are not finite, and the mean.
     ///
-    /// Goes twice over the values on the calling thread, about a nanosecond or two for each value, and keeps a
+    /// Goes twice over the values on the calling thread, a few nanoseconds for each value, and keeps a
     /// kilobyte of them. Otherwise as [`Self::text`]. Any number that is a float without loss will do: `&[f32]`, `&[f64]`, `&[u8]`; of
     /// an Arrow array its `values()`.
     pub fn histogram<V: Copy + Into<f64>>(&self, step: i64, name: &str, values: &[V]) {
