@@ -14,7 +14,7 @@ use crate::env::Env;
 use crate::error::{ErrorKind, Result};
 use crate::format::aliases;
 use crate::id::{ProjectName, Revision, RunName, StreamName, TableName};
-use crate::run::{Run, RunOptions, RunRecord, Runs, SampleFile, ScalarFile};
+use crate::run::{ItemKind, Run, RunOptions, RunRecord, Runs, SampleFile, ScalarFile};
 use crate::runtime::Background;
 use crate::store::{self, DECODED_BYTES_MAX, Decoded, Gate, Place, ProjectAliases, StoreReport};
 use crate::table::{
@@ -587,6 +587,16 @@ impl Project {
         epoch: i64,
     ) -> Result<Vec<RecordBatch>> {
         self.run_files().samples(run, stream, epoch).await
+    }
+
+    /// The texts, the histograms or the files of a run that count, with the columns of
+    /// [`item_schema`](crate::run::item_schema): an attempt counts as for [`Self::scalars`], and of texts without a step those of all
+    /// attempts do. Texts of one name, writer and step are in the order they were logged in. Reads all files of that kind.
+    ///
+    /// # Errors
+    /// As [`Self::scalars`].
+    pub async fn items(&self, run: &RunName, kind: ItemKind) -> Result<Vec<RecordBatch>> {
+        self.run_files().items(run, kind).await
     }
 
     /// All rows of a file of scalars or of sample metrics, whether it is folded or not; of one that grows those that its

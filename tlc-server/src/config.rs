@@ -18,7 +18,11 @@
 //! each root, for its paths may lead to any of them; a store takes its own and no others.
 
 use std::collections::BTreeMap;
+#[cfg(unix)]
+use std::ffi::OsStr;
 use std::fmt;
+#[cfg(unix)]
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -31,6 +35,44 @@ use crate::aliases::{AliasOrigin, Settings, of_variables};
 
 /// Variables of the environment by name.
 pub type Variables = BTreeMap<String, String>;
+
+/// Where programs are looked for if `PATH` is not set.
+#[cfg(unix)]
+const USUAL_FOLDERS: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// The program that would be started for `name`: that file if it is a path, else the first one of that name in the folders of
+/// `PATH`.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`](tlc_core::ErrorKind::NotFound) if there is none; [`ErrorKind::Invalid`](tlc_core::ErrorKind::Invalid) if
+/// it is there and may not be executed.
+#[cfg(unix)]
+pub fn find_program(name: &OsStr) -> Result<PathBuf> {
+    let folders = std::env::vars_os().find_map(|(name, value)| (name == "PATH").then_some(value));
+    let folders = folders.unwrap_or_else(|| USUAL_FOLDERS.into());
+    let candidates: Vec<PathBuf> = match name.as_encoded_bytes().contains(&b'/') {
+        true => vec![name.into()],
+        false => std::env::split_paths(&folders)
+            .map(|folder| folder.join(name))
+            .collect(),
+    };
+    let mode = |path: &PathBuf| {
+        let file = path.metadata().ok().filter(std::fs::Metadata::is_file);
+        file.map(|file| file.permissions().mode())
+    };
+    let found = |path: &&PathBuf| mode(path).is_some_and(|mode| mode & 0o111 != 0);
+    match candidates.iter().find(found) {
+        Some(found) => Ok(found.clone()),
+        None if candidates.iter().any(|path| mode(path).is_some()) => Err(Error::invalid(format!(
+            "{} is there, but may not be executed",
+            name.display()
+        ))),
+        None => Err(Error::not_found(format!(
+            "there is no program {}",
+            name.display()
+        ))),
+    }
+}
 
 /// What the command line says about where to look.
 #[derive(Clone, Debug, Default)]

@@ -544,6 +544,8 @@ pub struct LostView {
     pub scalars: u64,
     /// Rows of sample metrics.
     pub sample_rows: u64,
+    /// Texts, histograms and files.
+    pub items: u64,
 }
 
 /// A table revision that a run used.
@@ -593,6 +595,7 @@ impl RunView {
             lost: LostView {
                 scalars: record.lost.scalars,
                 sample_rows: record.lost.sample_rows,
+                items: record.lost.items,
             },
         }
     }

@@ -94,6 +94,9 @@ pub(crate) struct SegmentHead {
     pub(crate) stream: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) epoch: Option<i64>,
+    /// Of items, what kind of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) items: Option<String>,
 }
 
 /// How a run ended.
@@ -119,6 +122,13 @@ pub(crate) struct Process {
 pub(crate) struct Lost {
     pub(crate) scalars: u64,
     pub(crate) sample_rows: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) items: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 impl Lost {
@@ -277,6 +287,7 @@ mod tests {
         let lost = Lost {
             scalars: 1,
             sample_rows: 2,
+            items: 0,
         };
         check(
             Event::Left {

@@ -36,21 +36,23 @@ impl<K: Copy + Ord> Starts<K> {
     }
 }
 
-/// Of the scalars of one run those that count. Needs the columns `name`, `step`, `rank` and `attempt`.
+/// Of the scalars or the items of a kind of one run those that count: those without a step all do. Needs the columns `name`, `step`, `rank` and `attempt`.
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if these are not there.
-pub(crate) fn winning_scalars(rows: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
+pub(crate) fn winning_named(rows: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
     let mut starts: HashMap<(&str, i32), Starts<i64>> = HashMap::new();
     for batch in rows {
         for (key, attempt, step) in keys(batch)? {
-            starts.entry(key).or_default().add(attempt, step);
+            if let Some(step) = step {
+                starts.entry(key).or_default().add(attempt, step);
+            }
         }
     }
     let winning = rows.iter().map(|batch| {
         let wins = keys(batch)?.map(|(key, attempt, step)| {
             let end = starts.get(&key).and_then(|starts| starts.end(attempt));
-            end.is_none_or(|end| step < end)
+            end.is_none_or(|end| step.is_none_or(|step| step < end))
         });
         let wins: BooleanArray = wins.map(Some).collect();
         Ok(filter_record_batch(batch, &wins)?)
@@ -59,8 +61,8 @@ pub(crate) fn winning_scalars(rows: &[RecordBatch]) -> Result<Vec<RecordBatch>> 
 }
 
 /// Name and rank, attempt, and step of each row.
-fn keys(batch: &RecordBatch) -> Result<impl Iterator<Item = ((&str, i32), u32, i64)>> {
-    let wrong = || Error::corrupt("scalars have no name, step, rank or attempt");
+fn keys(batch: &RecordBatch) -> Result<impl Iterator<Item = ((&str, i32), u32, Option<i64>)>> {
+    let wrong = || Error::corrupt("the rows have no name, step, rank or attempt");
     let column = |name: &str| batch.column_by_name(name).ok_or_else(wrong);
     let names = column("name")?.as_string_opt::<i32>().ok_or_else(wrong)?;
     let steps = column("step")?
@@ -72,17 +74,13 @@ fn keys(batch: &RecordBatch) -> Result<impl Iterator<Item = ((&str, i32), u32, i
     let attempts = column("attempt")?
         .as_primitive_opt::<Int32Type>()
         .ok_or_else(wrong)?;
-    let numbers = ranks
-        .values()
-        .iter()
-        .zip(attempts.values())
-        .zip(steps.values());
+    let numbers = ranks.values().iter().zip(attempts.values()).zip(steps);
     let keys = names.iter().zip(numbers);
     Ok(keys.map(|(name, ((rank, attempt), step))| {
         (
             (name.unwrap_or_default(), *rank),
             attempt.cast_unsigned(),
-            *step,
+            step,
         )
     }))
 }
@@ -150,11 +148,11 @@ mod tests {
 
     #[track_caller]
     fn check(rows: &str, expected: &str) {
-        let winning = winning_scalars(&batches(rows)).unwrap();
+        let winning = winning_named(&batches(rows)).unwrap();
         let lines = winning.iter().map(|batch| {
             let rows = keys(batch)
                 .unwrap()
-                .map(|((name, _), _, step)| format!("{name}{step}"));
+                .map(|((name, _), _, step)| format!("{name}{}", step.unwrap()));
             rows.collect::<Vec<_>>().join(" ")
         });
         assert_eq!(lines.collect::<Vec<_>>().join(" | "), expected);

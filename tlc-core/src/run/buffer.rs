@@ -5,11 +5,12 @@
 //! arrays, so a push copies a few words and, once warm, allocates nothing. Rows that the writer has
 //! taken still count until they are stored: the bound is on everything that a dead store can pile up.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{Array as _, RecordBatch};
 
+use super::items::{Item, What};
 use super::rows::Rows;
 use crate::id::StreamName;
 
@@ -25,6 +26,12 @@ pub const SAMPLE_BYTES_FLUSH: usize = 16 << 20;
 /// Bytes of sample metrics kept in memory at most, stored ones not counted. No batch may be larger.
 pub const SAMPLE_BYTES_MAX: usize = 256 << 20;
 
+/// Bytes of texts, histograms and files after which the writer does not wait for its next round.
+pub const ITEM_BYTES_FLUSH: usize = 4 << 20;
+
+/// Bytes of texts, histograms and files kept in memory at most, stored ones not counted.
+pub const ITEM_BYTES_MAX: usize = 64 << 20;
+
 /// Names of scalars that are remembered at one time; beyond, all are forgotten and met anew.
 const NAMES_MAX: usize = 64 << 10;
 
@@ -38,6 +45,8 @@ pub struct Lost {
     pub scalars: u64,
     /// Rows of sample metrics.
     pub sample_rows: u64,
+    /// Texts, histograms and files.
+    pub items: u64,
 }
 
 impl Lost {
@@ -50,6 +59,23 @@ impl Lost {
     pub(crate) fn add(&mut self, other: Self) {
         self.scalars += other.scalars;
         self.sample_rows += other.sample_rows;
+        self.items += other.items;
+    }
+}
+
+/// Rows, and what they count in the buffer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) rows: Lost,
+    pub(crate) sample_bytes: usize,
+    pub(crate) item_bytes: usize,
+}
+
+impl Held {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.rows.add(other.rows);
+        self.sample_bytes += other.sample_bytes;
+        self.item_bytes += other.item_bytes;
     }
 }
 
@@ -112,6 +138,8 @@ pub(crate) struct Taken {
     pub(crate) forgets_names: bool,
     /// In the order that they were begun.
     pub(crate) groups: Vec<Group>,
+    /// Of all kinds, in the order that they were logged.
+    pub(crate) items: Vec<Item>,
 }
 
 /// See the module.
@@ -122,9 +150,13 @@ pub(crate) struct Buffer {
     scalars: Scalars,
     groups: Vec<Group>,
     sample_bytes: usize,
+    items: Vec<Item>,
+    item_bytes: usize,
+    lines: Lines,
     /// Taken and not stored yet.
     scalars_unstored: usize,
     sample_bytes_unstored: usize,
+    item_bytes_unstored: usize,
     lost: Lost,
 }
 
@@ -136,8 +168,12 @@ impl Buffer {
             scalars: Scalars::with_capacity(SCALARS_FLUSH),
             groups: Vec::new(),
             sample_bytes: 0,
+            items: Vec::new(),
+            item_bytes: 0,
+            lines: Lines::default(),
             scalars_unstored: 0,
             sample_bytes_unstored: 0,
+            item_bytes_unstored: 0,
             lost: Lost::default(),
         }
     }
@@ -150,6 +186,31 @@ impl Buffer {
     /// Whether `bytes` more of sample metrics are within the bound.
     pub(crate) fn fits_samples(&self, bytes: usize) -> bool {
         self.sample_bytes + self.sample_bytes_unstored + bytes <= SAMPLE_BYTES_MAX
+    }
+
+    /// Whether `bytes` more of items are within the bound.
+    pub(crate) fn fits_items(&self, bytes: usize) -> bool {
+        self.item_bytes + self.item_bytes_unstored + bytes <= ITEM_BYTES_MAX
+    }
+
+    /// Gives a text the next number of its name.
+    pub(crate) fn number(&mut self, item: &mut Item) {
+        if let What::Text { line, .. } = &mut item.what {
+            *line = self.lines.next(&item.name);
+        }
+    }
+
+    /// Appends an item of `bytes` bytes; `true` when they are now so many that the writer should come. One
+    /// whose name is too long is lost.
+    pub(crate) fn push_item(&mut self, item: Item, bytes: usize) -> bool {
+        if item.name.len() > NAME_BYTES_MAX {
+            self.lost.items += 1;
+            return false;
+        }
+        let before = self.item_bytes;
+        self.item_bytes += bytes;
+        self.items.push(item);
+        before < ITEM_BYTES_FLUSH && self.item_bytes >= ITEM_BYTES_FLUSH
     }
 
     /// Appends values; `true` when they are now so many that the writer should come. A name that is
@@ -196,6 +257,8 @@ impl Buffer {
     pub(crate) fn take(&mut self, spare: &mut Scalars) -> Taken {
         let groups = std::mem::take(&mut self.groups);
         self.sample_bytes_unstored += std::mem::take(&mut self.sample_bytes);
+        let items = std::mem::take(&mut self.items);
+        self.item_bytes_unstored += std::mem::take(&mut self.item_bytes);
         let scalars = std::mem::replace(&mut self.scalars, std::mem::take(spare));
         self.scalars_unstored += scalars.len();
         let names = self.names.since(self.names_taken);
@@ -209,13 +272,16 @@ impl Buffer {
             names,
             forgets_names,
             groups,
+            items,
         }
     }
 
     /// Rows that were taken are stored, or given up: there is room again.
-    pub(crate) fn release(&mut self, scalars: usize, sample_bytes: usize) {
+    pub(crate) fn release(&mut self, held: &Held) {
+        let scalars = usize::try_from(held.rows.scalars).unwrap_or(usize::MAX);
         self.scalars_unstored = self.scalars_unstored.saturating_sub(scalars);
-        self.sample_bytes_unstored = self.sample_bytes_unstored.saturating_sub(sample_bytes);
+        self.sample_bytes_unstored = self.sample_bytes_unstored.saturating_sub(held.sample_bytes);
+        self.item_bytes_unstored = self.item_bytes_unstored.saturating_sub(held.item_bytes);
     }
 
     /// Counts what is gone.
@@ -271,6 +337,29 @@ impl Names {
 
     fn since(&self, first: usize) -> Vec<Arc<str>> {
         self.texts.get(first..).unwrap_or_default().to_vec()
+    }
+}
+
+/// The numbers of the next texts, by name.
+#[derive(Debug, Default)]
+struct Lines {
+    next: BTreeMap<Box<str>, u64>,
+    /// Of names that are not in `next`: at least what they would have there.
+    others: u64,
+}
+
+impl Lines {
+    fn next(&mut self, name: &str) -> u64 {
+        if let Some(next) = self.next.get_mut(name) {
+            *next += 1;
+            return *next - 1;
+        }
+        if self.next.len() >= NAMES_MAX {
+            let most = std::mem::take(&mut self.next).into_values().max();
+            self.others = self.others.max(most.unwrap_or_default());
+        }
+        self.next.insert(name.into(), self.others + 1);
+        self.others
     }
 }
 
@@ -405,7 +494,13 @@ mod tests {
         assert!(!buffer.fits_scalars(1));
         let taken = buffer.take(&mut Scalars::default());
         assert!(!buffer.fits_scalars(1));
-        buffer.release(taken.scalars.len(), 0);
+        buffer.release(&Held {
+            rows: Lost {
+                scalars: taken.scalars.len() as u64,
+                ..Lost::default()
+            },
+            ..Held::default()
+        });
         assert!(buffer.fits_scalars(1));
     }
 
@@ -418,8 +513,54 @@ mod tests {
         assert!(!buffer.fits_samples(1));
         let taken = buffer.take(&mut Scalars::default());
         assert!(!buffer.fits_samples(1));
-        buffer.release(0, taken.groups[0].bytes);
+        buffer.release(&Held {
+            sample_bytes: taken.groups[0].bytes,
+            ..Held::default()
+        });
         assert!(buffer.fits_samples(1));
+    }
+
+    fn line(name: &str) -> Item {
+        Item {
+            name: name.into(),
+            step: None,
+            time: 0,
+            what: What::Text {
+                line: 0,
+                text: "text".to_owned(),
+            },
+        }
+    }
+
+    #[test]
+    fn item_bytes_are_bounded_until_they_are_stored() {
+        let mut buffer = Buffer::new();
+        assert!(!buffer.fits_items(ITEM_BYTES_MAX + 1));
+        assert!(!buffer.push_item(line("a"), ITEM_BYTES_FLUSH - 1));
+        assert!(buffer.push_item(line("a"), ITEM_BYTES_MAX - ITEM_BYTES_FLUSH + 1));
+        let item_bytes = ITEM_BYTES_MAX;
+        assert!(!buffer.fits_items(1));
+        assert_eq!(buffer.take(&mut Scalars::default()).items.len(), 2);
+        assert!(!buffer.fits_items(1));
+        buffer.release(&Held {
+            item_bytes,
+            ..Held::default()
+        });
+        assert!(buffer.fits_items(ITEM_BYTES_MAX));
+        buffer.push_item(line(&"x".repeat(NAME_BYTES_MAX + 1)), 1);
+        assert_eq!(buffer.lost().items, 1);
+    }
+
+    #[test]
+    fn lines_count_up_within_their_name_however_many_names_there_are() {
+        let mut lines = Lines::default();
+        let counted = ["a", "b", "a", "a", "b"].map(|name| lines.next(name));
+        assert_eq!(counted, [0, 0, 1, 2, 1]);
+        for name in 0..NAMES_MAX {
+            lines.next(&name.to_string());
+        }
+        assert!(lines.next.len() <= NAMES_MAX);
+        assert!(lines.next("a") >= 3 && lines.next("b") >= 2);
     }
 
     #[test]

@@ -4,29 +4,16 @@
 use std::path::{Path as DiskPath, PathBuf};
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use bytes::Bytes;
 
-use super::buffer::{Group, Lost, Scalars};
+use super::buffer::{Group, Held, Lost, Scalars};
 use super::segment::{self, SEGMENT, Stem};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::GrowingFile;
 
 /// Memory for frames that is kept for the next ones.
 const SPARE_BYTES_MAX: usize = 4 << 20;
-
-/// Rows, and what they count in the buffer.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Held {
-    pub(crate) rows: Lost,
-    pub(crate) sample_bytes: usize,
-}
-
-impl Held {
-    pub(crate) fn add(&mut self, other: Self) {
-        self.rows.add(other.rows);
-        self.sample_bytes += other.sample_bytes;
-    }
-}
 
 /// See the module.
 #[derive(Debug)]
@@ -118,9 +105,9 @@ impl Growing {
         self.add(Held {
             rows: Lost {
                 scalars: scalars.len() as u64,
-                sample_rows: 0,
+                ..Lost::default()
             },
-            sample_bytes: 0,
+            ..Held::default()
         });
         Ok(())
     }
@@ -133,11 +120,22 @@ impl Growing {
         segment::push_rows(&mut self.frames, group)?;
         self.add(Held {
             rows: Lost {
-                scalars: 0,
                 sample_rows: group.n_rows as u64,
+                ..Lost::default()
             },
             sample_bytes: group.bytes,
+            ..Held::default()
         });
+        Ok(())
+    }
+
+    /// Appends items of its kind, which count as `held` says.
+    ///
+    /// # Errors
+    /// As [`Self::add_scalars`].
+    pub(crate) fn add_items(&mut self, items: &RecordBatch, held: Held) -> Result<()> {
+        segment::push_items(&mut self.frames, items)?;
+        self.add(held);
         Ok(())
     }
 
@@ -235,7 +233,7 @@ mod tests {
 
     fn stem() -> Stem {
         Stem {
-            epoch: None,
+            topic: segment::Topic::Scalars,
             attempt: 1,
             writer: "00ff".to_owned(),
             number: 0,

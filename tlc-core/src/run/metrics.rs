@@ -3,8 +3,9 @@
 use arrow::array::RecordBatch;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::attempts::{Starts, before_step, first_step, winning_scalars};
-use super::read::{Runs, SampleFile};
+use super::attempts::{Starts, before_step, first_step, winning_named};
+use super::items::ItemKind;
+use super::read::{Runs, SampleFile, ScalarFile};
 use crate::error::Result;
 use crate::id::{RunName, StreamName};
 
@@ -24,7 +25,19 @@ impl Runs {
     /// # Errors
     /// Those of [`Self::rows`].
     pub(crate) async fn scalars(&self, run: &RunName) -> Result<Vec<RecordBatch>> {
-        let files = self.scalar_files(run).await?;
+        self.winning_rows_of(self.scalar_files(run).await?).await
+    }
+
+    /// The items of a kind of a run that count. Reads all its files of them.
+    ///
+    /// # Errors
+    /// Those of [`Self::rows`].
+    pub(crate) async fn items(&self, run: &RunName, kind: ItemKind) -> Result<Vec<RecordBatch>> {
+        self.winning_rows_of(self.item_files(run, kind).await?)
+            .await
+    }
+
+    async fn winning_rows_of(&self, files: Vec<ScalarFile>) -> Result<Vec<RecordBatch>> {
         let attempts = files.iter().map(|file| file.attempt).max();
         let reads = files
             .into_iter()
@@ -36,7 +49,7 @@ impl Runs {
         let rows = rows.concat();
         match attempts {
             None | Some(1) => Ok(rows),
-            Some(_) => winning_scalars(&rows),
+            Some(_) => winning_named(&rows),
         }
     }
 

@@ -14,6 +14,9 @@ mod epoch;
 mod events;
 mod frame;
 mod growing;
+mod histogram;
+mod item_columns;
+mod items;
 mod metrics;
 mod name;
 mod open;
@@ -40,14 +43,17 @@ use arrow::array::RecordBatch;
 use serde::Serialize;
 
 #[cfg(feature = "sql")]
-pub(crate) use self::attempts::winning_scalars;
+pub(crate) use self::attempts::winning_named;
 pub use self::buffer::{
-    Lost, NAME_BYTES_MAX, SAMPLE_BYTES_FLUSH, SAMPLE_BYTES_MAX, SCALARS_FLUSH, SCALARS_MAX,
+    ITEM_BYTES_FLUSH, ITEM_BYTES_MAX, Lost, NAME_BYTES_MAX, SAMPLE_BYTES_FLUSH, SAMPLE_BYTES_MAX,
+    SCALARS_FLUSH, SCALARS_MAX,
 };
 pub use self::columns::{sample_schema, scalar_schema};
 pub(crate) use self::epoch::{EpochColumns, Epochs};
 #[cfg(feature = "tracing")]
 pub use self::events::EventLayer;
+pub use self::item_columns::item_schema;
+pub use self::items::{FILE_BYTES_MAX, ItemKind, TEXT_BYTES_MAX};
 #[cfg(feature = "sql")]
 pub(crate) use self::metrics::Winning;
 pub use self::open::RunOptions;

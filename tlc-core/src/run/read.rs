@@ -12,8 +12,9 @@ use parquet::file::metadata::PageIndexPolicy;
 
 use super::columns;
 use super::frame::End;
+use super::items::ItemKind;
 use super::record::{self, Folded, Lasts, RunRecord};
-use super::segment::{self, PARQUET, SEGMENT, Stem};
+use super::segment::{self, PARQUET, SEGMENT, Stem, Topic};
 use crate::blob;
 use crate::env::Micros;
 use crate::error::{Error, ErrorKind, Result};
@@ -25,6 +26,9 @@ use crate::table::{Checked, VerifyOptions};
 
 /// How many runs or files are read at the same time.
 const READS_MAX: usize = 16;
+
+/// The folders of a run that hold metrics and items.
+const FOLDERS: [&str; 5] = ["scalars", "samples", "texts", "histograms", "files"];
 
 /// A file of scalars of a run, with the columns of [`scalar_schema`](super::scalar_schema).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,7 +177,23 @@ impl Runs {
     /// # Errors
     /// Those of the store.
     pub(crate) async fn scalar_files(&self, run: &RunName) -> Result<Vec<ScalarFile>> {
-        let files = self.list(run, "scalars").await?.into_iter();
+        self.named_files(run, "scalars").await
+    }
+
+    /// The files of items of a kind, likewise.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) async fn item_files(
+        &self,
+        run: &RunName,
+        kind: ItemKind,
+    ) -> Result<Vec<ScalarFile>> {
+        self.named_files(run, kind.name()).await
+    }
+
+    async fn named_files(&self, run: &RunName, folder: &str) -> Result<Vec<ScalarFile>> {
+        let files = self.list(run, folder).await?.into_iter();
         let file = |listed: Listed| ScalarFile {
             attempt: listed.stem.attempt,
             is_folded: listed.is_folded,
@@ -212,7 +232,9 @@ impl Runs {
     async fn sample_files_in(&self, run: &RunName, folder: &str) -> Result<Vec<SampleFile>> {
         let files = self.list(run, folder).await?.into_iter();
         let file = |listed: Listed| {
-            let (stream, epoch) = listed.stem.epoch?;
+            let Topic::Samples(stream, epoch) = listed.stem.topic else {
+                return None;
+            };
             Some(SampleFile {
                 stream,
                 epoch,
@@ -235,11 +257,7 @@ impl Runs {
         let gone = || Error::not_found(format!("{path} is gone"));
         if path.extension() == Some(SEGMENT) {
             if let Some(bytes) = store::read(store, path).await? {
-                let content = segment::read(path.as_ref(), bytes)?;
-                return match content.samples() {
-                    [] => Ok(vec![content.scalars()?]),
-                    rows => Ok(rows.to_vec()),
-                };
+                return segment::read(path.as_ref(), bytes)?.into_rows();
             }
             let stem = path.as_ref().strip_suffix(SEGMENT).ok_or_else(gone)?;
             let folded = Path::from(format!("{stem}{PARQUET}"));
@@ -272,7 +290,7 @@ impl Runs {
             Err(err) => return Err(err),
         }
         let place = self.place(run);
-        for folder in ["scalars", "samples"] {
+        for folder in FOLDERS {
             for Listed {
                 file, is_folded, ..
             } in self.list(run, folder).await?
@@ -281,7 +299,7 @@ impl Runs {
                 if options.quick {
                     continue;
                 }
-                if let Err(err) = readable(&place, is_folded && folder == "samples", &file).await {
+                if let Err(err) = readable(&place, is_folded && folder != "scalars", &file).await {
                     if err.kind() != ErrorKind::Corrupt {
                         return Err(err);
                     }
@@ -328,7 +346,7 @@ impl Runs {
     /// Those of the store.
     pub(crate) async fn left_segments(&self, run: &RunName, folded: &Folded) -> Result<Vec<Stem>> {
         let mut left = Vec::new();
-        for folder in ["scalars", "samples"] {
+        for folder in FOLDERS {
             for Listed {
                 stem, is_folded, ..
             } in self.list(run, folder).await?

@@ -97,9 +97,14 @@ pub(crate) fn lost_text(lost: Lost) -> String {
     let Lost {
         scalars,
         sample_rows,
+        items,
     } = lost;
+    let items = match items {
+        0 => String::new(),
+        items => format!(" and {items} texts, histograms or files"),
+    };
     format!(
-        "{scalars} scalars and {sample_rows} rows of sample metrics were lost, because storage did not keep up or failed"
+        "{scalars} scalars and {sample_rows} rows of sample metrics{items} were lost, because storage did not keep up or failed"
     )
 }
 
@@ -358,6 +363,7 @@ impl Folded {
         self.record.lost.add(Lost {
             scalars: lost.scalars,
             sample_rows: lost.sample_rows,
+            items: lost.items,
         });
         for (name, last) in last {
             keep_last(&mut self.lasts, name, (attempt, last.step), last.value.0);

@@ -18,6 +18,8 @@ use bytes::Bytes;
 use super::buffer::{Group, Scalars};
 use super::columns::{self, Labels};
 use super::frame::{self, End, Frames, Kind};
+use super::item_columns;
+use super::items::ItemKind;
 use super::points;
 use crate::error::{Error, Result};
 use crate::format::run::SegmentHead;
@@ -30,11 +32,19 @@ pub(crate) const SEGMENT: &str = "seg";
 /// The ending of the name of a folded one.
 pub(crate) const PARQUET: &str = "parquet";
 
+/// What all rows of a file are.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Topic {
+    Scalars,
+    /// Of one epoch of a stream.
+    Samples(StreamName, i64),
+    Items(ItemKind),
+}
+
 /// The name of a file of metrics in its run, without its ending.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Stem {
-    /// The stream and epoch of all rows; `None` for scalars.
-    pub(crate) epoch: Option<(StreamName, i64)>,
+    pub(crate) topic: Topic,
     pub(crate) attempt: u32,
     pub(crate) writer: String,
     pub(crate) number: u64,
@@ -44,16 +54,16 @@ impl Stem {
     /// The path in the run's folder, with an ending.
     pub(crate) fn path(&self, ending: &str) -> String {
         let Self {
-            epoch,
+            topic,
             attempt,
             writer,
             number,
         } = self;
-        match epoch {
-            Some((stream, epoch)) => {
-                format!("samples/{stream}/e{epoch}-a{attempt}-{writer}-{number}.{ending}")
-            }
-            None => format!("scalars/a{attempt}-{writer}-{number}.{ending}"),
+        let name = format!("a{attempt}-{writer}-{number}.{ending}");
+        match topic {
+            Topic::Scalars => format!("scalars/{name}"),
+            Topic::Samples(stream, epoch) => format!("samples/{stream}/e{epoch}-{name}"),
+            Topic::Items(kind) => format!("{}/{name}", kind.name()),
         }
     }
 
@@ -64,8 +74,9 @@ impl Stem {
         let (folder, name) = stem.rsplit_once('/')?;
         let (rest, number) = name.rsplit_once('-')?;
         let (rest, writer) = rest.rsplit_once('-').unwrap_or(("", rest));
-        let (epoch, attempt) = match folder.split_once('/') {
-            None if folder == "scalars" => (None, rest),
+        let (topic, attempt) = match folder.split_once('/') {
+            None if folder == "scalars" => (Topic::Scalars, rest),
+            None => (Topic::Items(ItemKind::named(folder)?), rest),
             Some(("samples", stream)) => {
                 let rest = rest.strip_prefix('e')?;
                 // A negative epoch begins with the sign that separates the others.
@@ -73,7 +84,8 @@ impl Stem {
                     Some((epoch, attempt)) => (epoch, rest.get(rest.len() - attempt.len() - 1..)?),
                     None => (rest, ""),
                 };
-                (Some((stream.parse().ok()?, epoch.parse().ok()?)), attempt)
+                let topic = Topic::Samples(stream.parse().ok()?, epoch.parse().ok()?);
+                (topic, attempt)
             }
             _ => return None,
         };
@@ -82,7 +94,7 @@ impl Stem {
             attempt => attempt.strip_prefix('a')?.parse().ok()?,
         };
         let stem = Self {
-            epoch,
+            topic,
             attempt,
             writer: writer.to_owned(),
             number: number.parse().ok()?,
@@ -97,15 +109,20 @@ impl Stem {
 /// None in practice.
 pub(crate) fn begin(out: &mut Vec<u8>, run: &str, stem: &Stem, rank: i32) -> Result<()> {
     out.extend(frame::MAGIC);
-    let (stream, epoch) = stem.epoch.clone().unzip();
+    let (stream, epoch, items) = match &stem.topic {
+        Topic::Scalars => (None, None, None),
+        Topic::Samples(stream, epoch) => (Some(stream.to_string()), Some(*epoch), None),
+        Topic::Items(kind) => (None, None, Some(kind.name().to_owned())),
+    };
     let head = format::encode(&SegmentHead {
         format: VERSION,
         run: run.to_owned(),
         writer: stem.writer.clone(),
         attempt: stem.attempt,
         rank,
-        stream: stream.map(|stream| stream.to_string()),
+        stream,
         epoch,
+        items,
     })?;
     frame::push(out, Kind::Head, |out| {
         out.extend(&head);
@@ -167,6 +184,19 @@ pub(crate) fn push_rows(out: &mut Vec<u8>, group: &Group) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Appends items of one kind, as [`item_columns::batch`] makes them.
+///
+/// # Errors
+/// As [`frame::push`].
+pub(crate) fn push_items(out: &mut Vec<u8>, items: &RecordBatch) -> Result<()> {
+    frame::push(out, Kind::Rows, |out| {
+        let mut stream = StreamWriter::try_new(out, &items.schema())?;
+        stream.write(items)?;
+        stream.finish()?;
+        Ok(())
+    })
 }
 
 /// What a segment holds, as far as it is whole.
@@ -234,10 +264,13 @@ fn read_frames(what: &str, file: Bytes) -> Result<Content> {
                 decoded.filter(|()| is_known).ok_or_else(undecodable)?;
             }
             (Kind::Rows, Some(head)) => {
-                let labels = labels(head);
+                let (labels, kind) = (labels(head), item_kind(head)?);
                 for batch in ipc_reader(&payload)? {
                     let batch = batch.map_err(|err| undecodable().with_source(err))?;
-                    content.rows.push(columns::from_stream(&batch, &labels)?);
+                    content.rows.push(match kind {
+                        Some(kind) => item_columns::from_segment(kind, &batch, &labels)?,
+                        None => columns::from_stream(&batch, &labels)?,
+                    });
                 }
             }
         }
@@ -252,6 +285,12 @@ fn labels(head: &SegmentHead) -> Labels {
         rank: head.rank,
         attempt: head.attempt,
     }
+}
+
+/// Of which kind its items are, if it holds items.
+fn item_kind(head: &SegmentHead) -> Result<Option<ItemKind>> {
+    let named = |name: &String| ItemKind::named(name).ok_or_else(undecodable);
+    head.items.as_ref().map(named).transpose()
 }
 
 fn take_name(rest: &mut &[u8]) -> Option<(u32, Arc<str>)> {
@@ -271,16 +310,23 @@ impl Content {
         columns::scalar_batch(&self.scalars, &self.names, &self.labels())
     }
 
-    /// The sample metrics, in the order they were logged.
-    pub(crate) fn samples(&self) -> &[RecordBatch] {
-        &self.rows
+    /// All rows, of whatever topic, in the order they were logged.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub(crate) fn into_rows(self) -> Result<Vec<RecordBatch>> {
+        let head = self.head.as_ref();
+        match head.is_some_and(|head| head.stream.is_some() || head.items.is_some()) {
+            true => Ok(self.rows),
+            false => Ok(vec![self.scalars()?]),
+        }
     }
 
     fn labels(&self) -> Labels {
         self.head.as_ref().map(labels).unwrap_or_default()
     }
 
-    /// The rows as a Parquet file: scalars by name and step, sample metrics by row id, those that are equal
+    /// The rows as a Parquet file: scalars and items by name and step, sample metrics by row id, those that are equal
     /// in this in the order they were logged. `None` without rows.
     ///
     /// # Errors
@@ -292,12 +338,17 @@ impl Content {
             return columns::encode(&columns::scalar_batch(&sorted, &self.names, &labels)?)
                 .map(Some);
         }
+        let kind = self.head.as_ref().map(item_kind).transpose()?.flatten();
         let rows = std::mem::take(&mut self.rows);
         match rows.first() {
             Some(first) => {
                 let all = concat_batches(&first.schema(), &rows)?;
                 drop(rows);
-                columns::encode(&by_row_id(all)?).map(Some)
+                let sorted = match kind {
+                    Some(_) => item_columns::by_name(&all)?,
+                    None => by_row_id(all)?,
+                };
+                columns::encode(&sorted).map(Some)
             }
             None => Ok(None),
         }
@@ -369,7 +420,7 @@ mod tests {
 
     fn scalars(writer: &str) -> Stem {
         Stem {
-            epoch: None,
+            topic: Topic::Scalars,
             attempt: 2,
             writer: writer.to_owned(),
             number: 3,
@@ -378,7 +429,7 @@ mod tests {
 
     fn samples(epoch: i64) -> Stem {
         Stem {
-            epoch: Some(("val-a2".parse().unwrap(), epoch)),
+            topic: Topic::Samples("val-a2".parse().unwrap(), epoch),
             ..scalars("00ff")
         }
     }
@@ -386,7 +437,12 @@ mod tests {
     #[test]
     fn names_of_files_are_read_back() {
         let epochs = [0, 7, -1, i64::MIN, i64::MAX].map(samples);
-        for stem in epochs.into_iter().chain([scalars("a17"), scalars("00ff")]) {
+        let items = ItemKind::ALL.map(|kind| Stem {
+            topic: Topic::Items(kind),
+            ..scalars("00ff")
+        });
+        let scalars = [scalars("a17"), scalars("00ff")];
+        for stem in epochs.into_iter().chain(scalars).chain(items) {
             let path = stem.path(SEGMENT);
             assert_eq!(Stem::parse(&path), Some((stem, SEGMENT)), "{path}");
         }
@@ -394,13 +450,14 @@ mod tests {
 
     #[test]
     fn names_of_earlier_versions_are_of_the_first_attempt() {
-        for (path, epoch, writer) in [
-            ("scalars/a1b2-7.parquet", None, "a1b2"),
-            ("samples/val/e-3-00ff-7.parquet", Some(-3), "00ff"),
-            ("samples/val/e3-a0ff-7.parquet", Some(3), "a0ff"),
+        let epoch = |epoch| Topic::Samples("val".parse().unwrap(), epoch);
+        for (path, topic, writer) in [
+            ("scalars/a1b2-7.parquet", Topic::Scalars, "a1b2"),
+            ("samples/val/e-3-00ff-7.parquet", epoch(-3), "00ff"),
+            ("samples/val/e3-a0ff-7.parquet", epoch(3), "a0ff"),
         ] {
             let (stem, ending) = Stem::parse(path).unwrap();
-            assert_eq!(stem.epoch.map(|(_, epoch)| epoch), epoch, "{path}");
+            assert_eq!(stem.topic, topic, "{path}");
             assert_eq!(
                 (stem.attempt, stem.writer.as_str(), stem.number, ending),
                 (1, writer, 7, PARQUET)
@@ -466,7 +523,7 @@ mod tests {
             "7 5 3   1 2 1.5",
             "7 5 2   1 2 1.0",
         ];
-        assert_eq!(rows(content.samples()), logged);
+        assert_eq!(rows(&content.into_rows().unwrap()), logged);
         assert_eq!(folded(&file), [1, 3, 2, 0].map(|at| logged[at]));
     }
 

@@ -1,5 +1,5 @@
-//! The segments of one writer: one of scalars and one for each epoch of each stream grow at a time; those
-//! that have ended wait to be folded, one after the other, beside the writer's other work.
+//! The segments of one writer: one of scalars, one for each epoch of each stream, and one for each kind of items grow at
+//! a time; those that have ended wait to be folded, one after the other, beside the writer's other work.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -9,10 +9,12 @@ use bytes::Bytes;
 use object_store::ObjectStoreExt as _;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::buffer::{Group, Scalars, Taken};
+use super::buffer::{Held, Scalars, Taken};
 use super::frame::End;
-use super::growing::{self, Closed, Content, Growing, Held};
-use super::segment::{self, PARQUET, Stem};
+use super::growing::{self, Closed, Content, Growing};
+use super::item_columns;
+use super::items::{Item, ItemKind};
+use super::segment::{self, PARQUET, Stem, Topic};
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Place;
@@ -20,8 +22,8 @@ use crate::store::Place;
 /// Bytes of a segment of scalars after which it ends: two million values.
 const SCALARS_SEGMENT_BYTES: u64 = 16 << 20;
 
-/// Bytes of a segment of sample metrics after which it ends, also inside an epoch.
-const SAMPLES_SEGMENT_BYTES: u64 = 64 << 20;
+/// Bytes of a segment of sample metrics or items after which it ends, also inside an epoch.
+const ROWS_SEGMENT_BYTES: u64 = 64 << 20;
 
 /// Who writes, as its files say it.
 #[derive(Clone, Debug)]
@@ -42,8 +44,8 @@ pub(crate) struct Segments {
     identity: Identity,
     n_files: u64,
     scalars: Option<Growing>,
-    /// At most one for each stream.
-    samples: Vec<Growing>,
+    /// At most one for each stream and each kind of items.
+    rows: Vec<Growing>,
     /// Those that end with the next [`Self::store`] that succeeds.
     ending: Vec<Growing>,
     closed: VecDeque<Closed>,
@@ -59,7 +61,7 @@ impl Segments {
             identity,
             n_files: 0,
             scalars: None,
-            samples: Vec::new(),
+            rows: Vec::new(),
             ending: Vec::new(),
             closed: VecDeque::new(),
             folding: None,
@@ -88,24 +90,43 @@ impl Segments {
             self.ending.extend(self.scalars.take());
         }
         for group in &taken.groups {
-            if let Err(err) = self.add_samples(group) {
+            let topic = Topic::Samples(group.stream.clone(), group.epoch);
+            if let Err(err) = self.add_rows(topic, |growing| growing.add_samples(group)) {
                 let mut held = Held::default();
                 (held.rows.sample_rows, held.sample_bytes) = (group.n_rows as u64, group.bytes);
                 failed = self.lose(held, err);
             }
         }
+        for kind in ItemKind::ALL {
+            let items = taken.items.iter().filter(|item| item.kind() == kind);
+            failed = failed.and(self.add_items(kind, &items.collect::<Vec<_>>()));
+        }
         failed
     }
 
+    fn add_items(&mut self, kind: ItemKind, items: &[&Item]) -> Result<()> {
+        if items.is_empty() {
+            return Ok(());
+        }
+        let mut held = Held::default();
+        held.rows.items = items.len() as u64;
+        held.item_bytes = items.iter().map(|item| item.bytes()).sum();
+        let added = item_columns::batch(kind, items).and_then(|batch| {
+            let add = |growing: &mut Growing| growing.add_items(&batch, held);
+            self.add_rows(Topic::Items(kind), add)
+        });
+        added.or_else(|err| self.lose(held, err))
+    }
+
     fn lose(&self, held: Held, err: Error) -> Result<()> {
-        self.shared.given_up(held.rows, held.sample_bytes);
+        self.shared.given_up(held);
         Err(err.context("cannot encode metrics"))
     }
 
     fn add_scalars(&mut self, scalars: &Scalars, names: &[Arc<str>]) -> Result<()> {
         let mut growing = match self.scalars.take() {
             Some(growing) => growing,
-            None => self.begin(None)?,
+            None => self.begin(Topic::Scalars)?,
         };
         let added = growing.add_scalars(scalars, names);
         match growing.bytes() < SCALARS_SEGMENT_BYTES {
@@ -116,30 +137,33 @@ impl Segments {
     }
 
     /// An epoch that begins ends the segment of the one before.
-    fn add_samples(&mut self, group: &Group) -> Result<()> {
-        let of_stream = |growing: &Growing| {
-            let stream = growing.stem.epoch.as_ref().map(|(stream, _)| stream);
-            stream == Some(&group.stream)
+    fn add_rows(
+        &mut self,
+        topic: Topic,
+        add: impl FnOnce(&mut Growing) -> Result<()>,
+    ) -> Result<()> {
+        let is_before = |growing: &Growing| match (&growing.stem.topic, &topic) {
+            (Topic::Samples(before, _), Topic::Samples(stream, _)) => before == stream,
+            (before, topic) => before == topic,
         };
-        let before = self.samples.iter().position(of_stream);
-        let before = before.map(|at| self.samples.swap_remove(at));
-        let epoch = Some((group.stream.clone(), group.epoch));
+        let before = self.rows.iter().position(is_before);
+        let before = before.map(|at| self.rows.swap_remove(at));
         let mut growing = match before {
-            Some(growing) if growing.stem.epoch == epoch => growing,
+            Some(growing) if growing.stem.topic == topic => growing,
             ended => {
                 self.ending.extend(ended);
-                self.begin(epoch)?
+                self.begin(topic)?
             }
         };
-        let added = growing.add_samples(group);
-        match growing.bytes() < SAMPLES_SEGMENT_BYTES {
-            true => self.samples.push(growing),
+        let added = add(&mut growing);
+        match growing.bytes() < ROWS_SEGMENT_BYTES {
+            true => self.rows.push(growing),
             false => self.ending.push(growing),
         }
         added
     }
 
-    fn begin(&mut self, epoch: Option<(crate::id::StreamName, i64)>) -> Result<Growing> {
+    fn begin(&mut self, topic: Topic) -> Result<Growing> {
         let Identity {
             run,
             writer,
@@ -147,7 +171,7 @@ impl Segments {
             rank,
         } = &self.identity;
         let stem = Stem {
-            epoch,
+            topic,
             attempt: *attempt,
             writer: writer.clone(),
             number: self.n_files,
@@ -158,7 +182,7 @@ impl Segments {
 
     fn end_all(&mut self) {
         self.ending.extend(self.scalars.take());
-        self.ending.append(&mut self.samples);
+        self.ending.append(&mut self.rows);
     }
 
     /// Writes what is to be written, and makes it outlive a loss of power if `sync`.
@@ -167,7 +191,7 @@ impl Segments {
     /// The first of the disk; the rest was tried all the same.
     pub(crate) fn store(&mut self, sync: bool) -> Result<()> {
         let mut failed = Ok(());
-        for growing in self.scalars.iter_mut().chain(&mut self.samples) {
+        for growing in self.scalars.iter_mut().chain(&mut self.rows) {
             if let Err(err) = store(growing, sync, &self.shared) {
                 failed = failed.and(Err(err));
             }
@@ -255,7 +279,7 @@ impl Segments {
             // Somebody removed the file, or it was damaged: trying again does not help.
             Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => {
                 if let Some(Closed { total, .. }) = self.closed.pop_front() {
-                    self.shared.given_up(total.rows, total.sample_bytes);
+                    self.shared.given_up(total);
                 }
                 Err(err)
             }
@@ -276,7 +300,7 @@ impl Segments {
 
     /// Rows that are stored nowhere yet.
     pub(crate) fn held(&self) -> Held {
-        let growing = self.scalars.iter().chain(&self.samples).chain(&self.ending);
+        let growing = self.scalars.iter().chain(&self.rows).chain(&self.ending);
         let held = growing.map(Growing::held);
         let mut sum = Held::default();
         for held in held.chain(self.closed.iter().map(|closed| closed.held)) {
@@ -287,9 +311,8 @@ impl Segments {
 
     /// Counts as lost what is stored nowhere.
     pub(crate) fn give_up(&mut self) {
-        let held = self.held();
-        self.shared.given_up(held.rows, held.sample_bytes);
-        (self.scalars, self.samples, self.ending) = (None, Vec::new(), Vec::new());
+        self.shared.given_up(self.held());
+        (self.scalars, self.rows, self.ending) = (None, Vec::new(), Vec::new());
         self.closed.clear();
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use tokio::sync::Notify;
 
-use super::buffer::{self, Buffer, Lost, SAMPLE_BYTES_MAX};
-use super::growing::Held;
+use super::buffer::{self, Buffer, Held, Lost, SAMPLE_BYTES_MAX};
+use super::items::Item;
 use super::record::RunRecord;
 use super::rows::Rows;
 use crate::env::Micros;
@@ -90,7 +90,7 @@ impl Shared {
         if !fits {
             return state.buffer.lose(Lost {
                 scalars: values.len() as u64,
-                sample_rows: 0,
+                ..Lost::default()
             });
         }
         let is_enough = state.buffer.push_scalars(step, time.0, values);
@@ -115,8 +115,8 @@ impl Shared {
         let (mut state, fits) = self.wait_for_room(|buffer| buffer.fits_samples(bytes));
         if !fits {
             state.buffer.lose(Lost {
-                scalars: 0,
                 sample_rows: columns.num_rows() as u64,
+                ..Lost::default()
             });
             return Ok(());
         }
@@ -126,6 +126,24 @@ impl Shared {
             self.wake.notify_one();
         }
         Ok(())
+    }
+
+    /// Takes a text, a histogram or a file, or counts it as lost.
+    pub(crate) fn log_item(&self, mut item: Item) {
+        let bytes = item.bytes();
+        let (mut state, fits) = self.wait_for_room(|buffer| buffer.fits_items(bytes));
+        state.buffer.number(&mut item);
+        if !fits {
+            return state.buffer.lose(Lost {
+                items: 1,
+                ..Lost::default()
+            });
+        }
+        let is_enough = state.buffer.push_item(item, bytes);
+        drop(state);
+        if is_enough {
+            self.wake.notify_one();
+        }
     }
 
     /// Hands an entry to the writer, which appends it at once.
@@ -154,22 +172,18 @@ impl Shared {
         if held.rows.is_none() {
             return;
         }
-        let scalars = usize::try_from(held.rows.scalars).unwrap_or(usize::MAX);
         let mut state = self.lock();
-        state.buffer.release(scalars, held.sample_bytes);
+        state.buffer.release(&held);
         state.stalled = false;
         drop(state);
         self.room.notify_all();
     }
 
     /// What was taken is given up.
-    pub(crate) fn given_up(&self, lost: Lost, sample_bytes: usize) {
+    pub(crate) fn given_up(&self, held: Held) {
         let mut state = self.lock();
-        state.buffer.release(
-            usize::try_from(lost.scalars).unwrap_or(usize::MAX),
-            sample_bytes,
-        );
-        state.buffer.lose(lost);
+        state.buffer.release(&held);
+        state.buffer.lose(held.rows);
     }
 
     /// Asks the writer for something; the answer comes through the receiver, or an error if the
@@ -221,7 +235,7 @@ mod tests {
             shared.lock().buffer.lost(),
             Lost {
                 scalars: 3,
-                sample_rows: 0
+                ..Lost::default()
             }
         );
     }

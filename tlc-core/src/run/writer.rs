@@ -329,7 +329,7 @@ impl Writer {
         } else {
             state.buffer.lose(Lost {
                 scalars: values.len() as u64,
-                sample_rows: 0,
+                ..Lost::default()
             });
         }
     }
@@ -340,15 +340,17 @@ impl Writer {
         let news = Lost {
             scalars: lost.scalars - self.lost_told.scalars,
             sample_rows: lost.sample_rows - self.lost_told.sample_rows,
+            items: lost.items - self.lost_told.items,
         };
         self.lost_told = lost;
         let mut told = Vec::new();
         if !self.is_clean() {
             let waiting = self.segments.held().rows;
             told.push(format!(
-                "{} scalars, {} rows of sample metrics and {} log entries are not stored yet; they are kept in memory and tried again",
+                "{} scalars, {} rows of sample metrics, {} texts, histograms or files, and {} log entries are not stored yet; they are kept in memory and tried again",
                 waiting.scalars,
                 waiting.sample_rows,
+                waiting.items,
                 self.entries.len()
             ));
         }
@@ -420,6 +422,7 @@ impl Writer {
         let lost = format::run::Lost {
             scalars: lost.scalars,
             sample_rows: lost.sample_rows,
+            items: lost.items,
         };
         match outcome {
             Outcome::Completed if !self.is_starter => Event::Left { writer, lost, last },

@@ -1,4 +1,5 @@
-//! `scalars` and `samples`, and with all attempts `all_scalars` and `all_samples`: the files that runs wrote.
+//! `scalars`, `samples`, `texts`, `histograms` and `files`, and with all attempts `all_scalars` and so on: the files that
+//! runs wrote.
 //!
 //! What is the same for all rows of a file (its run and attempt; for samples its stream and epoch too) is known
 //! without opening it. Filters on these decide which files are opened at all. Parquet files are read by the engine's own scan,
@@ -32,7 +33,7 @@ use object_store::path::Path;
 use crate::error::Result;
 use crate::id::{ProjectName, ROWID, RunName};
 use crate::project::Project;
-use crate::run::{ScalarFile, Winning, scalar_schema, winning_scalars};
+use crate::run::{ItemKind, ScalarFile, Winning, item_schema, scalar_schema, winning_named};
 
 use super::runs::{self, Records};
 use super::superset::{Superset, field};
@@ -58,9 +59,11 @@ pub(super) struct RunFiles {
     columns: TableSchema,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+/// What the rows of a file are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
     Scalars,
+    Items(ItemKind),
     Samples,
 }
 
@@ -78,16 +81,31 @@ enum Counting {
     Parquet,
     /// All of a segment, or those before a step.
     Read(Option<Box<Winning>>),
-    /// These, of a file of scalars of a run that was resumed.
+    /// These, of a file of scalars or items of a run that was resumed.
     Known(Vec<RecordBatch>),
 }
 
 impl RunFiles {
-    pub(super) async fn scalars(project: Project, all_attempts: bool) -> Result<Self> {
+    pub(super) async fn of(project: Project, kind: Kind, all_attempts: bool) -> Result<Self> {
+        match kind {
+            Kind::Scalars => Self::named_rows(project, kind, &scalar_schema(), all_attempts).await,
+            Kind::Items(items) => {
+                Self::named_rows(project, kind, &item_schema(items), all_attempts).await
+            }
+            Kind::Samples => Self::samples(project, all_attempts).await,
+        }
+    }
+
+    async fn named_rows(
+        project: Project,
+        kind: Kind,
+        stored: &Schema,
+        all_attempts: bool,
+    ) -> Result<Self> {
         let runs = project.runs().await?;
         let run = field("run", DataType::Utf8, false);
         let attempt = field("attempt", DataType::Int32, false);
-        let mut stored: Vec<FieldRef> = scalar_schema().fields().iter().cloned().collect();
+        let mut stored: Vec<FieldRef> = stored.fields().iter().cloned().collect();
         stored.retain(|field| field.name() != attempt.name());
         let schema = [
             vec![Arc::clone(&run)],
@@ -97,14 +115,14 @@ impl RunFiles {
         Ok(Self {
             project,
             runs,
-            kind: Kind::Scalars,
+            kind,
             all_attempts,
             schema: Arc::new(Schema::new(schema.concat())),
             columns: columns(stored, vec![run, attempt]),
         })
     }
 
-    pub(super) async fn samples(project: Project, all_attempts: bool) -> Result<Self> {
+    async fn samples(project: Project, all_attempts: bool) -> Result<Self> {
         let runs = project.runs().await?;
         let records = runs::records(&project, &runs).await?;
         let [run, stream] = ["run", "stream"].map(|name| field(name, DataType::Utf8, false));
@@ -150,13 +168,11 @@ impl RunFiles {
 
     /// Of which project, and which of its records.
     pub(super) fn named(&self) -> (ProjectName, Records) {
-        let kind = match (self.kind, self.all_attempts) {
-            (Kind::Scalars, false) => Records::Scalars,
-            (Kind::Scalars, true) => Records::AllScalars,
-            (Kind::Samples, false) => Records::Samples,
-            (Kind::Samples, true) => Records::AllSamples,
+        let records = match self.all_attempts {
+            true => Records::AllLogged(self.kind),
+            false => Records::Logged(self.kind),
         };
-        (self.project.name().clone(), kind)
+        (self.project.name().clone(), records)
     }
 
     fn shared(&self) -> Vec<&str> {
@@ -231,16 +247,22 @@ impl RunFiles {
 
     async fn files(&self, run: RunName) -> Result<Vec<Candidate>> {
         match self.kind {
-            Kind::Scalars => self.scalar_files(&run).await,
+            Kind::Scalars => {
+                let files = self.project.scalar_files(&run).await?;
+                self.named_files(&run, files).await
+            }
+            Kind::Items(kind) => {
+                let files = self.project.run_files().item_files(&run, kind).await?;
+                self.named_files(&run, files).await
+            }
             Kind::Samples => self.sample_files(&run).await,
         }
     }
 
-    async fn scalar_files(&self, run: &RunName) -> Result<Vec<Candidate>> {
-        let files = self.project.scalar_files(run).await?;
+    async fn named_files(&self, run: &RunName, files: Vec<ScalarFile>) -> Result<Vec<Candidate>> {
         let is_resumed = files.iter().any(|file| file.attempt > 1);
         let known = match is_resumed && !self.all_attempts {
-            true => Some(self.winning_scalars(&files).await?),
+            true => Some(self.winning_named(&files).await?),
             false => None,
         };
         let mut known = known.map(Vec::into_iter);
@@ -258,7 +280,7 @@ impl RunFiles {
     }
 
     /// For each file the rows that count.
-    async fn winning_scalars(&self, files: &[ScalarFile]) -> Result<Vec<Vec<RecordBatch>>> {
+    async fn winning_named(&self, files: &[ScalarFile]) -> Result<Vec<Vec<RecordBatch>>> {
         let reads = files
             .iter()
             .map(|file| self.project.read_metrics(&file.path).boxed());
@@ -266,7 +288,7 @@ impl RunFiles {
             .buffered(LISTS_MAX)
             .try_collect()
             .await?;
-        let mut winning = winning_scalars(&rows.concat())?.into_iter();
+        let mut winning = winning_named(&rows.concat())?.into_iter();
         let by_file = rows
             .iter()
             .map(|rows| winning.by_ref().take(rows.len()).collect());

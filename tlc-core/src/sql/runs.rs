@@ -20,10 +20,10 @@ use crate::env::Micros;
 use crate::error::{ErrorKind, Result};
 use crate::id::{ProjectName, Revision, RunName, TableName};
 use crate::project::Project;
-use crate::run::RunRecord;
+use crate::run::{ItemKind, RunRecord};
 use crate::table::RevisionRecord;
 
-use super::files::{RunFiles, key_filters, matching};
+use super::files::{Kind, RunFiles, key_filters, matching};
 
 /// How many logs are read at the same time.
 const READS_MAX: usize = 32;
@@ -33,22 +33,28 @@ const READS_MAX: usize = 32;
 pub(super) enum Records {
     Runs,
     Params,
-    Scalars,
-    AllScalars,
-    Samples,
-    AllSamples,
+    /// What runs logged and what counts of it.
+    Logged(Kind),
+    /// Also what later attempts took the place of.
+    AllLogged(Kind),
     Revisions,
     Lineage,
 }
 
 impl Records {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Runs,
         Self::Params,
-        Self::Scalars,
-        Self::AllScalars,
-        Self::Samples,
-        Self::AllSamples,
+        Self::Logged(Kind::Scalars),
+        Self::AllLogged(Kind::Scalars),
+        Self::Logged(Kind::Samples),
+        Self::AllLogged(Kind::Samples),
+        Self::Logged(Kind::Items(ItemKind::Texts)),
+        Self::AllLogged(Kind::Items(ItemKind::Texts)),
+        Self::Logged(Kind::Items(ItemKind::Histograms)),
+        Self::AllLogged(Kind::Items(ItemKind::Histograms)),
+        Self::Logged(Kind::Items(ItemKind::Files)),
+        Self::AllLogged(Kind::Items(ItemKind::Files)),
         Self::Revisions,
         Self::Lineage,
     ];
@@ -57,10 +63,14 @@ impl Records {
         match self {
             Self::Runs => "runs",
             Self::Params => "params",
-            Self::Scalars => "scalars",
-            Self::AllScalars => "all_scalars",
-            Self::Samples => "samples",
-            Self::AllSamples => "all_samples",
+            Self::Logged(Kind::Scalars) => "scalars",
+            Self::AllLogged(Kind::Scalars) => "all_scalars",
+            Self::Logged(Kind::Samples) => "samples",
+            Self::AllLogged(Kind::Samples) => "all_samples",
+            Self::Logged(Kind::Items(items)) => items.name(),
+            Self::AllLogged(Kind::Items(ItemKind::Texts)) => "all_texts",
+            Self::AllLogged(Kind::Items(ItemKind::Histograms)) => "all_histograms",
+            Self::AllLogged(Kind::Items(ItemKind::Files)) => "all_files",
             Self::Revisions => "revisions",
             Self::Lineage => "lineage",
         }
@@ -74,12 +84,8 @@ impl Records {
 /// The table that answers for `kind` in `project`.
 pub(super) async fn provider(project: Project, kind: Records) -> Result<Arc<dyn TableProvider>> {
     Ok(match kind {
-        Records::Scalars | Records::AllScalars => {
-            Arc::new(RunFiles::scalars(project, kind == Records::AllScalars).await?)
-        }
-        Records::Samples | Records::AllSamples => {
-            Arc::new(RunFiles::samples(project, kind == Records::AllSamples).await?)
-        }
+        Records::Logged(logged) => Arc::new(RunFiles::of(project, logged, false).await?),
+        Records::AllLogged(logged) => Arc::new(RunFiles::of(project, logged, true).await?),
         kind => Arc::new(RecordTable {
             schema: kind.rows(&[], &[])?.schema(),
             project,

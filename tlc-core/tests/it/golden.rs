@@ -315,13 +315,14 @@ fn blame(table: &Table) -> Result<String> {
 pub(crate) fn run_text(project: &Project, run: &str) -> Result<String> {
     let record = block_on(project.run(run))?;
     let mut text = format!(
-        "{} {:?} by {} from {} to {:?}, lost {:?}\n{:?}\n{:?}\n{:?}\n",
+        "{} {:?} by {} from {} to {:?}, lost Lost {{ scalars: {}, sample_rows: {} }}\n{:?}\n{:?}\n{:?}\n",
         record.status.as_str(),
         record.reason,
         record.author,
         record.started.to_rfc3339(),
         record.finished.map(|time| time.to_rfc3339()),
-        record.lost,
+        record.lost.scalars,
+        record.lost.sample_rows,
         record.params,
         record.inputs,
         record.last

@@ -17,6 +17,7 @@ mod histories;
 mod hostile;
 mod house;
 mod in_place;
+mod items;
 mod kills;
 mod layout;
 mod loader;

@@ -2,6 +2,8 @@
 
 mod alias;
 mod doctor;
+#[cfg(unix)]
+mod exec;
 mod gc;
 mod import;
 mod ls;
@@ -61,7 +63,7 @@ const EXAMPLES: &str = "Examples:
   tlc table merge mnist/train cleanup
   tlc table log mnist/train
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 conflict, 4 not found";
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 conflict, 4 not found; of `tlc run exec` that of the program";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -107,11 +109,11 @@ impl Verb {
     fn run(&self, session: &Session) -> Result<ExitCode> {
         let done = match self {
             Self::Verify(verb) => return verb.run(session),
+            Self::Run(verb) => return verb.run(session),
             Self::Ls(verb) => verb.run(session),
             Self::Sql(verb) => verb.run(session),
             Self::Import(verb) => verb.run(session),
             Self::Table(verb) => verb.run(session),
-            Self::Run(verb) => verb.run(session),
             Self::Alias(verb) => verb.run(session),
             Self::Doctor(verb) => verb.run(session),
             Self::Gc(verb) => verb.run(session),

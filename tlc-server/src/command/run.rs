@@ -1,5 +1,6 @@
-//! `tlc run`: look at one run.
+//! `tlc run`: look at one run, or make one of any program.
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -11,7 +12,7 @@ use crate::error::{Failure, Result};
 use crate::output::{Align, TextTable, count_text};
 use crate::view::RunView;
 
-/// Look at a run
+/// Look at a run, or run a program as one
 #[derive(Debug, Args)]
 pub(super) struct Run {
     #[command(subcommand)]
@@ -21,12 +22,16 @@ pub(super) struct Run {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Show(Show),
+    #[cfg(unix)]
+    Exec(super::exec::Exec),
 }
 
 impl Run {
-    pub(super) fn run(&self, session: &Session) -> Result<()> {
+    pub(super) fn run(&self, session: &Session) -> Result<ExitCode> {
         match &self.verb {
-            Verb::Show(verb) => verb.run(session),
+            Verb::Show(verb) => verb.run(session).map(|()| ExitCode::SUCCESS),
+            #[cfg(unix)]
+            Verb::Exec(verb) => verb.run(session),
         }
     }
 }
@@ -76,13 +81,15 @@ fn run_text(view: &RunView) -> String {
     if let (Some(finished), Some(secs)) = (&view.finished, view.duration_secs) {
         text += &format!("finished  {finished}, after {}\n", duration_text(secs));
     }
-    if view.lost.scalars + view.lost.sample_rows > 0 {
-        let (scalars, rows) = (
+    if view.lost.scalars + view.lost.sample_rows + view.lost.items > 0 {
+        let (scalars, rows, items) = (
             count_text(view.lost.scalars, "scalar"),
             count_text(view.lost.sample_rows, "row"),
+            count_text(view.lost.items, "item"),
         );
-        text +=
-            &format!("lost      {scalars} and {rows} of sample metrics: storage did not keep up\n");
+        text += &format!(
+            "lost      {scalars}, {rows} of sample metrics, {items} (texts, histograms, files): storage did not keep up\n"
+        );
     }
     let inputs = view
         .inputs

@@ -4,6 +4,8 @@
 mod alias;
 mod doctor;
 mod errors;
+#[cfg(unix)]
+mod exec;
 mod history;
 mod house;
 mod import;

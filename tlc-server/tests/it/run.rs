@@ -61,7 +61,7 @@ fn a_run_is_shown_to_programs() {
             "scalars": {"loss": 0.25},
             "streams": [],
             "author": "unknown",
-            "lost": {"scalars": 0, "sample_rows": 0},
+            "lost": {"scalars": 0, "sample_rows": 0, "items": 0},
         })
     );
     assert_eq!(site.json(&["ls", "zoo"])["runs"][0]["status"], "completed");
