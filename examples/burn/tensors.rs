@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{BoolStore, DType, Element, TensorData};
+use burn::tensor::{BoolStore, DType, DataError, Element, TensorData};
 use tlc_core::arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray as _, BooleanArray, FixedSizeListArray,
     PrimitiveArray, RecordBatch,
@@ -160,8 +160,8 @@ where
     )))
 }
 
-fn unreadable(err: burn::tensor::DataError) -> Error {
-    Error::invalid(format!("the tensor's values cannot be read: {err}"))
+fn unreadable(err: DataError) -> Error {
+    Error::invalid("the tensor's values cannot be read").with_source(err)
 }
 
 /// Logs what a collector makes of tensors' data as sample metrics of `rows`, and no scalars: those are

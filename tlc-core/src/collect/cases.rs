@@ -8,7 +8,7 @@ use arrow::json::ReaderBuilder;
 use arrow::util::display::array_value_to_string;
 
 use super::Collector;
-use crate::testing::collector_contract;
+use super::tests::keeps_its_contract;
 
 /// A batch from lines of JSON. `"NaN"` and `"inf"` are numbers.
 pub(super) fn outputs(fields: &[Field], lines: &str) -> RecordBatch {
@@ -71,7 +71,7 @@ fn cell(values: &dyn Array, row: usize) -> String {
 pub(super) fn check(collector: &dyn Collector, outputs: &RecordBatch, expected: &[&str]) {
     let found = collector.collect(outputs).unwrap();
     assert_eq!(rows(&found), expected);
-    collector_contract(collector, std::slice::from_ref(outputs)).unwrap();
+    keeps_its_contract(collector, outputs);
 }
 
 /// That a collector refuses the outputs as invalid, saying so.

@@ -98,8 +98,8 @@ fn each_row_stands_alone(
             format!("the rows change when {n_rows} of them are cut at {cut}")
         })?;
     }
-    let turned = taken(collector, &turned(case)?, "a batch turned round")?;
-    expect(turned == self::turned(whole)?, || {
+    let found = taken(collector, &turned(case)?, "a batch turned round")?;
+    expect(found == turned(whole)?, || {
         "the rows do not come out in the order in which they go in".into()
     })
 }
@@ -415,6 +415,14 @@ mod tests {
             made("y", y.as_primitive::<Float64Type>().clone())
         };
         refused(&sorted, "cut at");
+        // Rows that are in order already come out as they went in, however they are cut.
+        let x: ArrayRef = Arc::new(Float64Array::from(vec![1.0, 2.0, 3.0]));
+        let in_order = RecordBatch::try_from_iter([("x", x)]).unwrap();
+        let err = collector_contract(&sorted, &[in_order]).unwrap_err();
+        assert!(
+            err.to_string().contains("order in which they go in"),
+            "{err}"
+        );
         let of_none = |outputs: &RecordBatch| match outputs.num_rows() {
             0 => batch(Vec::new(), 0),
             _ => good(outputs),
