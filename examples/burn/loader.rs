@@ -51,8 +51,11 @@ impl Batch {
     }
 }
 
-fn data<E: std::fmt::Display>(read: std::result::Result<TensorData, E>) -> Result<TensorData> {
-    read.map_err(|err| Error::invalid(format!("a tensor cannot be read: {err}")))
+fn data<E>(read: std::result::Result<TensorData, E>) -> Result<TensorData>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    read.map_err(|err| Error::invalid("a tensor cannot be read").with_source(err))
 }
 
 /// The samples of a loader as Burn's training asks for them: each call of `iter` is the next epoch.

@@ -32,7 +32,6 @@ struct Metric {
 struct Mean {
     sum: f64,
     weight: usize,
-    is_final: bool,
 }
 
 impl Mean {
@@ -44,18 +43,13 @@ impl Mean {
                 count,
             } => (*aggregated_value, *count),
             NumericEntry::Final(value) => {
-                *self = Self {
-                    sum: *value,
-                    weight: 1,
-                    is_final: true,
-                };
-                return;
+                // The last of an epoch, in place of what its batches say.
+                *self = Self::default();
+                (*value, 1)
             }
         };
-        if !self.is_final {
-            self.sum += value * weight as f64;
-            self.weight += weight;
-        }
+        self.sum += value * weight as f64;
+        self.weight += weight;
     }
 
     fn value(&self) -> f64 {

@@ -172,7 +172,7 @@ fn rows_that_cannot_be_read_stop_the_training_and_fail_the_run() {
 }
 
 /// A run, and a loader of ten rows in batches of four.
-fn loader() -> (Arc<Run>, Interrupter, TableLoader) {
+fn loader() -> (Project, Interrupter, TableLoader) {
     let project = project();
     let rows = stripes(&project, "train", 10, 1);
     let run = Arc::new(project.start_run("r").unwrap());
@@ -183,7 +183,7 @@ fn loader() -> (Arc<Run>, Interrupter, TableLoader) {
     };
     let loader = Loader::new(&rows).batch_size(4).run(&run, "train").unwrap();
     let loader = TableLoader::new(loader, recorder, Device::default()).unwrap();
-    (run, interrupter, loader)
+    (project, interrupter, loader)
 }
 
 fn labels(batch: &Batch) -> Vec<i64> {
@@ -193,7 +193,7 @@ fn labels(batch: &Batch) -> Vec<i64> {
 
 #[test]
 fn a_loader_gives_rows_as_burn_asks_for_them() {
-    let (_run, _, loader) = loader();
+    let (project, _, loader) = loader();
     let mut batches = loader.iter();
     let first = batches.next().unwrap().unwrap();
     assert_eq!(first.images.dims(), [4, 1, 28, 28]);
@@ -211,16 +211,31 @@ fn a_loader_gives_rows_as_burn_asks_for_them() {
 
     let part = loader.to_device(&Device::default()).slice(3, 9);
     assert_eq!(part.num_items(), 6);
-    let parts: Vec<Vec<i64>> = part.iter().map(|batch| labels(&batch.unwrap())).collect();
+    let mut parts = Vec::new();
+    for batch in part.iter() {
+        let batch = batch.unwrap();
+        let labels = labels(&batch);
+        batch.record(&Tensor::zeros([labels.len(), 10], &Device::default()));
+        parts.push(labels);
+    }
     assert_eq!(parts, [vec![1], vec![8, 5, 2, 9], vec![6]]);
-    let part = part.slice(1, 2);
-    let parts: Vec<Vec<i64>> = part.iter().map(|batch| labels(&batch.unwrap())).collect();
+    let smaller = part.slice(1, 2);
+    let parts: Vec<Vec<i64>> = smaller
+        .iter()
+        .map(|batch| labels(&batch.unwrap()))
+        .collect();
     assert_eq!(parts, [vec![8]]);
+
+    // The second epoch that was begun, of which only that part was recorded.
+    drop((first, loader, part, smaller));
+    let samples = samples(&project, "train", 1);
+    let ids = samples["_rowid"].as_primitive::<UInt64Type>().values();
+    assert_eq!(ids[..], [3, 4, 5, 6, 7, 8]);
 }
 
 #[test]
 fn what_cannot_be_recorded_stops_the_training() {
-    let (_run, interrupter, loader) = loader();
+    let (_project, interrupter, loader) = loader();
     let batch = loader.iter().next().unwrap().unwrap();
     let logits = |n| Tensor::<2>::zeros([n, 10], &Device::default());
     batch.record(&logits(4));
