@@ -17,6 +17,7 @@ use tlc_core::arrow::datatypes::{
     DataType, Field, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
     Int64Type, UInt8Type,
 };
+use tlc_core::loader::Weighted;
 use tlc_core::schema::{self, Role};
 use tlc_core::{Error, Result, Rows, Run, Snapshot};
 
@@ -70,11 +71,12 @@ impl Loader {
         }
     }
 
-    /// Draws samples with replacement, in proportion to their weights; as many as there are.
+    /// Lets the weights decide what an epoch visits: a seed alone draws samples with replacement, in
+    /// proportion to their weights, as many as there are. [`Weighted`] has the other ways.
     #[must_use]
-    pub fn weighted(self, seed: u64) -> Self {
+    pub fn weighted(self, how: impl Into<Weighted>) -> Self {
         Self {
-            inner: self.inner.weighted(seed),
+            inner: self.inner.weighted(how),
             ..self
         }
     }
@@ -108,7 +110,8 @@ impl Loader {
         })
     }
 
-    /// The number of samples an epoch visits: the rows whose weight is not 0.
+    /// The number of samples an epoch visits: the rows whose weight is not 0, or the size that was asked
+    /// for. Under [`Weighted::Repeat`] the most that one can visit.
     ///
     /// # Errors
     /// Those of [`tlc_core::Loader::n_samples`].
@@ -116,7 +119,8 @@ impl Loader {
         self.inner.n_samples()
     }
 
-    /// The number of batches in an epoch.
+    /// The number of batches in an epoch. Under [`Weighted::Repeat`], whose epochs differ, the most that one
+    /// can have.
     ///
     /// # Errors
     /// Those of [`tlc_core::Loader::n_batches`].
@@ -124,12 +128,27 @@ impl Loader {
         self.inner.n_batches()
     }
 
+    /// The number of batches in this epoch: for every order exactly what [`Self::epoch`] gives.
+    ///
+    /// # Errors
+    /// Those of [`tlc_core::Loader::n_batches_in`].
+    pub fn n_batches_in(&self, epoch: i64) -> Result<usize> {
+        self.inner.n_batches_in(epoch)
+    }
+
     /// Starts an epoch: its batches are prepared from now on, at most three ahead of the caller.
     ///
     /// An error is an item, and the last one. An epoch may be dropped before its end.
     pub fn epoch(&self, epoch: i64) -> Epoch {
+        self.epoch_from(epoch, 0)
+    }
+
+    /// Starts an epoch after its first `n_done` batches, for a job that goes on after a break: the same
+    /// batches that [`Self::epoch`] gives after them, with the same steps. Those before are neither read nor
+    /// decoded.
+    pub fn epoch_from(&self, epoch: i64, n_done: usize) -> Epoch {
         Epoch {
-            inner: self.inner.epoch(epoch),
+            inner: self.inner.epoch_from(epoch, n_done),
             device: self.device,
         }
     }

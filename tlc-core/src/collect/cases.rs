@@ -8,6 +8,7 @@ use arrow::json::ReaderBuilder;
 use arrow::util::display::array_value_to_string;
 
 use super::Collector;
+use super::tests::keeps_its_contract;
 
 /// A batch from lines of JSON. `"NaN"` and `"inf"` are numbers.
 pub(super) fn outputs(fields: &[Field], lines: &str) -> RecordBatch {
@@ -65,19 +66,12 @@ fn cell(values: &dyn Array, row: usize) -> String {
     }
 }
 
-/// That a collector makes these rows, and one less and the same of the batch without its first row,
-/// and none of no rows; and that every scalar is a column.
+/// That a collector makes these rows, and keeps the contract with them.
 #[track_caller]
 pub(super) fn check(collector: &dyn Collector, outputs: &RecordBatch, expected: &[&str]) {
     let found = collector.collect(outputs).unwrap();
     assert_eq!(rows(&found), expected);
-    for (column, _) in collector.scalars() {
-        assert!(found.column_by_name(column).is_some(), "{column}");
-    }
-    let rest = outputs.slice(1, outputs.num_rows() - 1);
-    assert_eq!(rows(&collector.collect(&rest).unwrap()), expected[1..]);
-    let none = collector.collect(&outputs.slice(0, 0)).unwrap();
-    assert_eq!((none.num_rows(), none.schema()), (0, found.schema()));
+    keeps_its_contract(collector, outputs);
 }
 
 /// That a collector refuses the outputs as invalid, saying so.

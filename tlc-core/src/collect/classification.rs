@@ -312,16 +312,6 @@ mod tests {
     }
 
     #[test]
-    fn a_slice_of_a_batch_is_read_at_its_own_offset() {
-        let whole = outputs(
-            &[&[9.0, 0.0], &[0.0, 9.0]],
-            Arc::new(Int8Array::from(vec![0, 0])),
-        );
-        let found = Classification.collect(&whole.slice(1, 1)).unwrap();
-        assert_eq!(array_value_to_string(found.column(1), 0).unwrap(), "1");
-    }
-
-    #[test]
     fn bad_outputs_are_named() {
         let two: &[&[f32]] = &[&[1.0, 0.0], &[1.0, 0.0]];
         let cases: [(RecordBatch, &str); 4] = [

@@ -63,7 +63,9 @@ impl Collector for Embedding {
                 self.input
             )));
         };
-        let lists = FixedSizeListArray::try_new(Arc::clone(item), *length, values, None)?;
+        // Lists of no length do not say how many there are.
+        let (item, n_rows) = (Arc::clone(item), lists.len());
+        let lists = FixedSizeListArray::try_new_with_length(item, *length, values, None, n_rows)?;
         Ok(RecordBatch::try_new(
             Arc::new(Schema::new(vec![field])),
             vec![Arc::new(lists)],

@@ -139,7 +139,7 @@ mod tests {
 
     use super::cases::{list, lists_of, outputs};
     use super::*;
-    use crate::{Project, Rows, block_on};
+    use crate::testing::collector_contract;
 
     fn one(name: &'static str) -> impl Fn(&RecordBatch) -> Result<RecordBatch> {
         move |outputs| {
@@ -180,41 +180,39 @@ mod tests {
         assert_eq!(both.scalars(), Classification.scalars());
     }
 
-    /// That a run stores what a collector makes of a batch, and of its rows one by one.
+    /// That a collector keeps the contract with these outputs.
     #[track_caller]
-    pub(super) fn logged(collector: &dyn Collector, outputs: &RecordBatch) {
-        let project = block_on(Project::open("memory:///", "collectors")).unwrap();
-        let run = project.start_run("one").unwrap();
-        let mut parts = vec![outputs.clone()];
-        parts.extend((0..outputs.num_rows()).map(|row| outputs.slice(row, 1)));
-        for (epoch, part) in (0..).zip(&parts) {
-            let row_ids: Vec<u64> = (0..).take(part.num_rows()).collect();
-            let rows = Rows::new("val", epoch, row_ids).unwrap();
-            run.collect(&rows, collector, part).unwrap();
-        }
-        assert_eq!(run.finish().unwrap().warning(), None);
+    pub(super) fn keeps_its_contract(collector: &dyn Collector, outputs: &RecordBatch) {
+        collector_contract(collector, std::slice::from_ref(outputs)).unwrap();
     }
 
     #[test]
-    fn a_run_takes_what_collectors_make() {
+    fn every_ready_made_collector_keeps_the_contract() {
         let fields = [
             lists_of("logits", DataType::Float32, 2),
             list("log_probs", DataType::Float32),
             Field::new("label", DataType::Int32, true),
             list("target", DataType::Int32),
+            lists_of("hidden", DataType::Float32, 2),
         ];
-        let outputs = outputs(
+        let case = outputs(
             &fields,
-            r#"{"logits":[1,2],"log_probs":[-1,-2],"label":1,"target":[1,0]}
-               {"logits":[1,2],"log_probs":[-1]}"#,
+            r#"{"logits":[1,2],"log_probs":[-1,-2],"label":1,"target":[1,0],"hidden":[3,4]}
+               {"logits":[1,2],"log_probs":[-1],"hidden":[5,6]}
+               {"logits":[2,1],"log_probs":[-3,-1],"label":1,"target":[0,0],"hidden":[7,8]}"#,
         );
-        let collectors: [&dyn Collector; 3] = [
-            &Classification.wide().top_k(5).probabilities(),
+        let wide = Classification.wide().top_k(1).probabilities();
+        let collectors: [&dyn Collector; 7] = [
+            &Classification,
+            &wide,
             &MultiLabel::default(),
             &Language::of_log_probs().with_token_loss(),
+            &Embedding::new("hidden"),
+            &Embedding::new("hidden").mean(),
+            &Classification.and(Embedding::new("hidden")),
         ];
         for collector in collectors {
-            logged(collector, &outputs);
+            keeps_its_contract(collector, &case);
         }
     }
 }

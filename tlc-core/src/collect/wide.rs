@@ -156,6 +156,7 @@ fn place(scores: &[f32], label: usize) -> usize {
 mod tests {
     use super::super::cases::{check, lists_of, outputs, refused, rows};
     use super::*;
+    use crate::testing::collector_contract;
 
     fn batch(n_classes: i32, lines: &str) -> RecordBatch {
         let fields = [
@@ -222,17 +223,17 @@ mod tests {
     }
 
     #[test]
-    fn every_scalar_is_a_column() {
-        let batch = batch(2, r#"{"logits":[1,3],"label":1}"#);
+    fn the_scalars_are_columns_with_and_without_the_best() {
+        let batch = batch(
+            2,
+            r#"{"logits":[1,3],"label":1} {"logits":[1,3]} {"logits":["NaN",0],"label":0}"#,
+        );
         for (wide, n) in [
             (Classification.wide(), 3),
             (Classification.wide().top_k(1), 4),
         ] {
-            let made = wide.collect(&batch).unwrap();
             assert_eq!(wide.scalars().len(), n);
-            for (column, _) in wide.scalars() {
-                assert!(made.column_by_name(column).is_some(), "{column}");
-            }
+            collector_contract(&wide, std::slice::from_ref(&batch)).unwrap();
         }
     }
 

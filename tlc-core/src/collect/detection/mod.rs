@@ -224,7 +224,6 @@ mod tests {
     use arrow::datatypes::DataType;
 
     use super::super::cases::{check, outputs, refused, rows};
-    use super::super::tests::logged;
     use super::*;
     use crate::schema;
 
@@ -296,7 +295,6 @@ mod tests {
                 "n_tp=0 n_fp=0 n_fn=0 predicted_boxes=[] true_boxes=[]",
             ],
         );
-        logged(&Detection::default(), &outputs);
         let strict = Detection::at(0.8).unwrap().collect(&outputs).unwrap();
         assert_eq!(
             rows(&strict.project(&[0, 1, 2]).unwrap())[0],
