@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `<project>.<table>` | the head of `main`; `_rowid` comes first |
 //! | `<project>."<table>@7"`, `"<table>@gold"` | another snapshot: a revision, a branch, a tag or a time |
-//! | `<project>.runs`, `.params`, `.scalars`, `.samples` | the project's runs and what they logged |
+//! | `<project>.runs`, `.params`, `.scalars`, `.samples`, `.texts`, `.histograms`, `.files` | the project's runs and what they logged |
 //! | `<project>.revisions`, `.lineage` | how the tables came to be, and what was made from what |
 //! | `diff('<project>/<table>', a, b)` | what differs between two revisions, by number or name |
 //! | `blame('<project>/<table>', 'column', a)` | who gave each cell its value, as of `a` or of the head |

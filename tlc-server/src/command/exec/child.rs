@@ -15,8 +15,8 @@ use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, Signal, System};
 /// What is read at a time: a pipe's own size.
 const READ_BYTES_MAX: usize = 64 << 10;
 
-/// What waits to be recorded, at most. The program is held up beyond.
-const EVENTS_MAX: usize = 64;
+/// What waits to be recorded, at most: 32 MiB. The program is held up beyond.
+const EVENTS_MAX: usize = 512;
 
 /// An output of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
