@@ -316,9 +316,9 @@ fn run(project: &Project, snapshot: &Snapshot) -> Done {
         .source(snapshot.table().name().clone(), snapshot.revision());
     let loss: ArrayRef = Arc::new(Float32Array::from(vec![0.25, f32::INFINITY]));
     run.samples(&of, &RecordBatch::try_from_iter([("loss", loss)])?)?;
-    run.text(Some(1), "note", "größer")?;
-    run.text(None, "stdout", "begun")?;
-    run.histogram(1, "weights", &[0.0, 1.0, f32::NAN])?;
+    run.text(1, "note", "größer");
+    run.text(None::<i64>, "stdout", "begun");
+    run.histogram(1, "weights", &[0.0, 1.0, f32::NAN]);
     run.file(1, "sound", vec![1, 2, 3], "audio/wav")?;
     run.flush()?;
     let second = project.start_run(RunOptions::new().name("lenet").rank(1).join())?;

@@ -152,6 +152,9 @@ fn with_all() -> Project {
     block_on(project.write_aliases_file("ZOO: /data")).unwrap();
     let run = project.start_run("zoo").unwrap();
     run.log(1, &[("loss", 1.0)]);
+    run.text(1, "note", "begun");
+    run.histogram(1, "weights", &[0.0_f32, 1.0]);
+    run.file(1, "sound", vec![1, 2], "audio/wav").unwrap();
     let head = block_on(table.head()).unwrap();
     let loader = tlc_core::Loader::new(&head).batch_size(4);
     let loader = loader.run(&run, "train").unwrap();

@@ -16,6 +16,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use tlc_core::arrow::array::{ArrayRef, AsArray as _, Float32Array, RecordBatch};
 use tlc_core::arrow::datatypes::{Float64Type, Int32Type, Int64Type, UInt64Type};
@@ -63,6 +64,8 @@ fn child_process() {
         if step % 10 == 9 {
             run.flush().unwrap();
             println!("\nflushed {step}");
+            // Steps of a training take their time; without it, many processes write very many files.
+            thread::sleep(Duration::from_millis(5));
         }
     }
 }
