@@ -70,7 +70,7 @@ impl Collector for Classification {
 /// What is gathered over an epoch, beside the means.
 pub(super) fn of_classes() -> Vec<Box<dyn Aggregate>> {
     let mut aggregates = vec![Spread::of("loss"), Box::<Confusion>::default()];
-    aggregates.extend(Reliability::new());
+    aggregates.extend(Reliability::boxed());
     aggregates
 }
 

@@ -64,7 +64,7 @@ impl Aggregate for Spread {
 pub(super) struct Reliability(Calibration);
 
 impl Reliability {
-    pub(super) fn new() -> Option<Box<dyn Aggregate>> {
+    pub(super) fn boxed() -> Option<Box<dyn Aggregate>> {
         Some(Box::new(Self(Calibration::new(BINS).ok()?)))
     }
 }

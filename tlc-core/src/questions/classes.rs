@@ -78,8 +78,8 @@ mod tests {
     use super::*;
 
     /// Which of the rows are equal, or why none can be.
-    fn equal(a: ArrayRef, b: ArrayRef) -> String {
-        match comparable(&a, &b) {
+    fn equal(a: &ArrayRef, b: &ArrayRef) -> String {
+        match comparable(a, b) {
             Ok((a, b)) => cmp::eq(&a, &b)
                 .unwrap()
                 .iter()
@@ -94,13 +94,13 @@ mod tests {
         let small: ArrayRef = Arc::new(Int8Array::from(vec![Some(1), Some(-1), None]));
         let wide: ArrayRef = Arc::new(Int64Array::from(vec![1, i64::MAX, 1]));
         let unsigned: ArrayRef = Arc::new(UInt64Array::from(vec![1, u64::MAX, 1]));
-        assert_eq!(equal(Arc::clone(&small), wide), "=!-");
-        assert_eq!(equal(Arc::clone(&small), unsigned), "=!-");
+        assert_eq!(equal(&small, &wide), "=!-");
+        assert_eq!(equal(&small, &unsigned), "=!-");
         let text: ArrayRef = Arc::new(StringArray::from(vec!["a", "b", "c"]));
         let view: ArrayRef = Arc::new(StringViewArray::from(vec!["a", "x", "c"]));
-        assert_eq!(equal(Arc::clone(&text), view), "=!=");
+        assert_eq!(equal(&text, &view), "=!=");
         assert_eq!(
-            equal(small, text),
+            equal(&small, &text),
             "labels are Int8 and predictions Utf8, which are never equal"
         );
     }

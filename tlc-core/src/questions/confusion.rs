@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray as _, Int64Array, RecordBatch};
+use arrow::array::{Array as _, ArrayRef, AsArray as _, Int64Array, RecordBatch};
 use arrow::compute::{SortOptions, cast, max, min};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::row::{Row, RowConverter, SortField};

@@ -1,6 +1,6 @@
 //! What changes from one epoch to the next that has the sample: predictions, and being right.
 
-use arrow::array::{Array, ArrayRef, AsArray as _, BooleanArray, UInt64Array, new_null_array};
+use arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray, UInt64Array, new_null_array};
 use arrow::compute::kernels::cmp;
 use arrow::compute::kernels::zip::zip;
 use arrow::compute::{and, not, take};

@@ -120,12 +120,12 @@ pub(crate) struct Frames {
 impl Frames {
     /// # Errors
     /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if the file is no segment. One that is cut off before its first frame has no frames.
-    pub(crate) fn new(file: Bytes) -> Result<Self> {
+    pub(crate) fn new(file: &Bytes) -> Result<Self> {
         if let Some(rest) = file.strip_prefix(&MAGIC) {
             let (rest, end) = (file.slice_ref(rest), End::Whole);
             return Ok(Self { rest, end });
         }
-        match MAGIC.starts_with(&file) {
+        match MAGIC.starts_with(file) {
             true => Ok(Self {
                 rest: Bytes::new(),
                 end: End::Torn,
@@ -204,7 +204,7 @@ mod tests {
     }
 
     fn read(file: Vec<u8>) -> (Vec<String>, End) {
-        let mut frames = Frames::new(file.into()).unwrap();
+        let mut frames = Frames::new(&file.into()).unwrap();
         let payloads = frames
             .by_ref()
             .map(|(_, payload)| String::from_utf8(payload.into()).unwrap());
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn another_kind_of_file_is_corrupt() {
-        let err = Frames::new(Bytes::from_static(b"PAR1....")).unwrap_err();
+        let err = Frames::new(&Bytes::from_static(b"PAR1....")).unwrap_err();
         assert_eq!(err.kind(), ErrorKind::Corrupt);
     }
 

@@ -250,7 +250,7 @@ mod tests {
 
     /// Names and steps of the rows in a segment.
     fn rows(bytes: Vec<u8>) -> (String, End) {
-        let content = segment::read("it", bytes.into()).unwrap();
+        let content = segment::read("it", &bytes.into()).unwrap();
         let batch = content.scalars().unwrap();
         let cell = |column: usize, row| {
             arrow::util::display::array_value_to_string(batch.column(column), row).unwrap()

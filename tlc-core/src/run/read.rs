@@ -257,7 +257,7 @@ impl Runs {
         let gone = || Error::not_found(format!("{path} is gone"));
         if path.extension() == Some(SEGMENT) {
             if let Some(bytes) = store::read(store, path).await? {
-                return segment::read(path.as_ref(), bytes)?.into_rows();
+                return segment::read(path.as_ref(), &bytes)?.into_rows();
             }
             let stem = path.as_ref().strip_suffix(SEGMENT).ok_or_else(gone)?;
             let folded = Path::from(format!("{stem}{PARQUET}"));
@@ -400,7 +400,7 @@ async fn readable(place: &Place, is_large: bool, file: &ObjectMeta) -> Result<()
             .iter()
             .try_for_each(|batch| columns::each_scalar(batch, |_, _, _| ()));
     }
-    match segment::read(file.location.as_ref(), bytes)?.end {
+    match segment::read(file.location.as_ref(), &bytes)?.end {
         End::Whole | End::Torn => Ok(()),
         End::Damaged => Err(Error::corrupt(
             "a frame is not what was written; what is before it can be read",

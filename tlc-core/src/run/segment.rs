@@ -215,7 +215,7 @@ pub(crate) struct Content {
 /// # Errors
 /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if it is no segment, or a whole frame of it is not what it should be;
 /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if a newer version wrote it.
-pub(crate) fn read(what: &str, file: Bytes) -> Result<Content> {
+pub(crate) fn read(what: &str, file: &Bytes) -> Result<Content> {
     // Damaged lengths make Arrow's decoder panic where an error would do.
     let read = AssertUnwindSafe(|| read_frames(what, file));
     let content = catch_unwind(read).unwrap_or_else(|_panic| Err(undecodable()));
@@ -226,7 +226,7 @@ fn undecodable() -> Error {
     Error::corrupt("a frame of the segment is not what it should be")
 }
 
-fn read_frames(what: &str, file: Bytes) -> Result<Content> {
+fn read_frames(what: &str, file: &Bytes) -> Result<Content> {
     let mut frames = Frames::new(file)?;
     let mut content = Content {
         head: None,
@@ -506,7 +506,7 @@ mod tests {
     }
 
     fn folded(file: &[u8]) -> Vec<String> {
-        let content = read("it", file.to_vec().into()).unwrap();
+        let content = read("it", &file.to_vec().into()).unwrap();
         rows(&columns::decode(content.fold().unwrap().unwrap()).unwrap())
     }
 
@@ -516,7 +516,7 @@ mod tests {
         begin(&mut file, "r", &samples(7), 1).unwrap();
         push_rows(&mut file, &group(&[4, 2], true)).unwrap();
         push_rows(&mut file, &group(&[3, 2], false)).unwrap();
-        let content = read("it", file.clone().into()).unwrap();
+        let content = read("it", &file.clone().into()).unwrap();
         let logged = [
             "7 5 4 t 4 1 2 2.0",
             "7 5 2 t 4 1 2 1.0",
@@ -538,7 +538,7 @@ mod tests {
             points.push(name, step, 0, value);
         }
         push_points(&mut file, &points).unwrap();
-        let file = read("it", file.into()).unwrap().fold().unwrap().unwrap();
+        let file = read("it", &file.into()).unwrap().fold().unwrap().unwrap();
         let without_time = columns::decode(file).unwrap();
         let without_time = without_time
             .iter()
@@ -553,8 +553,8 @@ mod tests {
     fn a_segment_without_rows_folds_to_nothing() {
         let mut file = Vec::new();
         begin(&mut file, "r", &scalars("00ff"), 0).unwrap();
-        assert!(read("it", file.into()).unwrap().fold().unwrap().is_none());
-        assert!(read("it", Bytes::new()).unwrap().fold().unwrap().is_none());
+        assert!(read("it", &file.into()).unwrap().fold().unwrap().is_none());
+        assert!(read("it", &Bytes::new()).unwrap().fold().unwrap().is_none());
     }
 
     #[test]
@@ -584,7 +584,7 @@ mod tests {
             headless,
             b"PAR1".to_vec(),
         ] {
-            let err = read("it", file.into()).unwrap_err();
+            let err = read("it", &file.into()).unwrap_err();
             assert_eq!(err.kind(), ErrorKind::Corrupt, "{err:#}");
             assert!(err.to_string().contains("it"), "{err}");
         }
@@ -598,7 +598,7 @@ mod tests {
             Ok(())
         })
         .unwrap();
-        let err = read("it", file.into()).unwrap_err();
+        let err = read("it", &file.into()).unwrap_err();
         assert!(
             err.kind() == ErrorKind::Invalid && format!("{err:#}").contains("99"),
             "{err:#}"

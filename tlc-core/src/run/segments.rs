@@ -338,7 +338,7 @@ pub(crate) async fn fold(place: Place, path: String, content: Content) -> Result
             Content::Memory(bytes) => bytes,
             Content::Disk(file) => read(&file)?,
         };
-        let content = segment::read(&what, bytes)?;
+        let content = segment::read(&what, &bytes)?;
         match content.end {
             End::Damaged => Err(Error::corrupt(format!(
                 "{what} was damaged after it was written"

@@ -3,11 +3,6 @@
 //!
 //! `TLC_KILLS=1000` kills 1,000 processes, 64 at a time.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "a child says on its standard output what is flushed"
-)]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Lines};
