@@ -1,6 +1,6 @@
 //! Burn's metrics as scalars of a run.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use burn::train::logger::MetricLogger;
@@ -132,13 +132,14 @@ impl MetricLogger for RunLogger {
             split,
         } = summary;
         let step = i64::try_from(epoch_number).unwrap_or(i64::MAX) - 1;
-        for (id, metric) in &self.metrics {
+        let mean = |(id, metric): (&MetricId, &Metric)| {
             let key = (id.clone(), split.clone(), epoch_number);
-            if let Some(mean) = self.means.get(&key) {
-                let name = format!("{}/{}", prefix(&split), metric.scalar);
-                let value = mean.value() * metric.scale;
-                self.run.log(step, &[(name.as_str(), value)]);
-            }
+            let value = self.means.get(&key)?.value() * metric.scale;
+            Some((format!("{}/{}", prefix(&split), metric.scalar), value))
+        };
+        let means: BTreeMap<String, f64> = self.metrics.iter().filter_map(mean).collect();
+        for (name, value) in &means {
+            self.run.log(step, &[(name.as_str(), *value)]);
         }
     }
 }
