@@ -24,7 +24,7 @@ pub(super) fn unit(bits: u64) -> f64 {
     (bits >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// The logarithm of a number in `(0, 1]`, which is the next one after [`unit`] of the same bits.
+/// The logarithm of a number in `(0, 1]`, which is the next one after [`unit()`] of the same bits.
 pub(super) fn ln(bits: u64) -> f64 {
     let numerator = (bits >> 11) + 1;
     let n_doublings = numerator.ilog2();
