@@ -6,9 +6,12 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, AsArray as _, Float64Array, Int32Array, Int64Array, RecordBatch, RecordBatchOptions,
-    StringArray, TimestampMicrosecondArray,
+    StringArray, TimestampMicrosecondArray, UInt64Array,
 };
-use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef, TimeUnit};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::{
+    DataType, Field, Float64Type, Int64Type, Schema, SchemaRef, TimeUnit, UInt64Type,
+};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -195,6 +198,23 @@ pub(crate) fn from_stream(batch: &RecordBatch, labels: &Labels) -> Result<Record
     Ok(RecordBatch::try_new_with_options(
         schema, columns, &options,
     )?)
+}
+
+/// The same rows in ascending order of their row ids, equal ones as they are; untouched if they are already.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if they have no row ids.
+pub(crate) fn by_row_id(rows: RecordBatch) -> Result<RecordBatch> {
+    let wrong = || Error::corrupt("the row ids are no whole numbers");
+    let ids = rows.column_by_name(ROWID).ok_or_else(wrong)?;
+    let ids = ids.as_primitive_opt::<UInt64Type>().ok_or_else(wrong)?;
+    if ids.values().is_sorted() {
+        return Ok(rows);
+    }
+    let mut order: Vec<(u64, u64)> = ids.values().iter().copied().zip(0..).collect();
+    order.sort_unstable();
+    let order = UInt64Array::from_iter_values(order.into_iter().map(|(_, at)| at));
+    Ok(take_record_batch(&rows, &order)?)
 }
 
 /// All rows of a Parquet file.

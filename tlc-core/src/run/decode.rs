@@ -3,9 +3,9 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray as _, RecordBatch, UInt64Array};
-use arrow::compute::{cast, concat_batches, take_record_batch};
-use arrow::datatypes::{Field, SchemaRef, UInt64Type};
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{Field, SchemaRef};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
@@ -13,6 +13,7 @@ use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
 
+use super::columns::by_row_id;
 use super::metrics::Winning;
 use super::read::Runs;
 use crate::blob::{self, FileReader};
@@ -42,7 +43,7 @@ pub(super) async fn read_files(
         .buffered(READS_MAX)
         .try_collect()
         .await?;
-    by_row_id(&concat_batches(wanted, &parts)?)
+    by_row_id(concat_batches(wanted, &parts)?)
 }
 
 async fn read_file(runs: &Runs, winning: &Winning, wanted: &SchemaRef) -> Result<RecordBatch> {
@@ -105,23 +106,9 @@ fn conform(read: &RecordBatch, wanted: &SchemaRef) -> Result<RecordBatch> {
         .map_err(|err| Error::corrupt("it has no values where there must be some").with_source(err))
 }
 
-/// The rows in ascending order of their ids, which are the first column; equal ones as they are.
-fn by_row_id(rows: &RecordBatch) -> Result<RecordBatch> {
-    let ids = rows.columns().first();
-    let ids = ids.and_then(|ids| ids.as_primitive_opt::<UInt64Type>());
-    let ids = ids.ok_or_else(|| Error::corrupt("the row ids are no whole numbers"))?;
-    if ids.values().is_sorted() {
-        return Ok(rows.clone());
-    }
-    let mut order: Vec<(u64, u64)> = ids.values().iter().copied().zip(0..).collect();
-    order.sort_unstable();
-    let order = UInt64Array::from_iter_values(order.into_iter().map(|(_, row)| row));
-    Ok(take_record_batch(rows, &order)?)
-}
-
 #[cfg(test)]
 mod tests {
-    use arrow::array::Int32Array;
+    use arrow::array::{AsArray as _, Int32Array, UInt64Array};
 
     use super::*;
     use crate::id::ROWID;
@@ -133,7 +120,7 @@ mod tests {
             let ids: ArrayRef = Arc::new(UInt64Array::from(ids.to_vec()));
             let values: ArrayRef = Arc::new(Int32Array::from_iter_values(0..n));
             let rows = RecordBatch::try_from_iter([(ROWID, ids), ("x", values)]).unwrap();
-            let sorted = by_row_id(&rows).unwrap();
+            let sorted = by_row_id(rows).unwrap();
             let values = sorted
                 .column(1)
                 .as_primitive::<arrow::datatypes::Int32Type>();

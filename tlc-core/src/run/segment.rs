@@ -9,9 +9,8 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use arrow::array::{AsArray as _, RecordBatch, UInt64Array};
-use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::UInt64Type;
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
 
@@ -24,7 +23,7 @@ use super::points;
 use crate::error::{Error, Result};
 use crate::format::run::SegmentHead;
 use crate::format::{self, VERSION, ipc_reader};
-use crate::id::{ROWID, StreamName};
+use crate::id::StreamName;
 
 /// The ending of the name of a segment.
 pub(crate) const SEGMENT: &str = "seg";
@@ -346,7 +345,7 @@ impl Content {
                 drop(rows);
                 let sorted = match kind {
                     Some(_) => item_columns::by_name(&all)?,
-                    None => by_row_id(all)?,
+                    None => columns::by_row_id(all)?,
                 };
                 columns::encode(&sorted).map(Some)
             }
@@ -392,21 +391,6 @@ fn sorted_scalars(scalars: &mut Scalars, names: &[Arc<str>]) -> Scalars {
         }
     }
     sorted
-}
-
-/// The same rows by row id; untouched if they are already.
-fn by_row_id(rows: RecordBatch) -> Result<RecordBatch> {
-    let ids = rows.column_by_name(ROWID).ok_or_else(undecodable)?;
-    let ids = ids
-        .as_primitive_opt::<UInt64Type>()
-        .ok_or_else(undecodable)?;
-    if ids.values().is_sorted() {
-        return Ok(rows);
-    }
-    let mut order: Vec<(u64, u64)> = ids.values().iter().copied().zip(0..).collect();
-    order.sort_unstable();
-    let order = UInt64Array::from_iter_values(order.into_iter().map(|(_, at)| at));
-    Ok(take_record_batch(&rows, &order)?)
 }
 
 #[cfg(test)]

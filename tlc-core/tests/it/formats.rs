@@ -10,9 +10,9 @@ use parquet::file::reader::FileReader as _;
 use parquet::file::serialized_reader::SerializedFileReader;
 use parquet::schema::printer::print_schema;
 use tlc_core::object_store::ObjectStoreExt as _;
-use tlc_core::{RootOptions, ScanOptions, block_on};
+use tlc_core::{ScanOptions, block_on};
 
-use crate::golden::{all, files, folder, on_disk, transcript};
+use crate::golden::{all, files, folder, on_disk, options, transcript};
 use crate::support::{Ground, rows, table, text};
 
 #[path = "../../examples/golden_files/project.rs"]
@@ -114,12 +114,8 @@ fn read_completely(version: &str) {
 }
 
 fn reopened(folder: tempfile::TempDir) -> (tempfile::TempDir, tlc_core::Project) {
-    let source = folder.path().join(today::SOURCE);
-    let options = RootOptions::new()
-        .alias("SOURCE", source.to_str().unwrap())
-        .unwrap();
     let url = folder.path().to_str().unwrap();
-    let root = block_on(tlc_core::Root::open_with(url, options)).unwrap();
+    let root = block_on(tlc_core::Root::open_with(url, options(folder.path()))).unwrap();
     let project = root.project("zoo").unwrap();
     (folder, project)
 }

@@ -55,7 +55,7 @@ pub(crate) fn opened(store: InMemory, version: &str) -> Project {
     root.project("zoo").unwrap()
 }
 
-fn options(folder: &FilePath) -> RootOptions {
+pub(crate) fn options(folder: &FilePath) -> RootOptions {
     let source = folder.join("zoo/source");
     let options = RootOptions::new().env(Env::manual()).checkpoint_every(0);
     options.alias("SOURCE", source.to_str().unwrap()).unwrap()
