@@ -80,10 +80,10 @@ impl Sync {
 
 fn text(synced: Synced) -> String {
     if synced.files == 0 {
-        return "the target has everything".to_owned();
+        return "the target has everything\n".to_owned();
     }
     format!(
-        "copied of {} and {}: {}, {}",
+        "copied of {} and {}: {}, {}\n",
         count_text(synced.tables, "table"),
         count_text(synced.runs, "run"),
         count_text(synced.files, "file"),
