@@ -278,8 +278,12 @@ impl Segments {
             }
             // Somebody removed the file, or it was damaged: trying again does not help.
             Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => {
-                if let Some(Closed { total, .. }) = self.closed.pop_front() {
-                    self.shared.given_up(total);
+                if let Some(Closed { held, total, .. }) = self.closed.pop_front() {
+                    // What was in a file takes no room any more.
+                    match held.rows.is_none() {
+                        true => self.shared.lock().buffer.lose(total.rows),
+                        false => self.shared.given_up(held),
+                    }
                 }
                 Err(err)
             }

@@ -869,6 +869,22 @@ fn project_on_disk_too() -> (Option<tempfile::TempDir>, Project) {
 }
 
 #[test]
+fn what_somebody_removes_while_a_run_goes_on_is_counted() {
+    let (folder, project) = project_on_disk();
+    let run = project.start_run("lenet").unwrap();
+    run.log(0, &[("a", 1.0), ("b", 2.0)]);
+    run.flush().unwrap();
+    std::fs::remove_dir_all(folder.path().join("zoo/runs/lenet/scalars")).unwrap();
+    run.log(1, &[("a", 1.0)]);
+    let record = run.finish().unwrap();
+    assert_eq!(
+        (record.status, record.lost.scalars),
+        (RunStatus::Completed, 3)
+    );
+    assert!(record.warning().is_some());
+}
+
+#[test]
 fn whichever_process_of_a_launch_comes_first_starts_the_run_and_the_others_join() {
     let project = project();
     let options = |launch: &str, rank| RunOptions::from("lenet").launch(launch).rank(rank);
