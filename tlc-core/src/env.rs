@@ -2,9 +2,10 @@
 //!
 //! Everything that is not a function of its arguments comes from here, so a test that owns the
 //! [`Env`] owns time and ids. The library reads no environment variable and no configuration
-//! file: whoever opens a root says who the author is.
+//! file, except that it asks the system for the home folder: whoever opens a root says who the author is.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -122,6 +123,15 @@ impl Env {
         match &*self.source {
             Source::System => random_id(),
             Source::Manual { ids, .. } => format!("{:032x}", ids.fetch_add(1, Ordering::Relaxed)),
+        }
+    }
+
+    /// Where runs keep what is not in their store yet, unless the root says another folder; `None` for a test, and
+    /// without a home folder.
+    pub(crate) fn spool(&self) -> Option<PathBuf> {
+        match &*self.source {
+            Source::System => Some(std::env::home_dir()?.join(".local/state/tlc/spool")),
+            Source::Manual { .. } => None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Roots and projects: what lies in a folder of a store.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchReader};
@@ -16,7 +17,9 @@ use crate::format::aliases;
 use crate::id::{ProjectName, Revision, RunName, StreamName, TableName};
 use crate::run::{ItemKind, Run, RunOptions, RunRecord, Runs, SampleFile, ScalarFile};
 use crate::runtime::Background;
-use crate::store::{self, DECODED_BYTES_MAX, Decoded, Gate, Place, ProjectAliases, StoreReport};
+use crate::store::{
+    self, DECODED_BYTES_MAX, Decoded, Gate, Place, ProjectAliases, SpoolFolder, StoreReport,
+};
 use crate::table::{
     CommitOptions, Finding, Garbage, GcOptions, Report, Severity, Table, VerifyOptions,
 };
@@ -33,6 +36,7 @@ pub struct RootOptions {
     aliases: Aliases,
     single_writer: bool,
     decoded_bytes_max: Option<usize>,
+    spool: Option<PathBuf>,
 }
 
 /// After how many entries of a table's log these are folded into a checkpoint.
@@ -109,6 +113,17 @@ impl RootOptions {
         self.decoded_bytes_max = Some(bytes);
         self
     }
+
+    /// The folder on this machine's disk where runs keep what they log until it is in the store:
+    /// `.local/state/tlc/spool` in the home folder unless told otherwise. A root that is on a disk itself needs none.
+    ///
+    /// It should outlive the process, and have room for what is logged while the store cannot be reached. Where it
+    /// cannot be written, that is kept in memory.
+    #[must_use]
+    pub fn spool(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.spool = Some(folder.into());
+        self
+    }
 }
 
 impl fmt::Debug for RootOptions {
@@ -156,6 +171,9 @@ impl Root {
         let (store, path) = store::open(&url, &options.options)?;
         let mut root = Self::assemble(store, path, url, options);
         root.place.is_disk = root.url.scheme() == "file";
+        if root.place.is_disk {
+            root.place.spool = None;
+        }
         Ok(root)
     }
 
@@ -178,6 +196,15 @@ impl Root {
         let env = options.env.unwrap_or_else(|| Env::system("unknown"));
         let writers = (&env, options.single_writer);
         let gate = Gate::new((&store, &path), &url, &options.options, writers);
+        let spool = match url.scheme() {
+            // They end with the process, or do not need it.
+            "memory" | "file" => options.spool,
+            _ => options.spool.or_else(|| env.spool()),
+        };
+        let spool = spool.map(|folder| {
+            let root = store::redacted(&url);
+            Arc::new(SpoolFolder { folder, root })
+        });
         Self {
             place: Place {
                 store,
@@ -189,6 +216,7 @@ impl Root {
                 aliases: Arc::new(ProjectAliases::of_root(options.aliases)),
                 gate,
                 is_disk: false,
+                spool,
                 decoded: Decoded::new(options.decoded_bytes_max.unwrap_or(DECODED_BYTES_MAX)),
             },
             url: Arc::new(url),
@@ -217,6 +245,11 @@ impl Root {
     #[must_use]
     pub fn env(&self) -> &Env {
         &self.place.env
+    }
+
+    /// Where runs under this root keep what is not in its store yet.
+    pub(crate) fn spool(&self) -> Option<&SpoolFolder> {
+        self.place.spool.as_deref()
     }
 
     /// Waits for what commits have started on the side, such as checkpoints. A program may end without

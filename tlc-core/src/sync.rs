@@ -45,7 +45,7 @@ impl Synced {
         self.bytes += other.bytes;
     }
 
-    fn count(&mut self, bytes: u64) {
+    pub(crate) fn count(&mut self, bytes: u64) {
         self.files += 1;
         self.bytes += bytes;
     }

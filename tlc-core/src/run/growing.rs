@@ -185,6 +185,25 @@ impl Growing {
         self.file.is_some()
     }
 
+    /// Ends it where the disk takes no more: what is in its file comes back to memory.
+    ///
+    /// # Errors
+    /// If the file cannot be read; the segment is as before.
+    pub(crate) fn recall(&mut self) -> Result<()> {
+        if let (Some(file), Some(path)) = (&self.file, &self.path) {
+            let mut bytes = std::fs::read(path).map_err(|err| {
+                let message = format!("cannot read {}", path.display());
+                Error::new(ErrorKind::Unavailable, message).with_source(err)
+            })?;
+            bytes.truncate(usize::try_from(file.bytes()).unwrap_or(usize::MAX));
+            bytes.append(&mut self.frames);
+            self.frames = bytes;
+            std::fs::remove_file(path).unwrap_or_default();
+        }
+        (self.file, self.path) = (None, None);
+        Ok(())
+    }
+
     /// The bytes of all its frames.
     pub(crate) fn bytes(&self) -> u64 {
         let written = self.file.as_ref().map_or(0, GrowingFile::bytes);

@@ -9,6 +9,7 @@ mod attempts;
 mod buffer;
 mod columns;
 mod decode;
+mod entries;
 mod epoch;
 #[cfg(feature = "tracing")]
 mod events;
@@ -17,6 +18,7 @@ mod growing;
 mod histogram;
 mod item_columns;
 mod items;
+mod lane;
 mod metrics;
 mod name;
 mod open;
@@ -28,6 +30,7 @@ mod rows;
 mod segment;
 mod segments;
 mod shared;
+mod spool;
 #[cfg(feature = "system")]
 mod system;
 mod writer;

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
+use super::entries::{self, encode_entry};
 use super::name;
 use super::read::Runs;
 use super::record::{Folded, RunStatus};
 use super::rows::Streams;
 use super::segments::Identity;
 use super::shared::{self, Shared};
-use super::writer::{Opened, Writer, encode_entry};
+use super::spool::Spool;
+use super::writer::{Opened, Writer};
 use crate::alias::Aliases;
 use crate::env::Micros;
 use crate::error::{Error, ErrorKind, Result};
@@ -312,7 +314,7 @@ async fn start(
         aliases,
     };
     let (next, identity) = (Revision::FIRST.next(), identity(name, id, 1, options));
-    let opened = opened(runs, name, options, (next, identity, began));
+    let opened = opened(project, name, options, (next, identity, began));
     Ok(Some((begun, opened)))
 }
 
@@ -327,16 +329,27 @@ fn identity(run: &RunName, writer: String, attempt: u32, options: &RunOptions) -
 
 /// A writer that says how the run ended, and takes over nothing.
 fn opened(
-    runs: Runs,
+    project: &Place,
     run: &RunName,
     options: &RunOptions,
     (next, identity, began): (Revision, Identity, Micros),
 ) -> Opened {
     #[cfg(not(feature = "system"))]
     let _machine = (options, began);
+    // Without one, what is not in the store yet is kept in memory.
+    let spool = project.spool.as_ref().and_then(|spool| {
+        let begun = Spool::begin(spool, project, (run, &identity.writer));
+        let warn = |err: &Error| {
+            let err = format!("{err:#}");
+            tracing::warn!(%run, err, "what is not uploaded yet is kept in memory");
+        };
+        begun.inspect_err(warn).ok()
+    });
     Opened {
-        runs,
+        runs: Runs::new(project.clone()),
         run: run.clone(),
+        spool,
+        spooled: None,
         next,
         identity,
         is_starter: true,
@@ -376,15 +389,11 @@ async fn enter(
         process: process(project),
     };
     let entry = encode_entry(&place, event)?;
-    let log = Log::of(&place);
-    let mut next = Revision(folded.n_entries);
-    while log.append(next, entry.clone()).await? == Append::Taken {
-        next = next.next();
-    }
+    let next = entries::append(Log::of(&place), Revision(folded.n_entries), entry).await?;
     let identity = identity(name, id, folded.record.attempts, options);
     let began = folded.record.started;
     let begun = begun(project, name, options, folded).await?;
-    let mut opened = opened(runs, name, options, (next.next(), identity, began));
+    let mut opened = opened(project, name, options, (next, identity, began));
     opened.is_starter = false;
     Ok((begun, opened))
 }
@@ -412,7 +421,7 @@ async fn resume(
     }
     let identity = identity(name, id, folded.record.attempts.saturating_add(1), options);
     let mut opened = opened(
-        runs.clone(),
+        project,
         name,
         options,
         (next.next(), identity, folded.record.started),
@@ -420,6 +429,7 @@ async fn resume(
     if place.is_disk {
         opened.left = runs.left_segments(name, &folded).await?;
     }
+    opened.spooled = place.spool.is_some().then(|| project.clone());
     Ok(Some((begun(project, name, options, folded).await?, opened)))
 }
 

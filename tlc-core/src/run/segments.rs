@@ -1,5 +1,8 @@
 //! The segments of one writer: one of scalars, one for each epoch of each stream, and one for each kind of items grow at
 //! a time; those that have ended wait to be folded, one after the other, beside the writer's other work.
+//!
+//! They grow in the run's folder if that is on this machine's disk, where readers see them. For any other store they grow in the
+//! [spool](super::spool), or in memory where there is none, and readers see what was folded.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -7,13 +10,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::ObjectStoreExt as _;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 
 use super::buffer::{Held, Scalars, Taken};
 use super::frame::End;
 use super::growing::{self, Closed, Content, Growing};
 use super::item_columns;
 use super::items::{Item, ItemKind};
+use super::lane::Lane;
 use super::segment::{self, PARQUET, Stem, Topic};
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind, Result};
@@ -40,7 +44,10 @@ pub(crate) struct Segments {
     shared: Arc<Shared>,
     /// The run's.
     place: Place,
+    /// Where they grow; `None` for memory.
     folder: Option<PathBuf>,
+    /// Whether that is the run's own.
+    are_seen: bool,
     identity: Identity,
     n_files: u64,
     scalars: Option<Growing>,
@@ -49,14 +56,24 @@ pub(crate) struct Segments {
     /// Those that end with the next [`Self::store`] that succeeds.
     ending: Vec<Growing>,
     closed: VecDeque<Closed>,
-    folding: Option<JoinHandle<Result<()>>>,
+    folding: Lane<()>,
+    /// How many were folded, or given up.
+    n_folded: u64,
 }
 
 impl Segments {
-    pub(crate) fn new(shared: Arc<Shared>, place: Place, identity: Identity) -> Self {
+    /// `spool` is the writer's folder there, if it has one.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        place: Place,
+        spool: Option<PathBuf>,
+        identity: Identity,
+    ) -> Self {
+        let own = place.on_disk();
         Self {
             shared,
-            folder: place.on_disk(),
+            are_seen: own.is_some(),
+            folder: own.or(spool),
             place,
             identity,
             n_files: 0,
@@ -64,13 +81,32 @@ impl Segments {
             rows: Vec::new(),
             ending: Vec::new(),
             closed: VecDeque::new(),
-            folding: None,
+            folding: Lane::default(),
+            n_folded: 0,
         }
     }
 
     /// Whether readers see segments while they grow.
     pub(crate) fn are_seen(&self) -> bool {
-        self.folder.is_some()
+        self.are_seen
+    }
+
+    /// How many will have been folded once all those are that have ended.
+    pub(crate) fn n_closed(&self) -> u64 {
+        self.n_folded + self.closed.len() as u64
+    }
+
+    pub(crate) fn n_folded(&self) -> u64 {
+        self.n_folded
+    }
+
+    /// How many have ended and are not folded.
+    pub(crate) fn n_waiting(&self) -> usize {
+        self.closed.len()
+    }
+
+    pub(crate) fn lane(&mut self) -> &mut Lane<()> {
+        &mut self.folding
     }
 
     /// Adds rows to the segments they belong to. What cannot be encoded is counted as lost.
@@ -119,7 +155,7 @@ impl Segments {
     }
 
     fn lose(&self, held: Held, err: Error) -> Result<()> {
-        self.shared.given_up(held);
+        self.shared.given_up(held, held.rows);
         Err(err.context("cannot encode metrics"))
     }
 
@@ -197,43 +233,42 @@ impl Segments {
             }
         }
         for mut growing in std::mem::take(&mut self.ending) {
-            match store(&mut growing, true, &self.shared) {
-                Ok(()) => self.closed.push_back(growing.close()),
-                Err(err) => {
-                    failed = failed.and(Err(err));
-                    self.ending.push(growing);
-                }
+            let stored = store(&mut growing, true, &self.shared);
+            // Where the spool takes no more, the store itself may.
+            let can_close = stored.is_ok() || (!self.are_seen && growing.recall().is_ok());
+            failed = failed.and(stored);
+            match can_close {
+                true => self.closed.push_back(growing.close()),
+                false => self.ending.push(growing),
             }
         }
         failed
     }
 
-    /// Ends all segments. What was never written to a file goes into the folded ones at once.
+    /// Ends all segments. What was never written to the run's own folder goes into the folded ones at once.
     ///
     /// # Errors
     /// As [`Self::store`].
     pub(crate) fn close_all(&mut self) -> Result<()> {
         self.end_all();
-        let unwritten = self.ending.extract_if(.., |growing| !growing.has_file());
-        self.closed.extend(unwritten.map(Growing::close));
+        if self.are_seen {
+            let unwritten = self.ending.extract_if(.., |growing| !growing.has_file());
+            self.closed.extend(unwritten.map(Growing::close));
+        }
         self.store(true)
     }
 
     /// Goes on with folding without waiting for it.
     ///
     /// # Errors
-    /// Why the last fold failed; it is tried again with the next call.
+    /// Why the last fold failed; it is tried again.
     pub(crate) async fn fold_some(&mut self) -> Result<()> {
-        match &self.folding {
-            Some(folding) if !folding.is_finished() => Ok(()),
-            _ => {
-                let before = self.folded().await;
-                if before.is_ok() {
-                    self.begin_fold();
-                }
-                before
-            }
+        let ended = self.folding.ended().await;
+        self.settle(ended)?;
+        if self.folding.is_free() {
+            self.begin_fold();
         }
+        Ok(())
     }
 
     /// Folds all that have ended.
@@ -242,7 +277,8 @@ impl Segments {
     /// Why one could not be folded; it and those after it are still there.
     pub(crate) async fn fold_all(&mut self) -> Result<()> {
         loop {
-            self.folded().await?;
+            let ended = self.folding.end().await;
+            self.settle(ended)?;
             if self.closed.is_empty() {
                 return Ok(());
             }
@@ -253,42 +289,27 @@ impl Segments {
     fn begin_fold(&mut self) {
         if let Some(closed) = self.closed.front() {
             let path = closed.stem.path(PARQUET);
-            let folding = fold(self.place.clone(), path, closed.content.clone());
-            self.folding = Some(tokio::spawn(folding));
+            let fold = fold(self.place.clone(), path, closed.content.clone());
+            self.folding.begin(&self.shared, fold);
         }
     }
 
-    /// Waits for the fold that goes on.
-    async fn folded(&mut self) -> Result<()> {
-        let Some(folding) = self.folding.take() else {
-            return Ok(());
+    fn settle(&mut self, ended: Option<Result<()>>) -> Result<()> {
+        // Somebody removed the file, or it was damaged: trying again does not help.
+        let is_lost = |err: &Error| matches!(err.kind(), ErrorKind::NotFound | ErrorKind::Corrupt);
+        let folded = match ended {
+            None => return Ok(()),
+            Some(Err(err)) if !is_lost(&err) => return Err(err),
+            Some(folded) => folded,
         };
-        let folded = match folding.await {
-            Ok(folded) => folded,
-            Err(err) => {
-                Err(Error::new(ErrorKind::Unavailable, "folding did not end").with_source(err))
+        self.n_folded += 1;
+        if let Some(Closed { held, total, .. }) = self.closed.pop_front() {
+            match &folded {
+                Ok(()) => self.shared.stored(held),
+                Err(_) => self.shared.given_up(held, total.rows),
             }
-        };
-        match folded {
-            Ok(()) => {
-                if let Some(Closed { held, .. }) = self.closed.pop_front() {
-                    self.shared.stored(held);
-                }
-                Ok(())
-            }
-            // Somebody removed the file, or it was damaged: trying again does not help.
-            Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => {
-                if let Some(Closed { held, total, .. }) = self.closed.pop_front() {
-                    // What was in a file takes no room any more.
-                    match held.rows.is_none() {
-                        true => self.shared.lock().buffer.lose(total.rows),
-                        false => self.shared.given_up(held),
-                    }
-                }
-                Err(err)
-            }
-            Err(err) => Err(err),
         }
+        folded
     }
 
     /// Takes over segments that a writer left which is no more: they are folded as if they were its own.
@@ -313,11 +334,20 @@ impl Segments {
         sum
     }
 
-    /// Counts as lost what is stored nowhere.
+    /// Counts as lost what is stored nowhere. What is in the spool stays there.
     pub(crate) fn give_up(&mut self) {
-        self.shared.given_up(self.held());
-        (self.scalars, self.rows, self.ending) = (None, Vec::new(), Vec::new());
-        self.closed.clear();
+        let growing = self.scalars.take().into_iter();
+        let growing = growing.chain(self.rows.drain(..)).chain(self.ending.drain(..));
+        for held in growing.map(|growing| growing.held()) {
+            self.shared.given_up(held, held.rows);
+        }
+        self.closed.retain(|closed| {
+            let is_kept = matches!(closed.content, Content::Disk(_));
+            if !is_kept {
+                self.shared.given_up(closed.held, closed.total.rows);
+            }
+            is_kept
+        });
     }
 }
 

@@ -179,11 +179,11 @@ impl Shared {
         self.room.notify_all();
     }
 
-    /// What was taken is given up.
-    pub(crate) fn given_up(&self, held: Held) {
+    /// What was taken is given up: its room is free, and `lost` of it are nowhere else.
+    pub(crate) fn given_up(&self, held: Held, lost: Lost) {
         let mut state = self.lock();
         state.buffer.release(&held);
-        state.buffer.lose(held.rows);
+        state.buffer.lose(lost);
     }
 
     /// Asks the writer for something; the answer comes through the receiver, or an error if the

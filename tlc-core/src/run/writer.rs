@@ -2,37 +2,39 @@
 //!
 //! It has a runtime of its own, so neither the training program nor its threads need one. Trouble
 //! of the store never leaves this thread except as an answer to somebody who asked: what could not
-//! be stored is tried again, under the same name with the same bytes, at the next tick.
+//! be stored is tried again, under the same name with the same bytes.
 //!
-//! On a disk of this machine, what was logged is written ten times a second and outlives the process from
-//! then on. In any other store segments cannot grow: they are folded every few seconds.
+//! Ten times a second what was logged is written to this machine's disk, and outlives the process from then on: to the
+//! run's own folder, or for any other store to the [spool](super::spool). There segments cannot grow: they are folded
+//! every few seconds. What goes to the store goes in [lanes](super::lane) of its own, so that a store that hangs holds up nothing here.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use bytes::Bytes;
 use object_store::ObjectStoreExt as _;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::buffer::{Lost, SCALARS_FLUSH, Scalars};
+use super::entries::Entries;
+use super::lane::Lane;
 use super::read::Runs;
 use super::record::{Lasts, RunRecord, keep_last, lost_text};
 use super::segment::Stem;
 use super::segments::{Identity, Segments};
-use super::shared::{Ask, Request, Shared};
+use super::shared::{Answer, Ask, Request, Shared};
+use super::spool::{self, Spool};
 #[cfg(feature = "system")]
 use super::system::System;
 #[cfg(feature = "system")]
 use crate::env::Micros;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::run::{Entry, Event, Last, Number, Outcome};
+use crate::format::run::{Event, Last, Number, Outcome};
 use crate::format::{self, VERSION};
 use crate::id::{Revision, RunName};
-use crate::log::{Append, Log};
 use crate::store::Place;
 
-/// How often metrics are written to a disk of this machine.
+/// How often metrics are written to this machine's disk.
 pub const WRITE_EVERY: Duration = Duration::from_millis(100);
 
 /// How often metrics are stored elsewhere in the first minute of a run.
@@ -56,12 +58,15 @@ pub(crate) struct Writer {
     runs: Runs,
     run: RunName,
     place: Place,
-    log: Log,
-    /// The number of the next entry, unless another writer has it.
-    next: Revision,
-    /// Entries to be appended, in order.
-    entries: VecDeque<Bytes>,
+    entries: Entries,
     segments: Segments,
+    /// On a disk of this machine, and where nothing can be kept, there is none.
+    spool: Option<Spool>,
+    /// Uploads what earlier attempts have left in the spool.
+    left: Lane<()>,
+    heartbeat: Lane<()>,
+    /// Those who wait for what they logged to be stored.
+    flushes: Vec<Flush>,
     id: String,
     /// Whether it says how the run ended, or only that it left.
     is_starter: bool,
@@ -77,10 +82,23 @@ pub(crate) struct Writer {
     earlier_lasts: Lasts,
     spare: Scalars,
     lost_told: Lost,
+    has_warned_of_losses: bool,
+    has_warned_of_errors: bool,
     error: Option<Error>,
     started: Instant,
     flushed: Instant,
     beat: Instant,
+}
+
+/// Somebody who waits for what was logged until then.
+struct Flush {
+    reply: SyncSender<Answer>,
+    /// As many entries and segments have to be stored before.
+    entries: u64,
+    segments: u64,
+    /// The pieces of work that began before do not count if they fail.
+    appends: u64,
+    folds: u64,
 }
 
 /// What a writer is made from.
@@ -93,8 +111,11 @@ pub(crate) struct Opened {
     /// When the run began.
     #[cfg(feature = "system")]
     pub(crate) began: Micros,
-    /// Segments of earlier attempts whose processes are no more.
+    /// Segments of earlier attempts in the run's own folder whose processes are no more.
     pub(crate) left: Vec<Stem>,
+    pub(crate) spool: Option<Spool>,
+    /// Where earlier attempts may have left something in the spool: the place of the project.
+    pub(crate) spooled: Option<Place>,
     #[cfg(feature = "system")]
     pub(crate) is_without_system: bool,
 }
@@ -102,20 +123,28 @@ pub(crate) struct Opened {
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>, opened: Opened) -> Self {
         let place = opened.runs.place(&opened.run);
-        let log = Log::of(&place);
         let now = Instant::now();
         let id = opened.identity.writer.clone();
-        let mut segments = Segments::new(Arc::clone(&shared), place.clone(), opened.identity);
+        let folder = opened.spool.as_ref().map(|spool| spool.folder().to_owned());
+        let entries = Entries::new(Arc::clone(&shared), place.clone(), opened.next);
+        let mut segments =
+            Segments::new(Arc::clone(&shared), place.clone(), folder, opened.identity);
         segments.adopt(opened.left.into_iter());
+        let mut left = Lane::default();
+        if let Some(project) = opened.spooled {
+            left.begin(&shared, spool::upload_left_of(project, opened.run.clone()));
+        }
         Self {
+            entries,
             segments,
+            spool: opened.spool,
+            left,
+            heartbeat: Lane::default(),
+            flushes: Vec::new(),
             shared,
             runs: opened.runs,
             run: opened.run,
             place,
-            log,
-            next: opened.next,
-            entries: VecDeque::new(),
             id,
             is_starter: opened.is_starter,
             #[cfg(feature = "system")]
@@ -130,6 +159,8 @@ impl Writer {
             earlier_lasts: Lasts::new(),
             spare: Scalars::with_capacity(SCALARS_FLUSH),
             lost_told: Lost::default(),
+            has_warned_of_losses: false,
+            has_warned_of_errors: false,
             error: None,
             started: now,
             flushed: now,
@@ -140,7 +171,7 @@ impl Writer {
     /// Works until the run is finished.
     pub(crate) async fn work(mut self) {
         loop {
-            let tick = match self.segments.are_seen() {
+            let tick = match self.segments.are_seen() || self.spool.is_some() {
                 true => Instant::now() + WRITE_EVERY,
                 false => self.flush_at(),
             };
@@ -151,18 +182,22 @@ impl Writer {
                 .await
                 .unwrap_or_default();
             let requests = std::mem::take(&mut self.shared.lock().requests);
-            self.error = None;
-            match requests
-                .iter()
-                .any(|request| matches!(request.ask, Ask::Finish(..)))
-            {
-                true => self.close().await,
-                false => self.round(!requests.is_empty()).await,
+            let (mut flushes, mut finish) = (Vec::new(), None);
+            for Request { ask, reply } in requests {
+                match ask {
+                    Ask::Flush => flushes.push(reply),
+                    Ask::Finish(outcome, reason) => finish = Some((outcome, reason, reply)),
+                }
+            }
+            if finish.is_none() || !flushes.is_empty() {
+                self.round(flushes).await;
+            }
+            if let Some((outcome, reason, reply)) = finish {
+                let finished = self.finish(outcome, reason).await.map(Some);
+                // Nobody listens any more where the caller did not want to wait.
+                return reply.try_send(finished).unwrap_or_default();
             }
             self.heartbeat().await;
-            if self.answer(requests).await {
-                return;
-            }
         }
     }
 
@@ -171,89 +206,119 @@ impl Writer {
         self.flushed + every
     }
 
-    /// Answers those who wait. `true` when the run is finished.
-    async fn answer(&mut self, requests: Vec<Request>) -> bool {
-        let mut finished = false;
-        for Request { ask, reply } in requests {
-            let answer = match ask {
-                Ask::Flush => self.report().map(|()| None),
-                Ask::Finish(outcome, reason) => {
-                    finished = true;
-                    self.finish(outcome, reason).await.map(Some)
-                }
-            };
-            // Nobody listens any more where the caller did not want to wait.
-            reply.try_send(answer).unwrap_or_default();
+    /// Writes what was logged to this machine's disk, lets the lanes go on, and answers those whose turn it is.
+    async fn round(&mut self, flushes: Vec<SyncSender<Answer>>) {
+        let asked = !flushes.is_empty();
+        self.take();
+        let stored = match self.segments.are_seen() {
+            true => self.segments.store(asked),
+            false if asked || self.flush_at() <= Instant::now() => {
+                self.flushed = Instant::now();
+                self.segments.close_all()
+            }
+            false => self.segments.store(false),
+        };
+        let is_failing = stored.is_err();
+        self.note(stored);
+        for reply in flushes {
+            self.flushes.push(Flush {
+                reply,
+                entries: self.entries.n_queued(),
+                segments: self.segments.n_closed(),
+                appends: self.entries.lane().ask(),
+                folds: self.segments.lane().ask(),
+            });
         }
-        finished
+        self.go_on().await;
+        self.answer_flushes(is_failing);
+        self.warn_of_losses();
     }
 
-    /// Stores what was logged; if `asked`, so that nothing can take it away.
-    async fn round(&mut self, asked: bool) {
-        self.append_entries().await;
-        self.take();
-        if self.segments.are_seen() {
-            let stored = self.segments.store(asked);
-            self.note(stored);
+    /// Lets each lane go on, without waiting for the store.
+    async fn go_on(&mut self) {
+        let appended = self.entries.append_some().await;
+        self.note(appended);
+        // Entries come before the files that they speak of.
+        if self.entries.is_empty() {
             let folded = self.segments.fold_some().await;
             self.note(folded);
-        } else if asked || self.flush_at() <= Instant::now() {
-            self.flushed = Instant::now();
-            let closed = self.segments.close_all();
-            self.note(closed);
-            let folded = self.segments.fold_all().await;
-            self.note(folded);
+        }
+        if let Some(uploaded) = self.left.ended().await {
+            self.note(uploaded);
+        }
+    }
+
+    /// Answers those whose rows and entries are stored, and those for whom that has failed: all that are left, if this machine's disk
+    /// is failing.
+    fn answer_flushes(&mut self, is_failing: bool) {
+        for flush in std::mem::take(&mut self.flushes) {
+            let are_folded =
+                self.segments.are_seen() || self.segments.n_folded() >= flush.segments;
+            let is_stored = are_folded && self.entries.n_appended() >= flush.entries;
+            let has_failed = is_failing
+                || self.entries.lane().has_failed_since(flush.appends)
+                || self.segments.lane().has_failed_since(flush.folds);
+            if !is_stored && !has_failed {
+                self.flushes.push(flush);
+                continue;
+            }
+            let answer = self.report(is_failing || !is_stored).map(|()| None);
+            flush.reply.try_send(answer).unwrap_or_default();
         }
     }
 
     /// Stores what was logged, and folds everything.
     async fn close(&mut self) {
-        self.append_entries().await;
         self.take();
         let closed = self.segments.close_all();
         self.note(closed);
-        let folded = self.segments.fold_all().await;
-        self.note(folded);
+        let appended = self.entries.append_all().await;
+        self.note(appended);
+        if self.entries.is_empty() {
+            let folded = self.segments.fold_all().await;
+            self.note(folded);
+        }
     }
 
     fn note(&mut self, done: Result<()>) {
         if let Err(err) = done {
+            if !std::mem::replace(&mut self.has_warned_of_errors, true) {
+                let err = format!("{err:#}");
+                tracing::warn!(run = %self.run, err, "storing fails; it is tried again, and not warned of once more");
+            }
             self.error = Some(err);
         }
     }
 
-    fn is_clean(&self) -> bool {
-        self.segments.held().rows.is_none() && self.entries.is_empty()
+    fn warn_of_losses(&mut self) {
+        let lost = self.shared.lock().buffer.lost();
+        if !lost.is_none() && !std::mem::replace(&mut self.has_warned_of_losses, true) {
+            let so_far = lost_text(lost);
+            tracing::warn!(run = %self.run, "{so_far}; the end of the run says how many in all");
+        }
     }
 
-    async fn append_entries(&mut self) {
-        let events = std::mem::take(&mut self.shared.lock().events);
+    /// Whether nothing has to be done any more for what was logged to be where it belongs.
+    fn is_clean(&self) -> bool {
+        let are_there = self.segments.are_seen() || self.segments.n_waiting() == 0;
+        self.segments.held().rows.is_none() && self.entries.is_empty() && are_there
+    }
+
+    /// Puts an entry behind the others.
+    fn queue(&mut self, event: Event) {
+        let queued = self.entries.queue(event, self.spool.as_mut());
+        self.note(queued);
+    }
+
+    /// Takes what was logged: into segments, and entries of the log before the rows that they speak of.
+    fn take(&mut self) {
+        let mut state = self.shared.lock();
+        let events = std::mem::take(&mut state.events);
+        let mut taken = state.buffer.take(&mut self.spare);
+        drop(state);
         for event in events {
             self.queue(event);
         }
-        while let Some(entry) = self.entries.front().cloned() {
-            match self.log.append(self.next, entry).await {
-                Ok(Append::Written) => {
-                    self.entries.pop_front();
-                    self.next = self.next.next();
-                }
-                Ok(Append::Taken) => self.next = self.next.next(),
-                Err(err) => return self.error = Some(err),
-            }
-        }
-    }
-
-    /// Once encoded, an entry keeps its stamp: tried again, it is recognised as the same.
-    fn queue(&mut self, event: Event) {
-        match encode_entry(&self.place, event) {
-            Ok(entry) => self.entries.push_back(entry),
-            Err(err) => self.error = Some(err),
-        }
-    }
-
-    /// Takes what was logged into segments.
-    fn take(&mut self) {
-        let mut taken = self.shared.lock().buffer.take(&mut self.spare);
         self.names.append(&mut taken.names);
         self.remember_last(&taken.scalars);
         let added = self.segments.add(&taken, &self.names);
@@ -297,16 +362,25 @@ impl Writer {
 
     /// Says that the run lives, if it is time to. A store that fails is heard of elsewhere.
     async fn heartbeat(&mut self) {
+        // One that failed is not tried again before the next.
+        drop(self.heartbeat.ended().await);
         if self.beat.elapsed() < HEARTBEAT_EVERY {
             return;
         }
         self.beat = Instant::now();
         #[cfg(feature = "system")]
         self.log_system();
+        if !self.heartbeat.is_free() {
+            return;
+        }
         let beat =
             serde_json::json!({ "format": VERSION, "time": self.place.env.now().to_rfc3339() });
         let path = self.place.path.clone().join("heartbeat");
-        drop(self.place.store.put(&path, beat.to_string().into()).await);
+        let store = Arc::clone(&self.place.store);
+        self.heartbeat.begin(&self.shared, async move {
+            let put = store.put(&path, beat.to_string().into()).await;
+            Ok(put.map(drop)?)
+        });
     }
 
     #[cfg(feature = "system")]
@@ -335,7 +409,7 @@ impl Writer {
     }
 
     /// What somebody who flushed has to know. A loss is told once.
-    fn report(&mut self) -> Result<()> {
+    fn report(&mut self, has_failed: bool) -> Result<()> {
         let lost = self.shared.lock().buffer.lost();
         let news = Lost {
             scalars: lost.scalars - self.lost_told.scalars,
@@ -344,15 +418,8 @@ impl Writer {
         };
         self.lost_told = lost;
         let mut told = Vec::new();
-        if !self.is_clean() {
-            let waiting = self.segments.held().rows;
-            told.push(format!(
-                "{} scalars, {} rows of sample metrics, {} texts, histograms or files, and {} log entries are not stored yet; they are kept in memory and tried again",
-                waiting.scalars,
-                waiting.sample_rows,
-                waiting.items,
-                self.entries.len()
-            ));
+        if has_failed {
+            told.push(format!("{} and tried again", self.waiting_text()));
         }
         if !news.is_none() {
             told.push(lost_text(news));
@@ -370,8 +437,27 @@ impl Writer {
         })
     }
 
+    /// What is not stored yet, and where it is kept.
+    fn waiting_text(&self) -> String {
+        let n_entries = self.entries.len();
+        let waiting = self.segments.held().rows;
+        let in_memory = format!(
+            "{} scalars, {} rows of sample metrics, {} texts, histograms or files, and {n_entries} log entries are not stored yet; they are kept in memory",
+            waiting.scalars, waiting.sample_rows, waiting.items,
+        );
+        match &self.spool {
+            Some(spool) if waiting.is_none() => format!(
+                "{} files of metrics and {n_entries} log entries are not uploaded yet; they are kept in {}",
+                self.segments.n_waiting(),
+                spool.folder().display()
+            ),
+            _ => in_memory,
+        }
+    }
+
     /// Stores the rest, says in the log how the run ended, and reads back what it became.
     async fn finish(&mut self, outcome: Outcome, reason: Option<String>) -> Result<RunRecord> {
+        self.close().await;
         for pause in FINISH_PAUSES {
             if self.is_clean() {
                 break;
@@ -379,35 +465,52 @@ impl Writer {
             sleep(pause).await;
             self.close().await;
         }
+        if let Some(uploaded) = self.left.end().await {
+            self.note(uploaded);
+        }
+        self.answer_flushes(!self.is_clean());
         self.segments.give_up();
+        self.warn_of_losses();
         let why = self.error.take();
         let event = self.end(outcome, reason);
         self.queue(event);
         for pause in FINISH_PAUSES {
-            self.append_entries().await;
+            let appended = self.entries.append_all().await;
+            self.note(appended);
             if self.entries.is_empty() {
                 break;
             }
             sleep(pause).await;
         }
         if !self.entries.is_empty() {
-            let lost = self.shared.lock().buffer.lost();
-            let lost = if lost.is_none() {
-                String::new()
-            } else {
-                format!("; {}", lost_text(lost))
-            };
-            let message = format!(
-                "run {} could not be marked as ended, and will read as interrupted{lost}",
-                self.run
-            );
-            let err = Error::new(ErrorKind::Unavailable, message);
-            return Err(match self.error.take().or(why) {
-                Some(source) => err.with_source(source),
-                None => err,
-            });
+            return Err(self.unfinished(why));
+        }
+        if let Some(spool) = &self.spool {
+            spool.end();
         }
         self.runs.read(&self.run).await
+    }
+
+    /// Why the log could not be told that the run has ended.
+    fn unfinished(&mut self, why: Option<Error>) -> Error {
+        let lost = self.shared.lock().buffer.lost();
+        let (run, waiting) = (&self.run, self.waiting_text());
+        let mut message = match &self.spool {
+            Some(_) => format!(
+                "run {run} could not be uploaded to its end, and reads as interrupted until it is: {waiting}; `tlc sync` uploads them once the store answers"
+            ),
+            None => {
+                format!("run {run} could not be marked as ended, and will read as interrupted")
+            }
+        };
+        if !lost.is_none() {
+            message = format!("{message}; {}", lost_text(lost));
+        }
+        let err = Error::new(ErrorKind::Unavailable, message);
+        match self.error.take().or(why) {
+            Some(source) => err.with_source(source),
+            None => err,
+        }
     }
 
     fn end(&mut self, outcome: Outcome, reason: Option<String>) -> Event {
@@ -435,18 +538,4 @@ impl Writer {
             },
         }
     }
-}
-
-/// An entry as bytes that no other writer writes.
-///
-/// # Errors
-/// As [`format::encode`].
-pub(crate) fn encode_entry(place: &Place, event: Event) -> Result<Bytes> {
-    let (stamp, time) = (place.env.fresh_id(), place.env.now().to_rfc3339());
-    format::encode(&Entry {
-        format: VERSION,
-        stamp,
-        time,
-        event,
-    })
 }

@@ -51,8 +51,18 @@ pub(crate) struct Place {
     pub(crate) gate: Gate,
     /// Whether it is this machine's own disk, where files can grow.
     pub(crate) is_disk: bool,
+    /// Where runs keep what is not in the store yet, if anywhere.
+    pub(crate) spool: Option<Arc<SpoolFolder>>,
     /// What was decoded of files that never change, for all of the root.
     pub(crate) decoded: Decoded,
+}
+
+/// A folder of this machine's disk for what is not in a store yet.
+#[derive(Clone, Debug)]
+pub(crate) struct SpoolFolder {
+    pub(crate) folder: PathBuf,
+    /// The URL of the root it is for, without what that may hold of credentials.
+    pub(crate) root: String,
 }
 
 /// The aliases that hold in a project: those the root was opened with, over those of the project's

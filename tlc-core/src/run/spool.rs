@@ -1,0 +1,320 @@
+//! The spool: on this machine's disk, what runs have logged that is not yet in a store elsewhere.
+//!
+//! Each writer of such a run has a folder of its own, `<spool>/<writer>`: `spool.json` says of which run, `entries/` holds log
+//! entries, and segments lie as in a run's folder. A folder is removed once all of it is in the store. One whose writer was
+//! killed, or could not reach the store to the end, is uploaded by the run's next attempt on this machine, or by
+//! [`Root::sync_spool`]. That a writer lives shows by its lock on `spool.json`.
+
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::entries;
+use super::growing::Content;
+use super::read::Runs;
+use super::segment::{PARQUET, SEGMENT, Stem};
+use super::segments::fold;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{self, VERSION};
+use crate::id::{Revision, RunName};
+use crate::log::Log;
+use crate::project::Root;
+use crate::runtime::run_blocking;
+use crate::store::{Place, SpoolFolder};
+use crate::sync::Synced;
+
+/// What says of which run a folder is.
+const NOTE: &str = "spool.json";
+
+/// Where log entries are kept, each named by its turn and by the number that it has at the least.
+const ENTRIES: &str = "entries";
+
+/// Folders below folders that are looked into.
+const DEPTH_MAX: usize = 8;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Note {
+    format: u32,
+    /// The root's URL, without what it may hold of credentials.
+    root: String,
+    project: String,
+    run: String,
+    writer: String,
+}
+
+/// The folder of one writer that lives.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    folder: PathBuf,
+    /// Locked as long as this lives.
+    _note: File,
+    n_kept: u64,
+}
+
+impl Spool {
+    /// Makes the folder of a writer.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub(crate) fn begin(
+        spool: &SpoolFolder,
+        project: &Place,
+        (run, writer): (&RunName, &str),
+    ) -> Result<Self> {
+        let note = Note {
+            format: VERSION,
+            root: spool.root.clone(),
+            project: project.path.filename().unwrap_or_default().to_owned(),
+            run: run.to_string(),
+            writer: writer.to_owned(),
+        };
+        let folder = spool.folder.join(writer);
+        let note = format::encode(&note)?;
+        let begin = || {
+            private_folder(&folder)?;
+            let path = folder.join(NOTE);
+            fs::write(&path, &note)?;
+            let note = File::open(&path)?;
+            note.try_lock()?;
+            Ok(note)
+        };
+        let note = begin().map_err(|err| failed("make", &folder, err))?;
+        Ok(Self {
+            folder,
+            _note: note,
+            n_kept: 0,
+        })
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Keeps a log entry whose number is `from` or later.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub(crate) fn keep(&mut self, from: Revision, entry: &Bytes) -> Result<PathBuf> {
+        let folder = self.folder.join(ENTRIES);
+        let path = folder.join(format!("{:06}-{}.json", self.n_kept, from.file_stem()));
+        let staging = path.with_extension("new");
+        let keep = || {
+            fs::create_dir_all(&folder)?;
+            fs::write(&staging, entry)?;
+            File::open(&staging)?.sync_all()?;
+            fs::rename(&staging, &path)
+        };
+        keep().map_err(|err| failed("write", &path, err))?;
+        self.n_kept += 1;
+        Ok(path)
+    }
+
+    /// Removes the folder, of which everything is in the store.
+    pub(crate) fn end(&self) {
+        // What stays is met again, and found to be in the store.
+        fs::remove_dir_all(&self.folder).unwrap_or_default();
+    }
+}
+
+/// A folder that its owner alone can look into: it may hold anything that is logged.
+fn private_folder(folder: &Path) -> std::io::Result<()> {
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)
+}
+
+fn failed(what: &str, path: &Path, err: std::io::Error) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("cannot {what} {}", path.display()),
+    )
+    .with_source(err)
+}
+
+/// The folder of a writer that is no more.
+#[derive(Debug)]
+struct Left {
+    note: Note,
+    folder: PathBuf,
+    /// Locked, so that nobody else uploads it at the same time.
+    _lock: File,
+    entries: Vec<(Revision, PathBuf)>,
+    segments: Vec<(Stem, PathBuf)>,
+}
+
+/// What writers have left under this root that are no more, of the runs that are `meant`.
+fn left(spool: &SpoolFolder, meant: impl Fn(&Note) -> bool) -> Result<Vec<Left>> {
+    let folders = match fs::read_dir(&spool.folder) {
+        Ok(folders) => folders,
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(err) => return Err(failed("read", &spool.folder, err)),
+    };
+    let mut left = Vec::new();
+    for folder in folders.flatten() {
+        let folder = folder.path();
+        let Ok(lock) = File::open(folder.join(NOTE)) else {
+            continue;
+        };
+        let what = folder.join(NOTE).display().to_string();
+        let note = fs::read(folder.join(NOTE)).map_err(|err| failed("read", &folder, err))?;
+        // One that was killed while it wrote this had logged nothing.
+        let Ok(note) = format::decode::<Note>(&what, &note) else {
+            continue;
+        };
+        if note.root != spool.root || !meant(&note) {
+            continue;
+        }
+        match lock.try_lock() {
+            Ok(()) => left.push(Left::read(note, folder, lock)?),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(err)) => return Err(failed("lock", &folder, err)),
+        }
+    }
+    Ok(left)
+}
+
+impl Left {
+    fn read(note: Note, folder: PathBuf, lock: File) -> Result<Self> {
+        let mut files = Vec::new();
+        walk(&folder, "", DEPTH_MAX, &mut files).map_err(|err| failed("read", &folder, err))?;
+        files.sort();
+        let mut left = Self {
+            note,
+            folder,
+            _lock: lock,
+            entries: Vec::new(),
+            segments: Vec::new(),
+        };
+        for path in files {
+            let file = left.folder.join(&path);
+            let entry = path.strip_prefix(ENTRIES).and_then(|name| {
+                let (_turn, from) = name.strip_suffix(".json")?.split_once('-')?;
+                Some(Revision(from.parse().ok()?))
+            });
+            if let Some(from) = entry {
+                left.entries.push((from, file));
+            } else if let Some((stem, SEGMENT)) = Stem::parse(&path) {
+                left.segments.push((stem, file));
+            }
+        }
+        Ok(left)
+    }
+
+    /// Brings it to its run, entries before the files that they speak of, and removes it.
+    async fn upload(self, project: &Place) -> Result<Synced> {
+        let run: RunName = self.note.run.parse()?;
+        let runs = Runs::new(project.clone());
+        let place = runs.place(&run);
+        let known = runs.folded(&run).await?;
+        if !known.writers.contains_key(&self.note.writer) {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("run {run} is another one than that which is kept in {}; remove the folder if it is not needed", self.folder.display()),
+            ));
+        }
+        let mut synced = Synced::default();
+        for (from, file) in &self.entries {
+            let entry = Bytes::from(fs::read(file).map_err(|err| failed("read", file, err))?);
+            synced.count(entry.len() as u64);
+            entries::append(Log::of(&place), *from, entry).await?;
+            fs::remove_file(file).unwrap_or_default();
+        }
+        for (stem, file) in &self.segments {
+            synced.count(fs::metadata(file).map_or(0, |file| file.len()));
+            let content = Content::Disk(file.clone());
+            fold(place.clone(), stem.path(PARQUET), content).await?;
+        }
+        fs::remove_dir_all(&self.folder).unwrap_or_default();
+        synced.runs = u64::from(synced.files > 0);
+        Ok(synced)
+    }
+}
+
+/// The files below `folder`, with their paths in it.
+fn walk(
+    folder: &Path,
+    at: &str,
+    depth: usize,
+    files: &mut Vec<String>,
+) -> std::io::Result<()> {
+    for found in fs::read_dir(folder)? {
+        let found = found?;
+        let name = found.file_name();
+        let Some(name) = name.to_str() else { continue };
+        let path = match at {
+            "" => name.to_owned(),
+            at => format!("{at}/{name}"),
+        };
+        match found.file_type()? {
+            kind if kind.is_dir() && depth > 0 => walk(&found.path(), &path, depth - 1, files)?,
+            kind if kind.is_file() => files.push(path),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Uploads what writers have left that are no more, of the runs that are `meant`; `project` gives the place of a project.
+///
+/// # Errors
+/// The first of the store or of the disk; what was not uploaded is still there.
+async fn upload_left(
+    spool: &SpoolFolder,
+    meant: impl Fn(&Note) -> bool + Send + 'static,
+    project: impl Fn(&str) -> Result<Place>,
+) -> Result<Synced> {
+    let spool = spool.clone();
+    let left = run_blocking(move || left(&spool, meant)).await?;
+    let (mut synced, mut failed) = (Synced::default(), Ok(()));
+    for left in left {
+        let what = format!(
+            "cannot upload what is kept of run {}/{} in {}",
+            left.note.project,
+            left.note.run,
+            left.folder.display()
+        );
+        let uploaded = match project(&left.note.project) {
+            Ok(project) => left.upload(&project).await,
+            Err(err) => Err(err),
+        };
+        match uploaded {
+            Ok(uploaded) => synced.add(uploaded),
+            Err(err) => failed = failed.and(Err(err.context(what))),
+        }
+    }
+    failed.map(|()| synced)
+}
+
+/// The same for a run that goes on with its next attempt.
+pub(crate) async fn upload_left_of(project: Place, run: RunName) -> Result<()> {
+    let (Some(spool), Some(name)) = (project.spool.clone(), project.path.filename()) else {
+        return Ok(());
+    };
+    let (name, run) = (name.to_owned(), run.to_string());
+    let is_its = move |note: &Note| (&note.project, &note.run) == (&name, &run);
+    upload_left(&spool, is_its, |_| Ok(project.clone()))
+        .await
+        .map(drop)
+}
+
+impl Root {
+    /// Uploads what runs under this root have logged on this machine and could not upload themselves: because they
+    /// were killed, or because the store could not be reached until they ended. What belongs to a process that lives is left to it.
+    ///
+    /// Of a root on a disk or in memory there is nothing. Reads a local folder, and for each run its log; nothing is done twice.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] or [`ErrorKind::Conflict`] naming a run that is gone or another one by now, [`ErrorKind::Corrupt`] naming
+    /// a file that is damaged; those of the store. What was not uploaded is kept, and tried again the next time.
+    pub async fn sync_spool(&self) -> Result<Synced> {
+        let project = |name: &str| Ok(self.project(name)?.place().clone());
+        match self.spool() {
+            Some(spool) => upload_left(spool, |_| true, project).await,
+            None => Ok(Synced::default()),
+        }
+    }
+}
