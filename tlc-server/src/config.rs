@@ -9,6 +9,7 @@
 //! | author | `--author`, `author:` of the config file, `USER`, `LOGNAME`, `unknown` |
 //! | single writer | `--single-writer`, `TLC_SINGLE_WRITER` (`true` or `1`), `single_writer:` of the config file, no |
 //! | config file | `TLC_CONFIG`, `$XDG_CONFIG_HOME/tlc/config.yaml`, `~/.config/tlc/config.yaml` |
+//! | spool | `TLC_SPOOL`, `~/.local/state/tlc/spool`: what runs have logged that is not in a store elsewhere yet |
 //! | aliases | `--alias`, `TLC_ALIAS_<NAME>`, `aliases:` of the config file; below these, those of a project |
 //! | store options | variables `AWS_…` for `s3://`, `GOOGLE_…` for `gs://`, `AZURE_…` for `az://` |
 //!
@@ -120,6 +121,7 @@ pub struct Config {
     single_writer: bool,
     store_options: Vec<(String, String)>,
     aliases: Settings,
+    spool: Option<String>,
     file: PathBuf,
     home: Option<String>,
 }
@@ -203,6 +205,7 @@ impl Config {
             single_writer,
             store_options,
             aliases,
+            spool: variable("TLC_SPOOL"),
             file: file.path,
             home: variable("HOME"),
         })
@@ -253,14 +256,17 @@ impl Config {
         Ok(Settings::layered(file.aliases)?.aliases().clone())
     }
 
-    /// What a root is opened with: the author, the promise, the aliases and the options of its store.
+    /// What a root is opened with: the author, the promise, the aliases, the spool and the options of its store.
     #[must_use]
     pub fn root_options(&self) -> RootOptions {
         let aliases = self.aliases.aliases().clone();
-        let options = RootOptions::new()
+        let mut options = RootOptions::new()
             .author(&self.author)
             .single_writer(self.single_writer)
             .aliases(aliases);
+        if let Some(spool) = &self.spool {
+            options = options.spool(spool);
+        }
         self.store_options
             .iter()
             .fold(options, |options, (key, value)| options.option(key, value))

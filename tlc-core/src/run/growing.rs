@@ -334,4 +334,27 @@ mod tests {
         let file = std::fs::read(folder.path().join("scalars/a1-00ff-0.seg")).unwrap();
         assert_eq!(rows(file).0, "a1 b2 b3");
     }
+
+    #[test]
+    fn what_grew_on_a_disk_that_takes_no_more_comes_back_to_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["a".into(), "b".into()];
+        let mut growing = Growing::new(Some(folder.path()), "r", stem(), 0).unwrap();
+        growing.add_scalars(&points(&[1]), &names).unwrap();
+        growing.write().unwrap();
+        growing.add_scalars(&points(&[2]), &names).unwrap();
+        growing.recall().unwrap();
+        assert_eq!(growing.write().unwrap().rows.scalars, 0, "it has no file");
+        growing.add_scalars(&points(&[3]), &names).unwrap();
+        let closed = growing.close();
+        assert_eq!(
+            (closed.total.rows.scalars, closed.held.rows.scalars),
+            (3, 2)
+        );
+        let Content::Memory(bytes) = closed.content else {
+            panic!("it has a file")
+        };
+        assert_eq!(rows(bytes.into()).0, "a1 b2 b3");
+        assert!(!folder.path().join("scalars/a1-00ff-0.seg").exists());
+    }
 }

@@ -40,10 +40,7 @@ impl<T> Default for Lane<T> {
 impl<T: Send + 'static> Lane<T> {
     /// Whether a piece may begin: none goes on, and the last has not just failed.
     pub(crate) fn is_free(&self) -> bool {
-        self.going.is_none()
-            && self
-                .rests_until
-                .is_none_or(|until| until <= Instant::now())
+        self.going.is_none() && self.rests_until.is_none_or(|until| until <= Instant::now())
     }
 
     /// Begins a piece, whose end wakes the writer.
@@ -74,7 +71,10 @@ impl<T: Send + 'static> Lane<T> {
     pub(crate) async fn end(&mut self) -> Option<Result<T>> {
         let ended = self.going.take()?.await;
         let ended = ended.unwrap_or_else(|err| {
-            Err(Error::new(ErrorKind::Unavailable, "work in the store did not end").with_source(err))
+            Err(
+                Error::new(ErrorKind::Unavailable, "work in the store did not end")
+                    .with_source(err),
+            )
         });
         if ended.is_err() {
             self.failed = self.begun;

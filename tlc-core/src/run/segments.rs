@@ -337,7 +337,9 @@ impl Segments {
     /// Counts as lost what is stored nowhere. What is in the spool stays there.
     pub(crate) fn give_up(&mut self) {
         let growing = self.scalars.take().into_iter();
-        let growing = growing.chain(self.rows.drain(..)).chain(self.ending.drain(..));
+        let growing = growing
+            .chain(self.rows.drain(..))
+            .chain(self.ending.drain(..));
         for held in growing.map(|growing| growing.held()) {
             self.shared.given_up(held, held.rows);
         }

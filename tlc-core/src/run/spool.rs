@@ -213,7 +213,10 @@ impl Left {
         if !known.writers.contains_key(&self.note.writer) {
             return Err(Error::new(
                 ErrorKind::Conflict,
-                format!("run {run} is another one than that which is kept in {}; remove the folder if it is not needed", self.folder.display()),
+                format!(
+                    "run {run} is another one than that which is kept in {}; remove the folder if it is not needed",
+                    self.folder.display()
+                ),
             ));
         }
         let mut synced = Synced::default();
@@ -235,12 +238,7 @@ impl Left {
 }
 
 /// The files below `folder`, with their paths in it.
-fn walk(
-    folder: &Path,
-    at: &str,
-    depth: usize,
-    files: &mut Vec<String>,
-) -> std::io::Result<()> {
+fn walk(folder: &Path, at: &str, depth: usize, files: &mut Vec<String>) -> std::io::Result<()> {
     for found in fs::read_dir(folder)? {
         let found = found?;
         let name = found.file_name();

@@ -252,8 +252,7 @@ impl Writer {
     /// is failing.
     fn answer_flushes(&mut self, is_failing: bool) {
         for flush in std::mem::take(&mut self.flushes) {
-            let are_folded =
-                self.segments.are_seen() || self.segments.n_folded() >= flush.segments;
+            let are_folded = self.segments.are_seen() || self.segments.n_folded() >= flush.segments;
             let is_stored = are_folded && self.entries.n_appended() >= flush.entries;
             let has_failed = is_failing
                 || self.entries.lane().has_failed_since(flush.appends)

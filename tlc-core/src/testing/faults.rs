@@ -1,4 +1,4 @@
-//! A store that fails a chosen request, before it acts or after.
+//! A store that fails a chosen request, before it acts or after, and is slow on command.
 //!
 //! The way to find every unsafe moment of an operation: let request `k` fail for `k = 1, 2, 3, …`
 //! until the operation succeeds, and after each look at what is left with a clean store.
@@ -7,6 +7,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,6 +18,10 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
+use tokio::time::sleep;
+
+/// How often a request that is held up looks whether it still is.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// When a request fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +39,8 @@ pub struct Faults {
     last: AtomicU64,
     seen: AtomicU64,
     when: When,
+    /// Milliseconds that a request takes at the least.
+    delay: AtomicU64,
 }
 
 impl Faults {
@@ -52,6 +59,7 @@ impl Faults {
             last,
             seen: AtomicU64::new(0),
             when,
+            delay: AtomicU64::new(0),
         })
     }
 
@@ -61,8 +69,22 @@ impl Faults {
         self.seen.load(Ordering::SeqCst)
     }
 
-    /// From now on nothing fails.
+    /// From now on each request takes `delay` at the least, and so do those that go on; until then, with a long one the store hangs.
+    pub fn slow_down(&self, delay: Duration) {
+        let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        self.delay.store(millis, Ordering::SeqCst);
+    }
+
+    async fn hold_up(&self) {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(self.delay.load(Ordering::SeqCst)) {
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// From now on nothing fails, and nothing is slow.
     pub fn heal(&self) {
+        self.slow_down(Duration::ZERO);
         self.first.store(0, Ordering::SeqCst);
         self.last.store(0, Ordering::SeqCst);
     }
@@ -96,6 +118,7 @@ impl FaultyStore {
     }
 
     async fn request<T>(&self, request: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        self.faults.hold_up().await;
         match self.faults.next() {
             Some(When::Before) => Err(broken()),
             Some(When::After) => request.await.and(Err(broken())),

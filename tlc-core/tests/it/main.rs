@@ -32,6 +32,7 @@ mod run_kills;
 mod runs;
 #[cfg(any(feature = "aws", feature = "azure"))]
 mod servers;
+mod spool;
 #[cfg(feature = "sql")]
 mod sql;
 mod stores;

@@ -20,6 +20,8 @@ pub(crate) struct Ground {
     /// Memory that is opened anew would be empty.
     memory: Option<Arc<dyn ObjectStore>>,
     _folder: Option<tempfile::TempDir>,
+    /// What is logged to a server is kept here until it is uploaded.
+    spool: Option<tempfile::TempDir>,
 }
 
 impl Ground {
@@ -29,6 +31,7 @@ impl Ground {
             options: Vec::new(),
             memory: Some(Arc::new(InMemory::new())),
             _folder: None,
+            spool: None,
         }
     }
 
@@ -39,6 +42,7 @@ impl Ground {
             options: Vec::new(),
             memory: None,
             _folder: Some(folder),
+            spool: None,
         }
     }
 
@@ -49,6 +53,7 @@ impl Ground {
             options: address.options,
             memory: None,
             _folder: None,
+            spool: Some(tempfile::tempdir().unwrap()),
         }
     }
 
@@ -82,10 +87,12 @@ impl Ground {
     }
 
     fn options(&self) -> RootOptions {
-        let options = self.options.iter();
-        options.fold(RootOptions::new(), |options, (key, value)| {
-            options.option(*key, value)
-        })
+        let mut options = RootOptions::new();
+        if let Some(spool) = &self.spool {
+            options = options.spool(spool.path());
+        }
+        let own = self.options.iter();
+        own.fold(options, |options, (key, value)| options.option(*key, value))
     }
 
     /// The root through a handle of its own, as another process would open it.

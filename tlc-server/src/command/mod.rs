@@ -100,7 +100,7 @@ impl Verb {
     fn root(&self) -> Option<&str> {
         match self {
             Self::Doctor(doctor) => doctor.root(),
-            Self::Sync(sync) => Some(sync.root()),
+            Self::Sync(sync) => sync.root(),
             _ => None,
         }
     }
