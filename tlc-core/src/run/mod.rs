@@ -36,7 +36,8 @@ mod system;
 mod writer;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -71,7 +72,7 @@ pub use self::writer::{FLUSH_EVERY_MAX, FLUSH_EVERY_MIN, HEARTBEAT_EVERY, WRITE_
 use crate::alias::Aliases;
 use crate::collect::Collector;
 use crate::env::Env;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::encode_schema;
 use crate::format::run::{Event, Outcome};
 use crate::id::{Revision, RunName, StreamName, TableName};
@@ -80,6 +81,9 @@ use crate::table::Snapshot;
 
 /// How long leaving a run without finishing it waits for storage.
 const DROP_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// What the run reads; with the snapshot where that is known, whose row ids can be checked.
+type Inputs = BTreeMap<(TableName, Revision), Option<Snapshot>>;
 
 /// A run that is being recorded.
 ///
@@ -95,7 +99,7 @@ pub struct Run {
     env: Env,
     aliases: Aliases,
     shared: Arc<Shared>,
-    inputs: Mutex<BTreeSet<(TableName, Revision)>>,
+    inputs: Mutex<Inputs>,
     streams: Mutex<Streams>,
     means: Mutex<BTreeMap<StreamName, Means>>,
     /// `None` once the run was ended.
@@ -155,18 +159,22 @@ impl Run {
         }
     }
 
-    /// Records that the run reads a table at a revision. Once is enough; more often changes nothing.
+    /// Records that the run reads a table at a revision. Once is enough; more often changes nothing. From
+    /// then on, [`Self::samples`] checks the row ids that are said to be of it.
     ///
     /// # Errors
     /// None for now; storage is heard of from [`Self::flush`] and [`Self::finish`].
     pub fn input(&self, snapshot: &Snapshot) -> Result<()> {
-        self.input_revision(snapshot.table().name(), snapshot.revision());
+        let (table, revision) = (snapshot.table().name(), snapshot.revision());
+        self.input_revision(table, revision);
+        lock(&self.inputs).insert((table.clone(), revision), Some(snapshot.clone()));
         Ok(())
     }
 
     /// Records an input by its name and revision.
     pub(crate) fn input_revision(&self, table: &TableName, revision: Revision) {
-        if lock(&self.inputs).insert((table.clone(), revision)) {
+        if let Entry::Vacant(input) = lock(&self.inputs).entry((table.clone(), revision)) {
+            input.insert(None);
             self.shared.log_event(Event::Input {
                 table: table.to_string(),
                 revision: revision.0,
@@ -191,8 +199,11 @@ impl Run {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming both lengths if they differ, or the
-    /// column that is not as the stream's first batch had it, or whose name the system keeps.
+    /// column that is not as the stream's first batch had it, or whose name the system keeps, or the row id that is
+    /// not in the revision that the rows are said to be of, where that is a known [`input`](Self::input). Nothing of the batch is
+    /// logged then, and the run goes on.
     pub fn samples(&self, rows: &Rows, columns: &RecordBatch) -> Result<()> {
+        self.check_rows(rows)?;
         let mut streams = lock(&self.streams);
         let (columns, is_new) = streams.accept(rows, columns)?;
         if is_new {
@@ -209,6 +220,27 @@ impl Run {
             self.shared.log_samples(rows.clone(), columns)?;
         }
         Ok(())
+    }
+
+    fn check_rows(&self, rows: &Rows) -> Result<()> {
+        let Some(source) = &rows.source else {
+            return Ok(());
+        };
+        let snapshot = lock(&self.inputs).get(source).cloned().flatten();
+        let Some(snapshot) = snapshot else {
+            return Ok(());
+        };
+        let ids = rows.row_ids.values().iter();
+        match ids.into_iter().find(|id| !snapshot.contains(**id)) {
+            None => Ok(()),
+            Some(id) => {
+                let (table, revision) = source;
+                Err(Error::invalid(format!(
+                    "stream {}: row id {id} is not in {table}@{revision}; log the row ids that the table gives",
+                    rows.stream
+                )))
+            }
+        }
     }
 
     /// Logs what a collector makes of a batch of outputs: sample metrics, and the means of the

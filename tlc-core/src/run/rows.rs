@@ -176,7 +176,8 @@ fn conform(stream: &StreamName, schema: &SchemaRef, columns: &RecordBatch) -> Re
 pub(crate) struct Means {
     epoch: i64,
     sums: BTreeMap<&'static str, (f64, u64)>,
-    aggregates: Vec<Box<dyn Aggregate>>,
+    /// `None` before the first batch of the epoch.
+    aggregates: Option<Vec<Box<dyn Aggregate>>>,
     grown: bool,
 }
 
@@ -184,7 +185,8 @@ pub(crate) struct Means {
 pub(crate) type Values = Vec<(Cow<'static, str>, f64)>;
 
 impl Means {
-    /// Adds a batch. Gives the batch's own means, and those of the epoch before if it has ended.
+    /// Adds a batch. Gives the batch's own means, and those of the epoch before if it has ended. An aggregate that the batch
+    /// does not suit, such as one with more classes than the first, is warned of, and has no value in this epoch.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if a column of `scalars` is missing or not numeric.
@@ -209,9 +211,6 @@ impl Means {
                 ..Self::default()
             };
         }
-        if self.sums.is_empty() && self.aggregates.is_empty() {
-            self.aggregates = collector.aggregates();
-        }
         let mut batch = Vec::with_capacity(sums.len());
         for (scalar, (sum, n)) in sums {
             if n > 0 {
@@ -221,10 +220,19 @@ impl Means {
                 batch.push((scalar.into(), mean(sum, n)));
             }
         }
-        for aggregate in &mut self.aggregates {
-            aggregate.add(outputs, columns)?;
-            self.grown = true;
-        }
+        let aggregates = self
+            .aggregates
+            .get_or_insert_with(|| collector.aggregates());
+        // One that cannot take a batch says nothing of this epoch; that holds up neither the samples nor the others.
+        aggregates.retain_mut(|aggregate| {
+            let added = aggregate.add(outputs, columns);
+            let warn = |err: &Error| {
+                let err = format!("{err:#}");
+                tracing::warn!(epoch, err, "a curve of the epoch is left out");
+            };
+            added.inspect_err(warn).is_ok()
+        });
+        self.grown |= !aggregates.is_empty();
         Ok((batch, ended))
     }
 
@@ -233,10 +241,8 @@ impl Means {
         let grown = std::mem::take(&mut self.grown);
         let means = self.sums.iter();
         let means = means.map(|(scalar, (sum, n))| ((*scalar).into(), mean(*sum, *n)));
-        let aggregates = self
-            .aggregates
-            .iter()
-            .flat_map(|aggregate| aggregate.scalars());
+        let aggregates = self.aggregates.iter().flatten();
+        let aggregates = aggregates.flat_map(|aggregate| aggregate.scalars());
         let aggregates = aggregates.map(|(scalar, value)| (scalar.into(), value));
         grown.then(|| (self.epoch, means.chain(aggregates).collect()))
     }
@@ -381,6 +387,7 @@ mod tests {
         }
     }
 
+    /// Takes nothing over 100.
     struct Largest(f64);
 
     impl Aggregate for Largest {
@@ -388,7 +395,10 @@ mod tests {
             let values = cast(metrics.column(0), &DataType::Float64)?;
             let values = values.as_primitive::<Float64Type>().iter().flatten();
             self.0 = values.fold(self.0, f64::max);
-            Ok(())
+            match self.0 > 100.0 {
+                true => Err(Error::invalid("too large")),
+                false => Ok(()),
+            }
         }
 
         fn scalars(&self) -> Vec<(String, f64)> {
@@ -444,6 +454,26 @@ mod tests {
             added(&mut means, 2, &second, &named),
             "loss=5 | e1 accuracy=1 loss=3 largest=3"
         );
+    }
+
+    #[test]
+    fn an_aggregate_that_a_batch_does_not_suit_is_left_out_of_its_epoch() {
+        let named = Named(&[("loss", "loss")], true);
+        let samples = |loss: f32| {
+            let loss: ArrayRef = Arc::new(Float32Array::from(vec![loss]));
+            RecordBatch::try_from_iter([("loss", loss)]).unwrap()
+        };
+        let mut means = Means::default();
+        for (epoch, loss, expected) in [
+            (0, 1.0, "loss=1 | "),
+            (0, 200.0, "loss=200 | "),
+            (0, 3.0, "loss=3 | "),
+            (1, 4.0, "loss=4 | e0 loss=68"),
+            (2, 5.0, "loss=5 | e1 loss=4 largest=4"),
+        ] {
+            let told = added(&mut means, epoch, &samples(loss), &named);
+            assert_eq!(told, expected);
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod in_place;
 mod items;
 mod kills;
 mod layout;
+mod limits;
 mod loader;
 mod model;
 #[cfg(feature = "sql")]

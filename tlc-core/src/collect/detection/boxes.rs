@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array as _, AsArray as _, Float64Array, Int32Array, Int64Array, PrimitiveArray, RecordBatch,
-    StructArray,
+    Array as _, ArrayRef, AsArray as _, BooleanArray, Float64Array, Int32Array, Int64Array,
+    PrimitiveArray, RecordBatch, StructArray,
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
@@ -18,6 +18,9 @@ use crate::schema::ELEMENT_ID;
 
 pub(super) const CORNERS: [&str; 4] = ["x_min", "y_min", "x_max", "y_max"];
 
+/// The field of true boxes that are regions of many objects.
+const CROWD: &str = "is_crowd";
+
 /// One box. `score` is 0 for a true one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OneBox {
@@ -25,6 +28,8 @@ pub(super) struct OneBox {
     pub(super) corners: [f64; 4],
     pub(super) label: Option<i32>,
     pub(super) score: f64,
+    /// Whether it stands for many objects that nobody drew one by one.
+    pub(super) is_crowd: bool,
 }
 
 impl OneBox {
@@ -39,6 +44,16 @@ impl OneBox {
 
     /// The area that both share, of the area that they cover together.
     pub(super) fn iou(&self, other: &Self) -> f64 {
+        let shared = self.shared(other);
+        or_nothing(shared / (self.area() + other.area() - shared))
+    }
+
+    /// The area that both share, of this one's.
+    pub(super) fn inside(&self, other: &Self) -> f64 {
+        or_nothing(self.shared(other) / self.area())
+    }
+
+    fn shared(&self, other: &Self) -> f64 {
         let [a, b] = [self.corners, other.corners];
         let (low, high) = (
             |i: usize| f64::max(a[i], b[i]),
@@ -48,16 +63,17 @@ impl OneBox {
             corners: [low(0), low(1), high(2), high(3)],
             ..*self
         };
-        let areas = [self.area(), other.area()];
-        let shared = match areas.iter().all(|area| *area > 0.0) {
+        match self.area() > 0.0 && other.area() > 0.0 {
             true => both.area(),
             false => 0.0,
-        };
-        let iou = shared / (areas[0] + areas[1] - shared);
-        match iou.is_finite() {
-            true => iou,
-            false => 0.0,
         }
+    }
+}
+
+fn or_nothing(ratio: f64) -> f64 {
+    match ratio.is_finite() {
+        true => ratio,
+        false => 0.0,
     }
 }
 
@@ -70,12 +86,13 @@ pub(super) struct Boxes {
     corners: [Float64Array; 4],
     labels: Int32Array,
     scores: Option<Float64Array>,
+    crowds: Option<BooleanArray>,
     /// The label as metrics keep it, with the names of its classes.
     pub(super) label_field: FieldRef,
 }
 
 impl Boxes {
-    /// Predicted boxes have scores and need no ids, true ones have ids.
+    /// Predicted boxes have scores and need no ids; true ones have ids, and may say whether they are crowds.
     pub(super) fn read(outputs: &RecordBatch, name: &str, are_predicted: bool) -> Result<Self> {
         let column = column(outputs, name)?;
         let read = spans(column).filter(|(_, values)| values.as_struct_opt().is_some());
@@ -107,6 +124,10 @@ impl Boxes {
             )?),
             false => None,
         };
+        let crowds = match boxes.column_by_name(CROWD).filter(|_| !are_predicted) {
+            Some(crowds) => Some(truths(crowds, name)?),
+            None => None,
+        };
         let labels = field::<Int32Type>(boxes, name, "label", DataType::is_integer)?;
         let label_field = boxes.fields().iter().find(|field| field.name() == "label");
         let metadata = label_field
@@ -120,6 +141,7 @@ impl Boxes {
             corners: [x_min?, y_min?, x_max?, y_max?],
             labels,
             scores,
+            crowds,
             label_field: Arc::new(
                 Field::new("label", DataType::Int32, true).with_metadata(metadata),
             ),
@@ -170,7 +192,24 @@ impl Boxes {
             ],
             label,
             score,
+            is_crowd: self
+                .crowds
+                .as_ref()
+                .is_some_and(|crowds| crowds.is_valid(at) && crowds.value(at)),
         })
+    }
+}
+
+/// Booleans, or the 0 and 1 of files in the form of COCO.
+fn truths(values: &ArrayRef, column: &str) -> Result<BooleanArray> {
+    let found = values.data_type();
+    match found.is_integer() || *found == DataType::Boolean {
+        true => Ok(arrow::compute::cast(values, &DataType::Boolean)?
+            .as_boolean()
+            .clone()),
+        false => Err(Error::invalid(format!(
+            "field {CROWD:?} of the boxes in column {column:?} is {found}; it must be true or false"
+        ))),
     }
 }
 

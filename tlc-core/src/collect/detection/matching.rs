@@ -10,16 +10,14 @@ pub(super) struct Verdict {
     pub(super) iou: f64,
     /// The position of the true box that it matched.
     pub(super) matched: Option<usize>,
+    /// Without one, the position of the crowd that it lies in.
+    pub(super) crowd: Option<usize>,
 }
 
 /// Matches boxes; the order of the verdicts is that of the predictions.
 pub(super) fn matching(predicted: &[OneBox], real: &[OneBox], iou_min: f64) -> Vec<Verdict> {
-    let mut of_class: BTreeMap<i32, Vec<usize>> = BTreeMap::new();
-    for (position, one) in real.iter().enumerate() {
-        if let Some(label) = one.label {
-            of_class.entry(label).or_default().push(position);
-        }
-    }
+    let of_class = by_class(real, |one| !one.is_crowd);
+    let crowds = by_class(real, |one| one.is_crowd);
     let rank = |one: &OneBox| match one.score.is_nan() {
         true => f64::NEG_INFINITY,
         false => one.score,
@@ -29,27 +27,25 @@ pub(super) fn matching(predicted: &[OneBox], real: &[OneBox], iou_min: f64) -> V
     let mut is_taken = vec![false; real.len()];
     let mut verdicts = vec![Verdict::default(); predicted.len()];
     for (position, one) in order {
-        let same_class = one.label.and_then(|label| of_class.get(&label));
         let mut verdict = Verdict::default();
         let mut best = 0.0_f64;
-        for (at, other) in same_class
-            .into_iter()
-            .flatten()
-            .filter_map(|at| Some((*at, real.get(*at)?)))
-        {
+        for (at, other) in same_class(&of_class, one) {
             let iou = one.iou(other);
             best = best.max(iou);
             let is_free = is_taken.get(at) == Some(&false);
             if is_free && iou >= iou_min && (verdict.matched.is_none() || iou > verdict.iou) {
-                verdict = Verdict {
-                    iou,
-                    matched: Some(at),
-                };
+                verdict.iou = iou;
+                verdict.matched = Some(at);
             }
         }
         match verdict.matched.and_then(|at| is_taken.get_mut(at)) {
             Some(is_taken) => *is_taken = true,
-            None => verdict.iou = best,
+            None => {
+                verdict.iou = best;
+                let inside =
+                    |(at, crowd): (usize, &OneBox)| (one.inside(crowd) >= iou_min).then_some(at);
+                verdict.crowd = same_class(&crowds, one).find_map(inside);
+            }
         }
         if let Some(slot) = verdicts.get_mut(position) {
             *slot = verdict;
@@ -58,20 +54,41 @@ pub(super) fn matching(predicted: &[OneBox], real: &[OneBox], iou_min: f64) -> V
     verdicts
 }
 
+type ByClass<'a> = BTreeMap<i32, Vec<(usize, &'a OneBox)>>;
+
+/// The boxes of each class, with their positions.
+fn by_class(real: &[OneBox], is_meant: impl Fn(&OneBox) -> bool) -> ByClass<'_> {
+    let mut of_class = ByClass::new();
+    for (position, one) in real.iter().enumerate() {
+        if let Some(label) = one.label.filter(|_| is_meant(one)) {
+            of_class.entry(label).or_default().push((position, one));
+        }
+    }
+    of_class
+}
+
+fn same_class<'a>(
+    of_class: &'a ByClass<'a>,
+    one: &OneBox,
+) -> impl Iterator<Item = (usize, &'a OneBox)> {
+    let same = one.label.and_then(|label| of_class.get(&label));
+    same.into_iter().flatten().copied()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    /// Boxes from `label x_min x_max score`, between the heights 0 and 1; a label of `-` is null.
+    /// Boxes from `label x_min x_max score`, between the heights 0 and 1; a label of `-` is null, and a crowd's ends with `c`.
     fn boxes(text: &str) -> Vec<OneBox> {
         let boxes = text.split(';').filter(|one| !one.trim().is_empty());
         let one = |(position, one): (usize, &str)| {
             let words: Vec<&str> = one.split_whitespace().collect();
             OneBox {
                 id: i64::try_from(position).unwrap(),
-                label: words[0].parse().ok(),
+                label: words[0].trim_end_matches('c').parse().ok(),
                 corners: [
                     words[1].parse().unwrap(),
                     0.0,
@@ -79,6 +96,7 @@ mod tests {
                     1.0,
                 ],
                 score: words.get(3).map_or(0.0, |score| score.parse().unwrap()),
+                is_crowd: words[0].ends_with('c'),
             }
         };
         boxes.enumerate().map(one).collect()
@@ -125,12 +143,35 @@ mod tests {
                 "0.00 0.00 0.00",
             ),
             ("no end", "0 0 inf .9", "0 0 inf", "0.00"),
+            (
+                "any number in a crowd",
+                "0 0 1 .9; 0 2 3 .8; 0 5 9 .7",
+                "0c 0 4",
+                "0.00c0 0.00c0 0.00",
+            ),
+            (
+                "a box before a crowd",
+                "0 0 4 .9; 0 0 3 .8",
+                "0c 0 4; 0 0 4",
+                "1.00>1 0.75c0",
+            ),
+            (
+                "partly in a crowd",
+                "0 3 5 .9; 0 3 6 .8",
+                "0c 0 4",
+                "0.00c0 0.00",
+            ),
+            ("the crowd of another class", "1 0 1 .9", "0c 0 4", "0.00"),
         ];
         for (name, predicted, real, expected) in cases {
             let verdicts = matching(&boxes(predicted), &boxes(real), 0.5);
-            let text = verdicts.iter().map(|verdict| match verdict.matched {
-                Some(at) => format!("{:.2}>{at}", verdict.iou),
-                None => format!("{:.2}", verdict.iou),
+            let text = verdicts.iter().map(|verdict| {
+                let iou = format!("{:.2}", verdict.iou);
+                match (verdict.matched, verdict.crowd) {
+                    (Some(at), _) => format!("{iou}>{at}"),
+                    (None, Some(at)) => format!("{iou}c{at}"),
+                    (None, None) => iou,
+                }
             });
             assert_eq!(text.collect::<Vec<_>>().join(" "), expected, "{name}");
         }
@@ -160,6 +201,7 @@ mod tests {
                 corners: [f64::from(x.0), f64::from(y.0), end(x), end(y)],
                 label: Some(label),
                 score: f64::from(score),
+                is_crowd: false,
             }
         });
         prop::collection::vec(one, 0..7)
@@ -185,9 +227,9 @@ mod tests {
                 let best = free.iter().map(|other| iou(&real[*other])).fold(0.0, f64::max);
                 let expected = if best >= iou_min {
                     let position = free.iter().position(|other| iou(&real[*other]) == best).unwrap();
-                    Verdict { iou: best, matched: Some(free.remove(position)) }
+                    Verdict { iou: best, matched: Some(free.remove(position)), crowd: None }
                 } else {
-                    Verdict { iou: real.iter().map(iou).fold(0.0, f64::max), matched: None }
+                    Verdict { iou: real.iter().map(iou).fold(0.0, f64::max), ..Verdict::default() }
                 };
                 prop_assert_eq!(verdicts[at], expected);
             }

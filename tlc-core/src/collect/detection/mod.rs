@@ -1,6 +1,7 @@
 //! Sample metrics of a model that puts boxes around objects.
 
 mod boxes;
+mod hits;
 mod matching;
 
 use std::sync::Arc;
@@ -13,9 +14,10 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{Field, FieldRef, Fields};
 
 use self::boxes::{Boxes, CORNERS, OneBox};
+use self::hits::Hits;
 use self::matching::matching;
-use super::Collector;
 use super::columns::{count, metric, narrow, record};
+use super::{Aggregate, Collector};
 use crate::error::{Error, Result};
 use crate::schema::{ELEMENT_ID, Role, with_role};
 
@@ -24,7 +26,8 @@ use crate::schema::{ELEMENT_ID, Role, with_role};
 /// Needs the columns `prediction` and `target`: lists of structs as
 /// [`schema::boxes`](crate::schema::boxes) has them, `x_min, y_min, x_max, y_max` and a class
 /// `label`, those of the targets with their `id`, those of the predictions with a `score` and, if
-/// they have one, an `id` (otherwise their position is their id).
+/// they have one, an `id` (otherwise their position is their id). Targets may have a field `is_crowd`, true or 1 for a
+/// region of many objects.
 ///
 /// Boxes are matched as in COCO (Lin et al. 2014): in descending order of their scores, equals in
 /// the order of the list and NaN last, each predicted box takes the true box of its class with the
@@ -38,12 +41,19 @@ use crate::schema::{ELEMENT_ID, Role, with_role};
 /// | column | type | value |
 /// |---|---|---|
 /// | `n_tp`, `n_fp`, `n_fn` | Int32 | the predicted boxes that were matched and those that were not, the true boxes that were not |
-/// | `predicted_boxes` | list of structs, with the role of boxes | each predicted box with its `id`, corners, `label` and `score`, its `iou`, its `kind` (`tp` or `fp`), and the id of the matched true box as `target` |
+/// | `predicted_boxes` | list of structs, with the role of boxes | each predicted box with its `id`, corners, `label` and `score`, its `iou`, its `kind` (`tp`, `fp` or `ignored`), and the id of the matched true box, or of the crowd, as `target` |
 /// | `true_boxes` | list of structs | of each true box its `id`, its `label`, whether it was `found`, and of the box that was matched the id as `predicted` and the `iou` |
 ///
 /// The `iou` of a false predicted box is its largest with any true box of its class, taken or not:
 /// a large one is a duplicate, a small one is badly placed. Columns of lists keep the order of the
 /// outputs, and `label` the class names that its field has there.
+///
+/// A crowd is handled as in COCO: a predicted box that matches no true box, and of whose own area the threshold or more lies in
+/// a crowd of its class, is `ignored` and counts as neither true nor false; any number may lie in one crowd, which is not missed either, and
+/// whose `found` is null.
+///
+/// Over an epoch it gathers `precision` and `recall` of all boxes together, and of up to 32 classes the recall of each
+/// (`recall/<class>`).
 ///
 /// A true box without a label is left out: it is not matched, not missed, and its `found` is null.
 /// A sample without a target (null, not an empty list) has null counts and `true_boxes`, and its
@@ -108,6 +118,10 @@ impl Collector for Detection {
     fn scalars(&self) -> &[(&'static str, &'static str)] {
         &[("n_tp", "n_tp"), ("n_fp", "n_fp"), ("n_fn", "n_fn")]
     }
+
+    fn aggregates(&self) -> Vec<Box<dyn Aggregate>> {
+        vec![Box::<Hits>::default()]
+    }
 }
 
 /// The values of all samples, one after another, and how many each sample has.
@@ -140,23 +154,31 @@ impl Columns {
         };
         let verdicts = matching(predicted, real, iou_min);
         let mut found_by = vec![None; real.len()];
+        let mut n_fp = 0;
         for (one, verdict) in predicted.iter().zip(&verdicts) {
             if let Some(slot) = verdict.matched.and_then(|at| found_by.get_mut(at)) {
                 *slot = Some((one.id, narrow(verdict.iou)));
             }
-            let matched = verdict.matched.and_then(|at| real.get(at));
+            let kind = match (verdict.matched, verdict.crowd) {
+                (Some(_), _) => "tp",
+                (None, Some(_)) => "ignored",
+                (None, None) => "fp",
+            };
+            n_fp += usize::from(kind == "fp");
+            let target = verdict.matched.or(verdict.crowd);
             self.ious.push(Some(narrow(verdict.iou)));
-            self.kinds.push(Some(matched.map_or("fp", |_| "tp")));
-            self.targets.push(matched.map(|one| one.id));
+            self.kinds.push(Some(kind));
+            self.targets
+                .push(target.and_then(|at| real.get(at)).map(|one| one.id));
         }
+        let counts_in = |one: &OneBox| one.label.is_some() && !one.is_crowd;
         let n_tp = found_by.iter().flatten().count();
-        let n_labelled = real.iter().filter(|one| one.label.is_some()).count();
-        let counts = [n_tp, predicted.len() - n_tp, n_labelled - n_tp];
-        for (column, n) in self.counts.iter_mut().zip(counts) {
+        let n_true = real.iter().filter(|one| counts_in(one)).count();
+        for (column, n) in self.counts.iter_mut().zip([n_tp, n_fp, n_true - n_tp]) {
             column.push(Some(count(n)));
         }
         for (one, by) in real.iter().zip(found_by) {
-            self.found.push(one.label.map(|_| by.is_some()));
+            self.found.push(counts_in(one).then_some(by.is_some()));
             self.found_by.push(by.map(|(id, _)| id));
             self.found_ious.push(by.map(|(_, iou)| iou));
         }
@@ -295,11 +317,49 @@ mod tests {
                 "n_tp=0 n_fp=0 n_fn=0 predicted_boxes=[] true_boxes=[]",
             ],
         );
+        let made = Detection::default().collect(&outputs).unwrap();
+        let mut hits = Hits::default();
+        for _ in 0..2 {
+            hits.add(&outputs, &made).unwrap();
+        }
+        let told: Vec<String> = hits
+            .scalars()
+            .iter()
+            .map(|(name, value)| format!("{name}={value:.2}"))
+            .collect();
+        assert_eq!(
+            told.join(" "),
+            "precision=0.33 recall=0.33 recall/0=0.00 recall/1=0.50"
+        );
         let strict = Detection::at(0.8).unwrap().collect(&outputs).unwrap();
         assert_eq!(
             rows(&strict.project(&[0, 1, 2]).unwrap())[0],
             "n_tp=0 n_fp=2 n_fn=2"
         );
+    }
+
+    #[test]
+    fn what_lies_in_a_crowd_counts_as_neither_true_nor_false() {
+        let score = r#""label":1,"score":0.5"#;
+        let predicted = [(0, 2), (2, 4), (6, 8)].map(|(from, to)| json(score, from, to));
+        let crowd = json(r#""id":70,"label":1,"is_crowd":1"#, 0, 4);
+        let one = json(r#""id":71,"label":1,"is_crowd":0"#, 6, 8);
+        let line = format!(
+            r#"{{"prediction":[{}],"target":[{crowd},{one}]}}"#,
+            predicted.join(",")
+        );
+        let crowds = Field::new("is_crowd", DataType::Int32, true);
+        let target = with_fields("target", |_| true, Some(crowds));
+        let outputs = outputs(&[prediction(false), target], &line);
+        let made = Detection::default().collect(&outputs).unwrap();
+        assert_eq!(
+            rows(&made.project(&[0, 1, 2, 4]).unwrap()),
+            ["n_tp=1 n_fp=0 n_fn=0 true_boxes=[(70,1,-,-,-) (71,1,true,2,1.0000)]"]
+        );
+        let boxes = rows(&made.project(&[3]).unwrap()).remove(0);
+        for expected in ["ignored,70", "tp,71"] {
+            assert!(boxes.contains(expected), "{boxes}");
+        }
     }
 
     #[test]
@@ -362,6 +422,17 @@ mod tests {
             (
                 [with_fields("prediction", |_| true, None), target()],
                 "\"prediction\" have no field \"score\"",
+            ),
+            (
+                [
+                    prediction(false),
+                    with_fields(
+                        "target",
+                        |_| true,
+                        Some(Field::new("is_crowd", DataType::Utf8, true)),
+                    ),
+                ],
+                "\"is_crowd\" of the boxes in column \"target\" is Utf8",
             ),
             (
                 [prediction(false), with_fields("target", all, None)],
