@@ -14,7 +14,8 @@ use object_store::{ObjectMeta, ObjectStoreExt as _, WriteMultipart};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Revision;
 use crate::log::{self, Append, Log};
-use crate::project::Project;
+use crate::project::{Project, Root};
+use crate::run::upload_left;
 use crate::store::{self, Place};
 
 /// How many files are copied at the same time.
@@ -45,9 +46,33 @@ impl Synced {
         self.bytes += other.bytes;
     }
 
-    pub(crate) fn count(&mut self, bytes: u64) {
+    fn count(&mut self, bytes: u64) {
         self.files += 1;
         self.bytes += bytes;
+    }
+}
+
+impl Root {
+    /// Uploads what runs under this root have logged on this machine and could not upload themselves: because they
+    /// were killed, or because the store could not be reached until they ended. What belongs to a process that lives is left to it.
+    ///
+    /// Of a root on a disk or in memory there is nothing. Reads a local folder, and for each run its log; nothing is done twice.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] or [`ErrorKind::Conflict`] naming a run that is gone or another one by now, [`ErrorKind::Corrupt`] naming
+    /// a file that is damaged; those of the store. What was not uploaded is kept, and tried again the next time.
+    pub async fn sync_spool(&self) -> Result<Synced> {
+        let Some(spool) = self.spool() else {
+            return Ok(Synced::default());
+        };
+        let project = |name: &str| Ok(self.project(name)?.place().clone());
+        let uploaded = upload_left(spool, |_| true, project).await?;
+        Ok(Synced {
+            tables: 0,
+            runs: uploaded.runs,
+            files: uploaded.files,
+            bytes: uploaded.bytes,
+        })
     }
 }
 

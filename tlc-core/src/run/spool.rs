@@ -3,13 +3,12 @@
 //! Each writer of such a run has a folder of its own, `<spool>/<writer>`: `spool.json` says of which run, `entries/` holds log
 //! entries, and segments lie as in a run's folder. A folder is removed once all of it is in the store. One whose writer was
 //! killed, or could not reach the store to the end, is uploaded by the run's next attempt on this machine, or by
-//! [`Root::sync_spool`]. That a writer lives shows by its lock on `spool.json`.
+//! `Root::sync_spool`. That a writer lives shows by its lock on `spool.json`.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
 use super::entries;
 use super::growing::Content;
@@ -17,13 +16,12 @@ use super::read::Runs;
 use super::segment::{PARQUET, SEGMENT, Stem};
 use super::segments::fold;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::spool::Note;
 use crate::format::{self, VERSION};
 use crate::id::{Revision, RunName};
 use crate::log::Log;
-use crate::project::Root;
 use crate::runtime::run_blocking;
 use crate::store::{Place, SpoolFolder};
-use crate::sync::Synced;
 
 /// What says of which run a folder is.
 const NOTE: &str = "spool.json";
@@ -34,15 +32,12 @@ const ENTRIES: &str = "entries";
 /// Folders below folders that are looked into.
 const DEPTH_MAX: usize = 8;
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Note {
-    format: u32,
-    /// The root's URL, without what it may hold of credentials.
-    root: String,
-    project: String,
-    run: String,
-    writer: String,
+/// How much was uploaded.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Uploaded {
+    pub(crate) runs: u64,
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
 }
 
 /// The folder of one writer that lives.
@@ -205,7 +200,7 @@ impl Left {
     }
 
     /// Brings it to its run, entries before the files that they speak of, and removes it.
-    async fn upload(self, project: &Place) -> Result<Synced> {
+    async fn upload(self, project: &Place) -> Result<Uploaded> {
         let run: RunName = self.note.run.parse()?;
         let runs = Runs::new(project.clone());
         let place = runs.place(&run);
@@ -219,21 +214,23 @@ impl Left {
                 ),
             ));
         }
-        let mut synced = Synced::default();
+        let mut uploaded = Uploaded::default();
         for (from, file) in &self.entries {
             let entry = Bytes::from(fs::read(file).map_err(|err| failed("read", file, err))?);
-            synced.count(entry.len() as u64);
+            uploaded.files += 1;
+            uploaded.bytes += entry.len() as u64;
             entries::append(Log::of(&place), *from, entry).await?;
             fs::remove_file(file).unwrap_or_default();
         }
         for (stem, file) in &self.segments {
-            synced.count(fs::metadata(file).map_or(0, |file| file.len()));
+            uploaded.files += 1;
+            uploaded.bytes += fs::metadata(file).map_or(0, |file| file.len());
             let content = Content::Disk(file.clone());
             fold(place.clone(), stem.path(PARQUET), content).await?;
         }
         fs::remove_dir_all(&self.folder).unwrap_or_default();
-        synced.runs = u64::from(synced.files > 0);
-        Ok(synced)
+        uploaded.runs = u64::from(uploaded.files > 0);
+        Ok(uploaded)
     }
 }
 
@@ -259,15 +256,16 @@ fn walk(folder: &Path, at: &str, depth: usize, files: &mut Vec<String>) -> std::
 /// Uploads what writers have left that are no more, of the runs that are `meant`; `project` gives the place of a project.
 ///
 /// # Errors
-/// The first of the store or of the disk; what was not uploaded is still there.
-async fn upload_left(
+/// [`ErrorKind::NotFound`] or [`ErrorKind::Conflict`] naming a run that is gone or another one by now, [`ErrorKind::Corrupt`] naming
+/// a file that is damaged; those of the store and of the disk. Only the first; the rest was tried all the same, and what was not uploaded is still there.
+pub(crate) async fn upload_left(
     spool: &SpoolFolder,
     meant: impl Fn(&Note) -> bool + Send + 'static,
     project: impl Fn(&str) -> Result<Place>,
-) -> Result<Synced> {
+) -> Result<Uploaded> {
     let spool = spool.clone();
     let left = run_blocking(move || left(&spool, meant)).await?;
-    let (mut synced, mut failed) = (Synced::default(), Ok(()));
+    let (mut sum, mut failed) = (Uploaded::default(), Ok(()));
     for left in left {
         let what = format!(
             "cannot upload what is kept of run {}/{} in {}",
@@ -280,11 +278,15 @@ async fn upload_left(
             Err(err) => Err(err),
         };
         match uploaded {
-            Ok(uploaded) => synced.add(uploaded),
+            Ok(uploaded) => {
+                sum.runs += uploaded.runs;
+                sum.files += uploaded.files;
+                sum.bytes += uploaded.bytes;
+            }
             Err(err) => failed = failed.and(Err(err.context(what))),
         }
     }
-    failed.map(|()| synced)
+    failed.map(|()| sum)
 }
 
 /// The same for a run that goes on with its next attempt.
@@ -297,22 +299,4 @@ pub(crate) async fn upload_left_of(project: Place, run: RunName) -> Result<()> {
     upload_left(&spool, is_its, |_| Ok(project.clone()))
         .await
         .map(drop)
-}
-
-impl Root {
-    /// Uploads what runs under this root have logged on this machine and could not upload themselves: because they
-    /// were killed, or because the store could not be reached until they ended. What belongs to a process that lives is left to it.
-    ///
-    /// Of a root on a disk or in memory there is nothing. Reads a local folder, and for each run its log; nothing is done twice.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] or [`ErrorKind::Conflict`] naming a run that is gone or another one by now, [`ErrorKind::Corrupt`] naming
-    /// a file that is damaged; those of the store. What was not uploaded is kept, and tried again the next time.
-    pub async fn sync_spool(&self) -> Result<Synced> {
-        let project = |name: &str| Ok(self.project(name)?.place().clone());
-        match self.spool() {
-            Some(spool) => upload_left(spool, |_| true, project).await,
-            None => Ok(Synced::default()),
-        }
-    }
 }

@@ -18,8 +18,9 @@ use tokio::time::{Instant, sleep, timeout};
 use super::buffer::{Lost, SCALARS_FLUSH, Scalars};
 use super::entries::Entries;
 use super::lane::Lane;
+use super::lasts::LastValues;
 use super::read::Runs;
-use super::record::{Lasts, RunRecord, keep_last, lost_text};
+use super::record::{RunRecord, lost_text};
 use super::segment::Stem;
 use super::segments::{Identity, Segments};
 use super::shared::{Answer, Ask, Request, Shared};
@@ -29,7 +30,7 @@ use super::system::System;
 #[cfg(feature = "system")]
 use crate::env::Micros;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::run::{Event, Last, Number, Outcome};
+use crate::format::run::{Event, Outcome};
 use crate::format::{self, VERSION};
 use crate::id::{Revision, RunName};
 use crate::store::Place;
@@ -48,9 +49,6 @@ pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
 
 /// How long finishing pauses before it tries a store again that has failed.
 const FINISH_PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
-
-/// Scalars whose last values the end of a run says; of more, the files know.
-const LASTS_MAX: usize = 16 << 10;
 
 /// See the module.
 pub(crate) struct Writer {
@@ -75,11 +73,7 @@ pub(crate) struct Writer {
     /// When the run began.
     #[cfg(feature = "system")]
     began: Micros,
-    names: Vec<Arc<str>>,
-    /// By the numbers of names.
-    lasts: Vec<Option<(i64, f64)>>,
-    /// Of names whose numbers were forgotten.
-    earlier_lasts: Lasts,
+    lasts: LastValues,
     spare: Scalars,
     lost_told: Lost,
     has_warned_of_losses: bool,
@@ -154,9 +148,7 @@ impl Writer {
                 .map(Box::new),
             #[cfg(feature = "system")]
             began: opened.began,
-            names: Vec::new(),
-            lasts: Vec::new(),
-            earlier_lasts: Lasts::new(),
+            lasts: LastValues::default(),
             spare: Scalars::with_capacity(SCALARS_FLUSH),
             lost_told: Lost::default(),
             has_warned_of_losses: false,
@@ -218,7 +210,8 @@ impl Writer {
             }
             false => self.segments.store(false),
         };
-        let is_failing = stored.is_err();
+        // Where the spool takes no more, the store may.
+        let is_failing = stored.is_err() && self.segments.are_seen();
         self.note(stored);
         for reply in flushes {
             self.flushes.push(Flush {
@@ -318,44 +311,15 @@ impl Writer {
         for event in events {
             self.queue(event);
         }
-        self.names.append(&mut taken.names);
-        self.remember_last(&taken.scalars);
-        let added = self.segments.add(&taken, &self.names);
+        self.lasts.add(&mut taken.names, &taken.scalars);
+        let added = self.segments.add(&taken, self.lasts.names());
         self.note(added);
         if taken.forgets_names {
-            self.forget_names();
+            self.lasts.forget_names();
         }
         taken.scalars.clear();
         if taken.scalars.values.capacity() > self.spare.values.capacity() {
             self.spare = taken.scalars;
-        }
-    }
-
-    fn remember_last(&mut self, scalars: &Scalars) {
-        self.lasts.resize(self.names.len(), None);
-        for ((name, step), value) in scalars
-            .names
-            .iter()
-            .zip(&scalars.steps)
-            .zip(&scalars.values)
-        {
-            if let Some(last) = self.lasts.get_mut(*name as usize)
-                && last.is_none_or(|(last, _)| *step >= last)
-            {
-                *last = Some((*step, *value));
-            }
-        }
-    }
-
-    fn forget_names(&mut self) {
-        let named = self.names.drain(..).zip(self.lasts.drain(..));
-        for (name, last) in named {
-            if let Some((step, value)) = last
-                && (self.earlier_lasts.len() < LASTS_MAX || self.earlier_lasts.contains_key(&*name))
-            {
-                // Its writer is of one attempt.
-                keep_last(&mut self.earlier_lasts, &name, (0, step), value);
-            }
         }
     }
 
@@ -513,13 +477,7 @@ impl Writer {
     }
 
     fn end(&mut self, outcome: Outcome, reason: Option<String>) -> Event {
-        self.forget_names();
-        let lasts = std::mem::take(&mut self.earlier_lasts).into_iter();
-        let last = lasts.map(|(name, (_, step, value))| {
-            let value = Number(value);
-            (name, Last { step, value })
-        });
-        let (writer, last) = (self.id.clone(), last.collect());
+        let (writer, last) = (self.id.clone(), self.lasts.take());
         let lost = self.shared.lock().buffer.lost();
         let lost = format::run::Lost {
             scalars: lost.scalars,
