@@ -166,6 +166,11 @@ fn a_scalar_of_epochs_ends_where_the_fork_begins() {
         "loss: 0=1.0/0 1=1.0/0 2=1.0/0 3=1.0/0; test/accuracy: 0=0.5/0"
     );
     assert_eq!(record.last["test/accuracy"], 0.5);
+    // Also where the fork of a fork begins before that one did.
+    fork(&project, "third", "first", 8).finish().unwrap();
+    fork(&project, "fourth", "third", 4).finish().unwrap();
+    assert!(curves(&project, "third").ends_with("test/accuracy: 0=0.5/0 1=0.5/0"));
+    assert_eq!(curves(&project, "fourth"), curves(&project, "second"));
 }
 
 #[test]
@@ -584,6 +589,8 @@ mod in_sql {
         let before = requests("other");
         fork(&project, "second", "first", 3).finish().unwrap();
         assert_eq!(requests("other"), before);
-        assert!(requests("second") > before);
+        project.start_run("empty").unwrap().finish().unwrap();
+        assert_eq!(requests("other"), before);
+        assert!(requests("second") > requests("empty"));
     }
 }
