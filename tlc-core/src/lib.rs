@@ -54,7 +54,7 @@ pub use project::{Project, Root, RootOptions};
 pub use questions::{ClassOptions, Top};
 #[cfg(feature = "tracing")]
 pub use run::EventLayer;
-pub use run::{ItemKind, Rows, Run, RunOptions, RunRecord, RunStatus, StreamRecord};
+pub use run::{Fork, ItemKind, Rows, Run, RunOptions, RunRecord, RunStatus, StreamRecord};
 pub use runtime::block_on;
 pub use schema::{Class, Role};
 #[cfg(feature = "sql")]

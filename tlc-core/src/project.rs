@@ -577,12 +577,12 @@ impl Project {
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] if there is a run of that name that goes on or has ended (see
-    /// [`RunOptions::name`], [`RunOptions::resume`]); those of the store.
+    /// [`RunOptions::name`], [`RunOptions::resume`]); [`ErrorKind::NotFound`] naming the run that it is to be a fork of; those of the store.
     pub fn start_run(&self, options: impl Into<RunOptions>) -> Result<Run> {
         Run::start(&self.place, options.into())
     }
 
-    /// The files of a run's scalars.
+    /// The files of a run's scalars; of a fork its own.
     ///
     /// # Errors
     /// As [`Self::run`].
@@ -599,7 +599,8 @@ impl Project {
     }
 
     /// The scalars of a run that count, with the columns of [`scalar_schema`](crate::run::scalar_schema): of one that was resumed, an attempt counts
-    /// from its first step on, for each scalar and rank. Reads all files of scalars of the run.
+    /// from its first step on, for each scalar and rank. What a fork took over (see [`RunOptions::fork`]) is its attempt 0. Reads all files of scalars of the run, and of the runs
+    /// that a fork goes back to, as far as they are there.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] naming a file that is damaged; those of the store.

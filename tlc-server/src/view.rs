@@ -517,6 +517,10 @@ pub struct RunView {
     pub status: &'static str,
     /// Why it failed.
     pub reason: Option<String>,
+    /// How often it was begun.
+    pub attempts: u32,
+    /// Where it begins, if it is the fork of another run.
+    pub forked: Option<ForkView>,
     /// Who started it.
     pub author: String,
     /// When it started.
@@ -535,6 +539,15 @@ pub struct RunView {
     pub streams: Vec<StreamView>,
     /// Metrics that were dropped because storage did not keep up.
     pub lost: LostView,
+}
+
+/// Where a fork begins.
+#[derive(Clone, Debug, Serialize)]
+pub struct ForkView {
+    /// The run of the same project that it goes on from.
+    pub run: String,
+    /// The step before which that run's curves are its own.
+    pub step: i64,
 }
 
 /// How much a run lost of its metrics.
@@ -581,6 +594,11 @@ impl RunView {
         Self {
             run: format!("{project}/{}", record.name),
             status: record.status.as_str(),
+            attempts: record.attempts,
+            forked: record.forked.as_ref().map(|fork| ForkView {
+                run: fork.run.to_string(),
+                step: fork.step,
+            }),
             author: record.author.clone(),
             reason: record.reason.clone(),
             started: record.started.to_rfc3339(),

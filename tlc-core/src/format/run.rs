@@ -33,6 +33,9 @@ pub(crate) enum Event {
         /// What the processes have in common that were started together.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         launch: Option<String>,
+        /// Where it goes on from, if not from nothing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fork: Option<Box<Fork>>,
     },
     /// Another process began to write metrics of the same attempt.
     Joined {
@@ -78,6 +81,30 @@ pub(crate) enum Event {
         lost: Lost,
         last: BTreeMap<String, Last>,
     },
+}
+
+/// What a run begins with that goes on from another one of its project, as that one was then.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Fork {
+    pub(crate) run: String,
+    /// That of the other run's entry 0: tells the run from a later one of its name.
+    pub(crate) writer: String,
+    /// The other run's newest attempt; what later ones log is none of the fork's.
+    pub(crate) attempt: u32,
+    /// Scalars of this step and later ones are none of the fork's.
+    pub(crate) step: i64,
+    pub(crate) params: BTreeMap<String, String>,
+    pub(crate) inputs: Vec<Input>,
+    pub(crate) last: BTreeMap<String, Last>,
+}
+
+/// A table at a revision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Input {
+    pub(crate) table: String,
+    pub(crate) revision: u64,
 }
 
 /// The beginning of a segment: what all its rows share.
@@ -226,6 +253,7 @@ mod tests {
                 rank: 0,
                 process: process.clone(),
                 launch: None,
+                fork: None,
             },
             r#"{"kind":"started","run":"r","author":"ada","writer":"w","rank":0,"process":{"machine":"m","id":7,"started":18446744073709551615}}"#,
         );
@@ -272,6 +300,44 @@ mod tests {
                 revision: Some(3),
             },
             r#"{"kind":"stream","name":"val","schema":"AA==","revision":3}"#,
+        );
+    }
+
+    #[test]
+    fn the_written_form_of_a_fork_is_this() {
+        let fork = Fork {
+            run: "r".into(),
+            writer: "v".into(),
+            attempt: 2,
+            step: -5,
+            params: BTreeMap::from([("lr".to_owned(), "0.1".to_owned())]),
+            inputs: vec![Input {
+                table: "t".into(),
+                revision: 3,
+            }],
+            last: BTreeMap::from([(
+                "loss".to_owned(),
+                Last {
+                    step: -6,
+                    value: Number(f64::INFINITY),
+                },
+            )]),
+        };
+        check(
+            Event::Started {
+                run: "s".into(),
+                author: "ada".into(),
+                writer: "w".into(),
+                rank: 0,
+                process: Process {
+                    machine: "m".to_owned(),
+                    id: 7,
+                    started: 9,
+                },
+                launch: None,
+                fork: Some(Box::new(fork)),
+            },
+            r#"{"kind":"started","run":"s","author":"ada","writer":"w","rank":0,"process":{"machine":"m","id":7,"started":9},"fork":{"run":"r","writer":"v","attempt":2,"step":-5,"params":{"lr":"0.1"},"inputs":[{"table":"t","revision":3}],"last":{"loss":{"step":-6,"value":"inf"}}}}"#,
         );
     }
 

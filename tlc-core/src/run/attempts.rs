@@ -3,7 +3,8 @@
 //! A restarted program goes on from its last checkpoint, so it logs again what the attempt before had
 //! logged after that. From the first step on that an attempt logs a scalar at, this attempt counts for the
 //! scalar (of each rank for itself), and what earlier ones logged there does not. For sample metrics it is
-//! the first epoch, and in it the first step, that an attempt logs of a stream.
+//! the first epoch, and in it the first step, that an attempt logs of a stream. What a fork took over of
+//! another run is its attempt 0.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -39,7 +40,7 @@ impl<K: Copy + Ord> Starts<K> {
 /// Of the scalars or the items of a kind of one run those that count: those without a step all do. Needs the columns `name`, `step`, `rank` and `attempt`.
 ///
 /// # Errors
-/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if these are not there.
+/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if these are not there (the last may lack).
 pub(crate) fn winning_named(rows: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
     let mut starts: HashMap<(&str, i32), Starts<i64>> = HashMap::new();
     for batch in rows {
@@ -61,7 +62,9 @@ pub(crate) fn winning_named(rows: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
 }
 
 /// Name and rank, attempt, and step of each row.
-fn keys(batch: &RecordBatch) -> Result<impl Iterator<Item = ((&str, i32), u32, Option<i64>)>> {
+pub(super) fn keys(
+    batch: &RecordBatch,
+) -> Result<impl Iterator<Item = ((&str, i32), u32, Option<i64>)>> {
     let wrong = || Error::corrupt("the rows have no name, step, rank or attempt");
     let column = |name: &str| batch.column_by_name(name).ok_or_else(wrong);
     let names = column("name")?.as_string_opt::<i32>().ok_or_else(wrong)?;
@@ -71,10 +74,15 @@ fn keys(batch: &RecordBatch) -> Result<impl Iterator<Item = ((&str, i32), u32, O
     let ranks = column("rank")?
         .as_primitive_opt::<Int32Type>()
         .ok_or_else(wrong)?;
-    let attempts = column("attempt")?
-        .as_primitive_opt::<Int32Type>()
-        .ok_or_else(wrong)?;
-    let numbers = ranks.values().iter().zip(attempts.values()).zip(steps);
+    // Before version 3 of the format there was one attempt, and no such column.
+    let attempts = match batch.column_by_name("attempt") {
+        None => vec![1; batch.num_rows()],
+        Some(attempts) => {
+            let attempts = attempts.as_primitive_opt::<Int32Type>();
+            attempts.ok_or_else(wrong)?.values().to_vec()
+        }
+    };
+    let numbers = ranks.values().iter().zip(attempts).zip(steps);
     let keys = names.iter().zip(numbers);
     Ok(keys.map(|(name, ((rank, attempt), step))| {
         (
@@ -167,6 +175,7 @@ mod tests {
         check("1.0: a0 a1 a2 a3\n2.0: a1\n3.0: a3", "a0 | a1 | a3");
         check("1.0: a0 a9\n3.0: a1\n2.0: a5", "a0 | a1 | ");
         check("1.0: a0 a1\n2.0: a-1", " | a-1");
+        check("0.0: a0 a1 a2\n1.0: a2\n2.0: a1", "a0 |  | a1");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The metrics of a run that count: of all its files, those rows that no later attempt took the place of.
 
 use arrow::array::RecordBatch;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::future::try_join;
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 
 use super::attempts::{Starts, before_step, first_step, winning_named};
 use super::items::ItemKind;
@@ -20,12 +21,14 @@ pub(crate) struct Winning {
 }
 
 impl Runs {
-    /// The scalars of a run that count. Reads all its files of scalars.
+    /// The scalars of a run that count, first those that it took over as a fork. Reads all its files of scalars, and its first entry.
     ///
     /// # Errors
-    /// Those of [`Self::rows`].
+    /// Those of [`Self::rows`] and [`Self::inherited`].
     pub(crate) async fn scalars(&self, run: &RunName) -> Result<Vec<RecordBatch>> {
-        self.winning_rows_of(self.scalar_files(run).await?).await
+        let (files, inherited) =
+            try_join(self.scalar_files(run), self.inherited(run).boxed()).await?;
+        self.winning_rows_of(files, inherited).await
     }
 
     /// The items of a kind of a run that count. Reads all its files of them.
@@ -33,12 +36,17 @@ impl Runs {
     /// # Errors
     /// Those of [`Self::rows`].
     pub(crate) async fn items(&self, run: &RunName, kind: ItemKind) -> Result<Vec<RecordBatch>> {
-        self.winning_rows_of(self.item_files(run, kind).await?)
-            .await
+        let files = self.item_files(run, kind).await?;
+        self.winning_rows_of(files, Vec::new()).await
     }
 
-    async fn winning_rows_of(&self, files: Vec<ScalarFile>) -> Result<Vec<RecordBatch>> {
-        let attempts = files.iter().map(|file| file.attempt).max();
+    /// Of the rows of these files and those that were taken over the ones that count.
+    async fn winning_rows_of(
+        &self,
+        files: Vec<ScalarFile>,
+        inherited: Vec<RecordBatch>,
+    ) -> Result<Vec<RecordBatch>> {
+        let all_count = inherited.is_empty() && files.iter().all(|file| file.attempt == 1);
         let reads = files
             .into_iter()
             .map(|file| async move { self.rows(&file.path).await });
@@ -46,10 +54,10 @@ impl Runs {
             .buffered(READS_MAX)
             .try_collect()
             .await?;
-        let rows = rows.concat();
-        match attempts {
-            None | Some(1) => Ok(rows),
-            Some(_) => winning_named(&rows),
+        let rows = [inherited, rows.concat()].concat();
+        match all_count {
+            true => Ok(rows),
+            false => winning_named(&rows),
         }
     }
 

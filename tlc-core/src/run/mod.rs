@@ -13,6 +13,7 @@ mod entries;
 mod epoch;
 #[cfg(feature = "tracing")]
 mod events;
+mod forks;
 mod frame;
 mod growing;
 mod histogram;
@@ -64,7 +65,7 @@ pub(crate) use self::metrics::Winning;
 pub use self::open::RunOptions;
 pub(crate) use self::read::Runs;
 pub use self::read::{SampleFile, ScalarFile};
-pub use self::record::{RunRecord, RunStatus, SILENCE_MAX, StreamRecord};
+pub use self::record::{Fork, RunRecord, RunStatus, SILENCE_MAX, StreamRecord};
 pub use self::rows::Rows;
 use self::rows::{Means, Streams, Values};
 pub use self::shared::LOG_WAIT_MAX;
@@ -114,7 +115,7 @@ impl Run {
     /// # Errors
     /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) naming the run if there is one of that
     /// name; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the name cannot name a run; to
-    /// join, [`ErrorKind::NotFound`](crate::ErrorKind::NotFound); those of the store.
+    /// join or fork a run that is not there, [`ErrorKind::NotFound`](crate::ErrorKind::NotFound); those of the store.
     pub(crate) fn start(project: &Place, options: RunOptions) -> Result<Self> {
         let shared = Arc::new(Shared::new());
         let (mut begun, writer) = open::spawn(project.clone(), options, Arc::clone(&shared))?;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
+use futures::FutureExt as _;
+
 use super::entries::{self, encode_entry};
 use super::name;
 use super::read::Runs;
@@ -17,7 +19,7 @@ use super::writer::{Opened, Writer};
 use crate::alias::Aliases;
 use crate::env::Micros;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::run::{Event, Process};
+use crate::format::run::{Event, Fork, Process};
 use crate::id::{Revision, RunName};
 use crate::log::{Append, Log};
 use crate::store::Place;
@@ -33,6 +35,7 @@ pub struct RunOptions {
     joins: bool,
     resumes: bool,
     launch: Option<String>,
+    fork: Option<(String, i64)>,
     #[cfg(feature = "system")]
     is_without_system: bool,
     params: BTreeMap<String, String>,
@@ -104,6 +107,25 @@ impl RunOptions {
     #[must_use]
     pub fn launch(mut self, id: &str) -> Self {
         self.launch = Some(id.to_owned());
+        self
+    }
+
+    /// Begins where the run `source` of the same project was before `step`: `RunOptions::from("slower").fork("first", 2_000)`. For a
+    /// training that starts from the checkpoint of that step, with another setting, and is to have one curve.
+    ///
+    /// The fork has the parameters of `source` (its own take their place), what it read, and the curves of its scalars: what
+    /// counts of the attempts that `source` has when the fork begins, at steps before `step`. A scalar that never comes to
+    /// `step`, because it is counted in epochs or has ended, is the fork's as far as it was logged before the others had come there. As
+    /// with attempts, from the first step on that the fork itself logs of a scalar, its own counts. What the machine did
+    /// (`system/…`), sample metrics, texts, histograms and files stay with `source`, which may go on, have ended or
+    /// be interrupted, and is never changed. It may be a fork itself.
+    ///
+    /// Curves are not copied: whoever deletes `source` takes them from its forks. Parameters, what was read and last values stay.
+    /// Starting reads the log and all scalars of `source`. A fork whose process is gone goes on like any run, also without this
+    /// call; with it, only if it is the fork of that run at that step.
+    #[must_use]
+    pub fn fork(mut self, source: &str, step: i64) -> Self {
+        self.fork = Some((source.to_owned(), step));
         self
     }
 }
@@ -199,22 +221,36 @@ async fn work(
 ///
 /// # Errors
 /// [`ErrorKind::Conflict`] if the name is taken, [`ErrorKind::NotFound`] if there is nothing to
-/// join, [`ErrorKind::Invalid`] if the name is not one or the run has ended; those of the store.
+/// join or to fork, [`ErrorKind::Invalid`] if the name is not one, the run has ended, or a fork is to join; those of the store.
 async fn begin(project: &Place, options: RunOptions) -> Result<(Begun, Opened)> {
     match (&options.name, options.joins) {
+        (_, true) if options.fork.is_some() => Err(Error::invalid(
+            "a run that is joined has begun already: leave out join() or fork()",
+        )),
         (Some(name), true) => join(project, name.parse()?, &options).await,
         (None, true) => Err(Error::invalid("to join a run, say its name")),
         (Some(name), false) => {
             let name: RunName = name.parse()?;
-            match start(project, &name, &options).await? {
+            let runs = Runs::new(project.clone());
+            // What a fork that goes on was forked from may be gone.
+            let is_there = options.fork.is_some() && runs.first(&name).await?.is_some();
+            let begun = match is_there {
+                true => None,
+                false => {
+                    let fork = fork(project, &options).await?;
+                    start(project, &name, &options, fork).await?
+                }
+            };
+            match begun {
                 Some(begun) => Ok(begun),
                 None => go_on(project, name, &options).await,
             }
         }
         (None, false) => {
+            let fork = fork(project, &options).await?;
             for _ in 0..NAMES_MAX {
                 let name = name::readable(&project.env.fresh_id()).parse()?;
-                if let Some(begun) = start(project, &name, &options).await? {
+                if let Some(begun) = start(project, &name, &options, fork.clone()).await? {
                     return Ok(begun);
                 }
             }
@@ -224,6 +260,16 @@ async fn begin(project: &Place, options: RunOptions) -> Result<(Begun, Opened)> 
             ))
         }
     }
+}
+
+/// What the run begins with, if it is to be a fork.
+async fn fork(project: &Place, options: &RunOptions) -> Result<Option<Box<Fork>>> {
+    let Some((source, step)) = &options.fork else {
+        return Ok(None);
+    };
+    let fork = Runs::new(project.clone()).fork(source, *step).boxed().await;
+    let fork = fork.map_err(|err| err.context(format!("cannot fork run {source}")))?;
+    Ok(Some(Box::new(fork)))
 }
 
 /// Resumes a run, or joins it if that was begun by a process of the same launch.
@@ -237,6 +283,9 @@ async fn go_on(project: &Place, name: RunName, options: &RunOptions) -> Result<(
             let message = format!("there is a run {name} already, which {how}");
             Err(Error::new(ErrorKind::Conflict, message))
         };
+        if let Some(other) = forked_otherwise(&folded, options) {
+            return taken(&format!("{other}; choose another name"));
+        }
         match status {
             _ if is_ours && status != RunStatus::Interrupted => {
                 return enter(project, &name, options, folded).await;
@@ -263,6 +312,19 @@ async fn go_on(project: &Place, name: RunName, options: &RunOptions) -> Result<(
     }
 }
 
+/// What the run is, if it is not the fork that is asked for.
+fn forked_otherwise(folded: &Folded, options: &RunOptions) -> Option<String> {
+    let (source, step) = options.fork.as_ref()?;
+    match &folded.record.forked {
+        None => Some("is no fork".to_owned()),
+        Some(fork) if fork.run.as_str() == source && fork.step == *step => None,
+        Some(fork) => Some(format!(
+            "was forked from {} at step {}",
+            fork.run, fork.step
+        )),
+    }
+}
+
 /// The digits of a fresh id that writers are told apart by.
 fn writer_id(project: &Place) -> String {
     let id = project.env.fresh_id();
@@ -285,6 +347,7 @@ async fn start(
     project: &Place,
     name: &RunName,
     options: &RunOptions,
+    fork: Option<Box<Fork>>,
 ) -> Result<Option<(Begun, Opened)>> {
     let failed = |err: Error| err.context(format!("cannot start run {name}"));
     let aliases = project.aliases().await.map_err(failed)?;
@@ -298,6 +361,7 @@ async fn start(
         rank: options.rank,
         process: process(project),
         launch: options.launch.clone(),
+        fork,
     };
     let entry = encode_entry(&place, event)?;
     let log = Log::of(&place);

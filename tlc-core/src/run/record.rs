@@ -54,6 +54,15 @@ pub struct StreamRecord {
     pub revision: Option<Revision>,
 }
 
+/// Where a run begins that goes on from another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fork {
+    /// The other run. It may be gone.
+    pub run: RunName,
+    /// What the other run logged before this step is part of the fork.
+    pub step: i64,
+}
+
 /// One execution of a training program.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunRecord {
@@ -73,13 +82,15 @@ pub struct RunRecord {
     pub process: Process,
     /// How often it was begun: 1, and one more for each time it was resumed.
     pub attempts: u32,
-    /// Parameters by their dotted names.
+    /// Where it begins, if it is the fork of another run.
+    pub forked: Option<Fork>,
+    /// Parameters by their dotted names; of a fork also those it began with.
     pub params: BTreeMap<String, String>,
-    /// What it read, in the order it was told.
+    /// What it read, in the order it was told; of a fork first what the other run had read.
     pub inputs: Vec<(TableName, Revision)>,
     /// The streams of sample metrics, in the order they began.
     pub streams: Vec<StreamRecord>,
-    /// The value of each scalar at its largest step.
+    /// The value of each scalar at its largest step; of one that a fork did not log, the value it began with.
     pub last: BTreeMap<String, f64>,
     /// What its writers had to drop.
     pub lost: Lost,
@@ -109,7 +120,7 @@ pub(crate) fn lost_text(lost: Lost) -> String {
 }
 
 /// Of each scalar the newest attempt that has it, its largest step in it, and its value there. The later of
-/// equal steps counts.
+/// equal steps counts. What a fork began with is of attempt 0.
 pub(crate) type Lasts = BTreeMap<String, (u32, i64, f64)>;
 
 pub(crate) fn keep_last(lasts: &mut Lasts, name: &str, (attempt, step): (u32, i64), value: f64) {
@@ -220,13 +231,11 @@ fn started(run: &RunName, entry: &Entry) -> Result<Folded> {
         writer,
         process,
         launch,
+        fork,
         ..
     } = &entry.event
     else {
-        return Err(Error::corrupt(format!(
-            "{} does not say that the run started",
-            what(run, 0)
-        )));
+        return Err(not_started(run));
     };
     let record = RunRecord {
         name: run.clone(),
@@ -237,6 +246,7 @@ fn started(run: &RunName, entry: &Entry) -> Result<Folded> {
         finished: None,
         process: from_entry(process),
         attempts: 1,
+        forked: None,
         params: BTreeMap::new(),
         inputs: Vec::new(),
         streams: Vec::new(),
@@ -253,7 +263,18 @@ fn started(run: &RunName, entry: &Entry) -> Result<Folded> {
         resumed: Micros::default(),
     };
     folded.open(writer, process);
+    if let Some(fork) = fork {
+        folded
+            .begin_with(fork)
+            .map_err(|err| Error::corrupt(what(run, 0)).with_source(err))?;
+    }
     Ok(folded)
+}
+
+/// Entry 0 is another one than it must be.
+pub(crate) fn not_started(run: &RunName) -> Error {
+    let entry = what(run, 0);
+    Error::corrupt(format!("{entry} does not say that the run started"))
 }
 
 fn from_entry(process: &crate::format::run::Process) -> Process {
@@ -265,6 +286,24 @@ fn from_entry(process: &crate::format::run::Process) -> Process {
 }
 
 impl Folded {
+    /// Takes over what the other run had said of itself, and its last values before the step.
+    fn begin_with(&mut self, fork: &crate::format::run::Fork) -> Result<()> {
+        let record = &mut self.record;
+        record.forked = Some(Fork {
+            run: fork.run.parse()?,
+            step: fork.step,
+        });
+        record.params.clone_from(&fork.params);
+        for input in &fork.inputs {
+            let input = (input.table.parse()?, Revision(input.revision));
+            record.inputs.push(input);
+        }
+        for (name, last) in &fork.last {
+            keep_last(&mut self.lasts, name, (0, last.step), last.value.0);
+        }
+        Ok(())
+    }
+
     fn apply(&mut self, entry: &Entry) -> Result<()> {
         match &entry.event {
             Event::Started { .. } => return Err(Error::corrupt("a run starts once")),
@@ -528,9 +567,48 @@ mod tests {
         );
     }
 
+    /// A run that was forked, of these entries after the first.
+    fn forked(rest: &str) -> Folded {
+        let fork = r#""fork":{"run":"q","writer":"v","attempt":2,"step":9,"params":{"lr":"0.1","seed":"1"},
+            "inputs":[{"table":"t","revision":3}],"last":{"a":{"step":8,"value":1},"b":{"step":8,"value":1}}}"#;
+        let fork = fork.replace('\n', "");
+        folded(&format!("{STARTED},{fork}\n{rest}")).unwrap()
+    }
+
+    #[test]
+    fn a_fork_begins_with_what_the_other_run_was_and_its_own_takes_the_place() {
+        let check = |rest: &str, expected: &str| {
+            let record = forked(rest).record;
+            let inputs = record
+                .inputs
+                .iter()
+                .map(|(table, revision)| format!("{table}@{revision}"));
+            let inputs: Vec<_> = inputs.collect();
+            let text = format!("{:?} {inputs:?} {:?}", record.params, record.last);
+            assert_eq!(text, expected);
+            let fork = record.forked.unwrap();
+            assert_eq!((fork.run.as_str(), fork.step), ("q", 9));
+        };
+        check(
+            "",
+            r#"{"lr": "0.1", "seed": "1"} ["t@3"] {"a": 1.0, "b": 1.0}"#,
+        );
+        // A smaller step of its own counts too: as with attempts.
+        check(
+            r#"6 "kind":"params","values":{"lr":"0.2"}
+               6 "kind":"input","table":"t","revision":3
+               6 "kind":"input","table":"u","revision":0
+               7 "kind":"finished","writer":"w","outcome":"completed","last":{"a":{"step":4,"value":2},"c":{"step":1,"value":3}}"#,
+            r#"{"lr": "0.2", "seed": "1"} ["t@3", "u@0"] {"a": 2.0, "b": 1.0, "c": 3.0}"#,
+        );
+    }
+
     #[test]
     fn entries_that_cannot_be_are_corrupt() {
         check(STARTED, "Corrupt");
+        let fork = r#""fork":{"run":"a/b","writer":"v","attempt":1,"step":9,"params":{},"inputs":[],"last":{}}"#;
+        let err = folded(&format!("{STARTED},{fork}")).unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::Corrupt);
         check(r#"6 "kind":"input","table":"a/b","revision":3"#, "Corrupt");
         check(
             r#"6 "kind":"stream","name":"s","schema":"not base64""#,

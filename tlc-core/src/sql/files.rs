@@ -4,7 +4,8 @@
 //! What is the same for all rows of a file (its run and attempt; for samples its stream and epoch too) is known
 //! without opening it. Filters on these decide which files are opened at all. Parquet files are read by the engine's own scan,
 //! which takes the other filters, the projection and the limit into them. Rows that are not folded yet,
-//! and of resumed runs those of files of which not all rows count, are read when the plan is made.
+//! and of resumed runs those of files of which not all rows count, are read when the plan is made. So are the scalars of forks, with
+//! those that they took over of other runs, which are their attempt 0.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
+use futures::future::try_join;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use object_store::path::Path;
 
@@ -67,7 +69,7 @@ pub(super) enum Kind {
     Samples,
 }
 
-/// A file, and the values of the columns that its rows share.
+/// A file, or rows of other runs, and the values of the columns that its rows share.
 struct Candidate {
     path: Path,
     bytes: u64,
@@ -81,7 +83,7 @@ enum Counting {
     Parquet,
     /// All of a segment, or those before a step.
     Read(Option<Box<Winning>>),
-    /// These, of a file of scalars or items of a run that was resumed.
+    /// These, of a file of scalars or items of a run that was resumed or forked; or what a fork took over.
     Known(Vec<RecordBatch>),
 }
 
@@ -248,22 +250,32 @@ impl RunFiles {
     async fn files(&self, run: RunName) -> Result<Vec<Candidate>> {
         match self.kind {
             Kind::Scalars => {
-                let files = self.project.scalar_files(&run).await?;
-                self.named_files(&run, files).await
+                let runs = self.project.run_files();
+                let own = self.project.scalar_files(&run);
+                let (files, inherited) = try_join(own, runs.inherited(&run).boxed()).await?;
+                self.named_files(&run, files, inherited).await
             }
             Kind::Items(kind) => {
                 let files = self.project.run_files().item_files(&run, kind).await?;
-                self.named_files(&run, files).await
+                self.named_files(&run, files, Vec::new()).await
             }
             Kind::Samples => self.sample_files(&run).await,
         }
     }
 
-    async fn named_files(&self, run: &RunName, files: Vec<ScalarFile>) -> Result<Vec<Candidate>> {
-        let is_resumed = files.iter().any(|file| file.attempt > 1);
-        let known = match is_resumed && !self.all_attempts {
-            true => Some(self.winning_named(&files).await?),
-            false => None,
+    async fn named_files(
+        &self,
+        run: &RunName,
+        files: Vec<ScalarFile>,
+        inherited: Vec<RecordBatch>,
+    ) -> Result<Vec<Candidate>> {
+        let all_count = inherited.is_empty() && files.iter().all(|file| file.attempt == 1);
+        let (known, inherited) = match all_count || self.all_attempts {
+            true => (None, inherited),
+            false => {
+                let (known, inherited) = self.winning_named(&files, inherited).await?;
+                (Some(known), inherited)
+            }
         };
         let mut known = known.map(Vec::into_iter);
         let candidate = |file: ScalarFile| Candidate {
@@ -276,11 +288,24 @@ impl RunFiles {
                 None => Counting::Read(None),
             },
         };
-        Ok(files.into_iter().map(candidate).collect())
+        let mut candidates: Vec<Candidate> = files.into_iter().map(candidate).collect();
+        if !inherited.is_empty() {
+            candidates.push(Candidate {
+                path: Path::default(),
+                bytes: 0,
+                shared: vec![run.as_str().into(), attempt(0)],
+                rows: Counting::Known(inherited),
+            });
+        }
+        Ok(candidates)
     }
 
-    /// For each file the rows that count.
-    async fn winning_named(&self, files: &[ScalarFile]) -> Result<Vec<Vec<RecordBatch>>> {
+    /// For each file the rows that count, and those of the ones that were taken over.
+    async fn winning_named(
+        &self,
+        files: &[ScalarFile],
+        inherited: Vec<RecordBatch>,
+    ) -> Result<(Vec<Vec<RecordBatch>>, Vec<RecordBatch>)> {
         let reads = files
             .iter()
             .map(|file| self.project.read_metrics(&file.path).boxed());
@@ -288,11 +313,12 @@ impl RunFiles {
             .buffered(LISTS_MAX)
             .try_collect()
             .await?;
-        let mut winning = winning_named(&rows.concat())?.into_iter();
+        let mut winning = winning_named(&[rows.concat(), inherited].concat())?.into_iter();
         let by_file = rows
             .iter()
             .map(|rows| winning.by_ref().take(rows.len()).collect());
-        Ok(by_file.collect())
+        let by_file = by_file.collect();
+        Ok((by_file, winning.collect()))
     }
 
     async fn sample_files(&self, run: &RunName) -> Result<Vec<Candidate>> {

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Float64Builder, Int64Array, Int64Builder, ListBuilder, MapBuilder, RecordBatch,
-    StringArray, StringBuilder, TimestampMicrosecondArray, UInt64Array,
+    ArrayRef, Float64Builder, Int32Array, Int64Array, Int64Builder, ListBuilder, MapBuilder,
+    RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray, UInt64Array,
 };
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -253,6 +253,8 @@ impl Records {
 }
 
 fn run_rows(runs: &[RunRecord]) -> Result<RecordBatch> {
+    let forks = || runs.iter().map(|run| run.forked.as_ref());
+    let attempts = runs.iter().map(|run| run.attempts.cast_signed());
     let mut parameters = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
     let mut scalars = MapBuilder::new(None, StringBuilder::new(), Float64Builder::new());
     let mut inputs = ListBuilder::new(StringBuilder::new());
@@ -302,6 +304,23 @@ fn run_rows(runs: &[RunRecord]) -> Result<RecordBatch> {
         ("parameters", Arc::new(parameters.finish()), false),
         ("inputs", Arc::new(inputs.finish()), false),
         ("scalars", Arc::new(scalars.finish()), false),
+        (
+            "attempts",
+            Arc::new(Int32Array::from_iter_values(attempts)),
+            false,
+        ),
+        (
+            "forked_run",
+            text(forks().map(|fork| fork.map(|fork| fork.run.as_str()))),
+            true,
+        ),
+        (
+            "forked_step",
+            Arc::new(Int64Array::from_iter(
+                forks().map(|fork| fork.map(|fork| fork.step)),
+            )),
+            true,
+        ),
     ])?)
 }
 

@@ -11,6 +11,7 @@ mod aliases;
 mod bad_input;
 mod commit;
 mod faults;
+mod forks;
 mod formats;
 mod golden;
 mod histories;

@@ -861,7 +861,7 @@ fn a_resumed_run_shows_the_attempt_that_counts_at_each_step() {
 }
 
 /// A project on disk whose clock is that of a test.
-fn project_on_disk_too() -> (Option<tempfile::TempDir>, Project) {
+pub(crate) fn project_on_disk_too() -> (Option<tempfile::TempDir>, Project) {
     let folder = tempfile::tempdir().unwrap();
     let options = tlc_core::RootOptions::new().env(Env::manual());
     let root = block_on(Root::open_with(folder.path().to_str().unwrap(), options)).unwrap();

@@ -78,6 +78,12 @@ fn run_text(view: &RunView) -> String {
         "{} {}{reason}\nstarted   {}, by {}\n",
         view.run, view.status, view.started, view.author
     );
+    if let Some(fork) = &view.forked {
+        text += &format!("forked    from {} at step {}\n", fork.run, fork.step);
+    }
+    if view.attempts > 1 {
+        text += &format!("attempts  {}\n", view.attempts);
+    }
     if let (Some(finished), Some(secs)) = (&view.finished, view.duration_secs) {
         text += &format!("finished  {finished}, after {}\n", duration_text(secs));
     }

@@ -1,7 +1,7 @@
 //! `tlc run`.
 
 use serde_json::json;
-use tlc_core::block_on;
+use tlc_core::{RunOptions, block_on};
 
 use crate::site::Site;
 
@@ -52,6 +52,8 @@ fn a_run_is_shown_to_programs() {
         json!({
             "run": "zoo/first",
             "status": "completed",
+            "attempts": 1,
+            "forked": null,
             "reason": null,
             "started": null,
             "finished": null,
@@ -65,6 +67,28 @@ fn a_run_is_shown_to_programs() {
         })
     );
     assert_eq!(site.json(&["ls", "zoo"])["runs"][0]["status"], "completed");
+}
+
+#[test]
+fn a_fork_and_a_run_of_several_attempts_say_so() {
+    let site = with_run();
+    let project = site.opened().project("zoo").unwrap();
+    let fork = RunOptions::from("second").fork("first", 1);
+    project.start_run(fork).unwrap().finish().unwrap();
+    let again = RunOptions::from("second").resume();
+    project.start_run(again).unwrap().finish().unwrap();
+
+    let text = site.tlc(&["run", "show", "zoo/second"]).done().text();
+    for expected in ["\nforked    from first at step 1\n", "\nattempts  2\n"] {
+        assert!(text.contains(expected), "{expected:?} is not in {text:?}");
+    }
+    let first = site.tlc(&["run", "show", "zoo/first"]).done().text();
+    assert!(!first.contains("forked") && !first.contains("attempts"));
+    let run = site.json(&["run", "show", "zoo/second"]);
+    assert_eq!(run["forked"], json!({"run": "first", "step": 1}));
+    assert_eq!(run["attempts"], 2);
+    assert_eq!(run["params"]["lr"], "0.5");
+    assert_eq!(run["scalars"], json!({"loss": 2.5}));
 }
 
 #[test]
