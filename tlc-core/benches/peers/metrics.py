@@ -179,7 +179,10 @@ class SwanLab:
         self.module, self.record, self.folder = swanlab, Record, folder
 
     def start(self, name, params):
-        self.module.init(project="bench", name=name, mode="offline", log_dir=str(self.folder), config=params)
+        # What it tells of the machine comes from a thread of its own, and without a lock has torn the log of a long run.
+        quiet = self.module.Settings(probe=self.module.Settings.Probe(monitor=False))
+        where = {"mode": "offline", "log_dir": str(self.folder)}
+        self.module.init(project="bench", name=name, config=params, settings=quiet, **where)
 
     def log(self, step, values):
         self.module.log(values, step=step)
