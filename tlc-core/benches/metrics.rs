@@ -1,39 +1,51 @@
-//! What a run's metrics cost to store and to read: a million values, and many small runs.
+//! What a run's metrics cost to log, to store and to read: a million scalars, many small runs, and sample metrics.
 //!
-//! The values and the questions are those of two workloads: ten scalars at each of 100,000 steps; and 1,000
-//! runs of ten scalars at 100 steps and twenty parameters, of which the best twenty are asked for. The
-//! references do the least that any program would have to: the same numbers appended to one file, which
-//! is synced; two synced files; the values read back from such a file.
+//! Ten scalars at each of 100,000 steps; 1,000 runs of ten scalars at 100 steps and twenty parameters, of
+//! which the best twenty are asked for; and 50,000 samples in each of twenty epochs. The references do the least
+//! that any program would have to: push to a vector behind a lock, append the same numbers to one file that is
+//! synced, put two synced files, read the values back from such a file.
 //!
-//! `cargo bench --profile dev --bench metrics [-- --quick]`. What logging costs the training thread is measured by `log`.
+//! `cargo bench --profile dev --bench metrics [-- --quick] [--peers FILE]`, where the file holds what others took, as
+//! `benches/peers/metrics.py` prints it. Prints the tables of `docs/benchmarks.md`.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark"
+)]
 
+#[path = "measure/floor.rs"]
+mod floor;
+#[path = "measure/hash.rs"]
+mod hash;
 mod measure;
+#[path = "measure/report.rs"]
+mod report;
+#[path = "measure/samples.rs"]
+mod samples;
+#[path = "metrics/steps.rs"]
+mod steps;
+#[path = "metrics/written.rs"]
+mod written;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Instant;
 
-use measure::paired;
+use floor::{Floor, bytes_below};
+use hash::unit;
+use measure::{median, paired, time};
+use report::{Report, grouped};
 use tlc_core::arrow::array::{AsArray as _, RecordBatch};
 use tlc_core::arrow::datatypes::Float64Type;
 use tlc_core::{Project, Root, Run, RunOptions, Sql, block_on};
 
 const ROUNDS: usize = 5;
 const NAMES: [&str; 10] = ["m0", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "m9"];
-
-/// A hash in place of random numbers, so that every program can make the same.
-fn unit(seed: u64, i: u64) -> f64 {
-    let z = seed
-        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-        .wrapping_add((i + 1).wrapping_mul(0xBF58_476D_1CE4_E5B9));
-    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-}
 
 /// The value of metric `k` at a step: it falls, and is noisy.
 fn value(k: usize, step: u64) -> f64 {
@@ -44,9 +56,8 @@ fn value(k: usize, step: u64) -> f64 {
 /// Ten values a step, step by step.
 fn values(n_steps: u64) -> Vec<[f64; 10]> {
     let steps = 0..n_steps;
-    steps
-        .map(|step| std::array::from_fn(|k| value(k, step)))
-        .collect()
+    let values = steps.map(|step| std::array::from_fn(|k| value(k, step)));
+    values.collect()
 }
 
 fn open(root: &Path) -> Project {
@@ -54,19 +65,14 @@ fn open(root: &Path) -> Project {
 }
 
 fn log(run: &Run, values: &[[f64; 10]]) {
-    for (step, values) in values.iter().enumerate() {
-        let named: [(&str, f64); 10] = std::array::from_fn(|k| (NAMES[k], values[k]));
-        run.log(i64::try_from(step).unwrap(), &named);
-    }
+    each_step(values, |step, named| run.log(step, named));
 }
 
-fn bytes_below(folder: &Path) -> u64 {
-    let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
-    let sizes = entries.map(|entry| match entry.file_type().unwrap().is_dir() {
-        true => bytes_below(&entry.path()),
-        false => entry.metadata().unwrap().len(),
-    });
-    sizes.sum()
+fn each_step(values: &[[f64; 10]], mut log: impl FnMut(i64, &[(&str, f64)])) {
+    for (step, values) in (0..).zip(values) {
+        let named: [(&str, f64); 10] = std::array::from_fn(|k| (NAMES[k], values[k]));
+        log(step, &named);
+    }
 }
 
 /// Eight bytes a value, behind each other in one file.
@@ -109,13 +115,18 @@ fn ask(sql: &Sql, query: &str) -> Vec<RecordBatch> {
     block_on(async { sql.collect(query).await }).unwrap()
 }
 
-fn a_million(n_steps: u64) {
+fn a_million(n_steps: u64, report: &mut Report) {
     let folder = tempfile::tempdir().unwrap();
     let (root, plain) = (folder.path().join("root"), folder.path().join("plain"));
     let values = values(n_steps);
-    let n = n_steps * 10;
-    let mut round = 0;
-    let (mut flushed, mut lost) = (Vec::new(), 0);
+    let n = n_steps as f64 * 10.0;
+    let steps = grouped(n_steps as f64);
+    report.part(&format!(
+        "{} scalars, ten at each of {steps} steps",
+        grouped(n)
+    ));
+    steps::training_thread(&values, report);
+    let (mut round, mut flushed) = (0, Vec::new());
     let mut write = || {
         round += 1;
         let project = open(&root);
@@ -125,43 +136,52 @@ fn a_million(n_steps: u64) {
         log(&run, &values);
         run.flush().unwrap();
         flushed.push(start.elapsed());
-        lost += run.finish().unwrap().lost.scalars;
+        assert_eq!(run.finish().unwrap().warning(), None);
     };
     let written = paired(ROUNDS, &mut write, || write_plain(&plain, &values));
-    let flushed = measure::median(flushed.into_iter());
-    println!("{n} values, begun, logged and flushed            {flushed:>12.2?}");
-    println!("{n} values, and finished (folded to Parquet)     {written}; lost {lost}");
-    let bytes = bytes_below(&root.join("bench/runs/run-1"));
-    println!(
-        "bytes a value, all files of the run             {:>12.2}",
-        bytes as f64 / n as f64
-    );
-    let expected = read_plain(&plain);
+    let what = "begun, logged and flushed (synced)";
+    report.line(what, "million_ms", median(flushed), "≤ 200 ms");
+    let what = "and the run finished, folded to Parquet";
+    report.line(what, "million_ms", &written, "");
+    let bytes = bytes_below(&root.join("bench/runs/run-1")) as f64 / n;
+    let what = "bytes a value, all files of the run";
+    report.line(what, "bytes_per_value", bytes, "≤ 9");
+    one_series(&root, &plain, report);
+}
+
+fn one_series(root: &Path, plain: &Path, report: &mut Report) {
+    let expected = read_plain(plain);
     let query = "SELECT value FROM bench.scalars WHERE run = 'run-1' AND name = 'm3' ORDER BY step";
-    let cold = || {
-        let rows = block_on(async {
-            let sql = Sql::open(&Root::open(root.to_str().unwrap()).await?).await?;
-            sql.collect(query).await
-        });
-        assert!(series(&rows.unwrap()) == expected);
-    };
-    let read = paired(ROUNDS, cold, || read_plain(&plain));
-    println!("one series of {n_steps}, root opened anew, by SQL       {read}");
-    let sql = block_on(Sql::open(
-        &block_on(Root::open(root.to_str().unwrap())).unwrap(),
-    ))
-    .unwrap();
+    let cold = || assert!(series(&ask(&opened(root), query)) == expected);
+    let read = paired(ROUNDS, cold, || read_plain(plain));
+    let what = "one series by SQL, root opened anew";
+    report.line(what, "series_first_ms", &read, "≤ 10 ms");
+    let sql = opened(root);
     let warm = || assert!(series(&ask(&sql, query)) == expected);
-    println!(
-        "one series of {n_steps}, again                         {}",
-        paired(ROUNDS, warm, || read_plain(&plain))
-    );
+    let read = paired(ROUNDS, warm, || read_plain(plain));
+    report.line("again", "series_again_ms", &read, "≤ 1 ms");
+}
+
+fn opened(root: &Path) -> Sql {
+    let open = async { Sql::open(&Root::open(root.to_str().unwrap()).await?).await };
+    block_on(open).unwrap()
+}
+
+/// The learning rate of a run.
+fn rate(run: u64) -> f64 {
+    10_f64.powf(-5.0 + 4.0 * unit(2_000, run))
 }
 
 fn params(run: u64) -> BTreeMap<String, f64> {
-    let lr = ("lr".to_owned(), 10_f64.powf(-5.0 + 4.0 * unit(2_000, run)));
+    let lr = ("lr".to_owned(), rate(run));
     let others = (0..19_u64).map(|j| (format!("f{j}"), unit(2_001 + j, run)));
     others.chain([lr]).collect()
+}
+
+/// The value of metric `k` of a run at a step.
+fn run_value(k: usize, run: u64, step: u64) -> f64 {
+    let k = k as u64;
+    unit(2_100 + k, run * 1_000 + step) * 0.1 + unit(2_200 + k, run) * (step + 1) as f64 / 100.0
 }
 
 fn write_run(project: &Project, run: u64) {
@@ -169,63 +189,92 @@ fn write_run(project: &Project, run: u64) {
     let started = project.start_run(options).unwrap();
     started.params(&params(run)).unwrap();
     for step in 0..100_u64 {
-        let named: [(&str, f64); 10] = std::array::from_fn(|k| {
-            let m = k as u64;
-            let value = unit(2_100 + m, run * 1_000 + step) * 0.1
-                + unit(2_200 + m, run) * (step + 1) as f64 / 100.0;
-            (NAMES[k], value)
-        });
+        let named: [(&str, f64); 10] = std::array::from_fn(|k| (NAMES[k], run_value(k, run, step)));
         started.log(i64::try_from(step).unwrap(), &named);
     }
     started.finish().unwrap();
 }
 
-/// What no durable run can do without: its beginning and its end, each a synced file.
-fn two_files(folder: &Path, n: &mut u64) {
-    for _ in 0..2 {
-        *n += 1;
-        let path = folder.join(n.to_string());
-        let mut file = File::create(&path).unwrap();
-        file.write_all(&[0; 4_096]).unwrap();
-        file.sync_all().unwrap();
-        File::open(folder).unwrap().sync_all().unwrap();
-    }
+/// The names of the twenty runs whose `m3` is highest at last, of those with a low learning rate.
+fn best(n_runs: u64) -> Vec<String> {
+    let runs = (0..n_runs).filter(|run| rate(*run) < 0.01);
+    let mut runs: Vec<(f64, u64)> = runs.map(|run| (run_value(3, run, 99), run)).collect();
+    runs.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let names = runs.iter().map(|run| format!("run-{:04}", run.1));
+    names.take(20).collect()
 }
 
-fn many_runs(n_runs: u64) {
+/// The same, asked.
+fn ask_best(sql: &Sql) -> Vec<String> {
+    let query = "SELECT name FROM bench.runs WHERE CAST(parameters['lr'] AS DOUBLE) < 0.01 ORDER BY scalars['m3'] DESC LIMIT 20";
+    let rows = ask(sql, query);
+    let names = rows
+        .iter()
+        .flat_map(|batch| batch.column(0).as_string::<i32>());
+    names.map(|name| name.unwrap().to_owned()).collect()
+}
+
+/// The same, asked by a process of its own.
+fn ask_best_anew(root: &Path) -> Vec<String> {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    let child = child.arg("--child").arg(root).output().unwrap();
+    let names = String::from_utf8(child.stdout).unwrap();
+    names.lines().map(ToOwned::to_owned).collect()
+}
+
+fn many_runs(n_runs: u64, report: &mut Report) {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("root");
     let project = open(&root);
-    let (mut run, mut n) = (0, 0);
+    let mut floor = Floor::new(folder.path().join("floor"));
+    let mut run = 0;
     let mut write = || {
         write_run(&project, run);
         run += 1;
     };
     let rounds = usize::try_from(n_runs).unwrap() - 1;
-    let written = paired(rounds, &mut write, || two_files(folder.path(), &mut n));
-    println!("a run of 1,000 values and 20 parameters         {written}");
-    let query = "SELECT name FROM bench.runs WHERE CAST(parameters['lr'] AS DOUBLE) < 0.01 ORDER BY scalars['m3'] DESC LIMIT 20";
-    let start = Instant::now();
-    let sql = block_on(Sql::open(
-        &block_on(Root::open(root.to_str().unwrap())).unwrap(),
-    ))
-    .unwrap();
-    let rows = ask(&sql, query);
-    let first = start.elapsed();
-    let n_rows: usize = rows.iter().map(RecordBatch::num_rows).sum();
-    println!("top {n_rows} of {n_runs} runs, root opened anew           {first:>12.2?}");
-    let again: Vec<Duration> = (0..ROUNDS)
-        .map(|_| measure::time(&mut || ask(&sql, query)))
-        .collect();
-    println!(
-        "top {n_rows} of {n_runs} runs, again                      {:>12.2?}",
-        measure::median(again.into_iter())
+    let written = paired(rounds, &mut write, || floor.put_two([4_096; 2]));
+    let runs = grouped(n_runs as f64);
+    report.part(&format!("{runs} runs of 1,000 scalars and 20 parameters"));
+    report.line(
+        "a run, beside two synced files",
+        "run_ms",
+        &written,
+        "≤ 0.3 ms",
     );
+    let bytes = bytes_below(&root.join("bench")) / n_runs;
+    report.line("bytes a run", "bytes_per_run", bytes, "");
+    let expected = best(n_runs);
+    let asked = |ask: &dyn Fn() -> Vec<String>| {
+        let asked = || time(&mut || assert_eq!(ask(), expected));
+        median(std::iter::repeat_with(asked).take(ROUNDS))
+    };
+    let process = asked(&|| ask_best_anew(&root));
+    let what = "the best 20 by SQL, a process of its own";
+    report.line(what, "top_process_ms", process, "≤ 25 ms");
+    let first = asked(&|| ask_best(&opened(&root)));
+    report.line("root opened anew", "top_first_ms", first, "");
+    let sql = opened(&root);
+    let again = asked(&|| ask_best(&sql));
+    report.line("again", "top_again_ms", again, "≤ 1 ms");
 }
 
 fn main() {
-    let is_quick = std::env::args().any(|arg| arg == "--quick");
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, child, root] = &arguments[..]
+        && child == "--child"
+    {
+        for name in ask_best(&opened(Path::new(root))) {
+            println!("{name}");
+        }
+        return;
+    }
+    let is_quick = arguments.iter().any(|argument| argument == "--quick");
     let scale = if is_quick { 10 } else { 1 };
-    a_million(100_000 / scale);
-    many_runs(1_000 / scale);
+    let mut report = Report::new();
+    a_million(100_000 / scale, &mut report);
+    many_runs(1_000 / scale, &mut report);
+    let mut other = Report::new();
+    written::sample_metrics(samples::EPOCHS / scale, &mut other);
+    println!("{report}\n{other}");
 }

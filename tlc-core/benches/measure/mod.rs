@@ -42,6 +42,12 @@ impl Paired {
     }
 }
 
+impl FromIterator<(Duration, Duration)> for Paired {
+    fn from_iter<T: IntoIterator<Item = (Duration, Duration)>>(pairs: T) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}
+
 impl fmt::Display for Paired {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (ours, reference, ratio) = (self.ours(), self.reference(), self.ratio());
@@ -58,8 +64,14 @@ pub(crate) fn time<T>(work: &mut impl FnMut() -> T) -> Duration {
     start.elapsed()
 }
 
-pub(crate) fn median(times: impl Iterator<Item = Duration>) -> Duration {
-    let mut times: Vec<Duration> = times.collect();
+pub(crate) fn median(times: impl IntoIterator<Item = Duration>) -> Duration {
+    quantile(times, 50)
+}
+
+/// The time that `percent` of them do not exceed.
+pub(crate) fn quantile(times: impl IntoIterator<Item = Duration>, percent: usize) -> Duration {
+    let mut times: Vec<Duration> = times.into_iter().collect();
     times.sort();
-    times.get(times.len() / 2).copied().unwrap_or_default()
+    let at = times.len() * percent / 100;
+    times.get(at).copied().unwrap_or_default()
 }

@@ -16,26 +16,10 @@ import time
 import numpy as np
 import pyarrow as pa
 
+from hashing import below, mixed, unit
+
 N, EDITS = 1_000_000, 1_000
 ids = np.arange(N, dtype=np.int64)
-
-
-def mixed(seed, at):
-    """A hash of (seed, position), the same as in rows.rs."""
-    with np.errstate(over="ignore"):
-        z = np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
-        z = z + (np.asarray(at).astype(np.uint64) + np.uint64(1)) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return z ^ (z >> np.uint64(31))
-
-
-def below(seed, at, end):
-    return (mixed(seed, at) % np.uint64(end)).astype(np.int32)
-
-
-def unit(seed, at):
-    return (mixed(seed, at) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def rows():

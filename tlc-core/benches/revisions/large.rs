@@ -11,12 +11,13 @@ use tlc_core::arrow::array::{ArrayRef, AsArray as _, Int32Array, RecordBatch};
 use tlc_core::arrow::datatypes::{Float32Type, Int32Type, Int64Type};
 use tlc_core::{Project, Root, ScanOptions, Sql, block_on};
 
-use super::report::{Aim, Report, tail};
+use super::measure::median;
+use super::report::Report;
 use super::rows::{Base, COLUMNS, edits, first_label, float};
 
 const ROWS: u64 = 10_000_000;
 const COMMITS: u64 = 50;
-const MEMORY: Aim = Aim::Bytes(2_000_000_000);
+const MEMORY: &str = "≤ 2,000,000,000";
 
 /// What a child has to tell: the median time, bytes, and the most memory.
 type Told = (Duration, u64, u64);
@@ -25,16 +26,16 @@ pub(crate) fn measure(folder: &Path, report: &mut Report) {
     report.part("10M rows x 20 columns, each line a process of its own");
     let (took, bytes, memory) = child("create", folder);
     let what = format!("create the table, {} MB", bytes / 1_000_000);
-    report.time(&what, "", took, Aim::None);
-    report.bytes("memory of that", "", memory, MEMORY);
+    report.line(&what, "", took, "");
+    report.line("memory of that", "", memory, MEMORY);
     let (took, bytes, memory) = child("commit", folder);
-    report.time("commit of one cell", "", took, Aim::None);
-    report.bytes("bytes of one cell", "", bytes, Aim::Bytes(4_000));
-    report.bytes("memory of commits", "", memory, MEMORY);
+    report.line("commit of one cell", "", took, "");
+    report.line("bytes of one cell", "", bytes, "≤ 4,000");
+    report.line("memory of commits", "", memory, MEMORY);
     for (work, what) in [("scan", "scan in full"), ("sql", "`SELECT` in full")] {
         let (took, _, memory) = child(work, folder);
-        report.time(what, "", took, Aim::None);
-        report.bytes("memory of that", "", memory, MEMORY);
+        report.line(what, "", took, "");
+        report.line("memory of that", "", memory, MEMORY);
     }
 }
 
@@ -100,7 +101,7 @@ fn commit(folder: &str) -> (Duration, u64) {
         bytes = block_on(table.commit(&patch, "label")).unwrap().bytes;
         times.push(start.elapsed());
     }
-    (tail(&times).0, bytes)
+    (median(times), bytes)
 }
 
 /// Counts the rows and looks at some columns of each.

@@ -13,11 +13,15 @@
     reason = "a benchmark"
 )]
 
+#[path = "../measure/floor.rs"]
 mod floor;
+#[path = "../measure/hash.rs"]
+mod hash;
 mod large;
 #[path = "../measure/mod.rs"]
 mod measure;
 mod reads;
+#[path = "../measure/report.rs"]
 mod report;
 mod rows;
 mod sides;
@@ -27,9 +31,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use floor::{Floor, bytes_below};
-use measure::{median, time};
+use measure::{median, quantile, time};
 use reads::Reads;
-use report::{Aim, Report, tail};
+use report::Report;
 use rows::{Base, EDITS, Truth, edits};
 use sides::Sides;
 use tempfile::TempDir;
@@ -74,8 +78,6 @@ fn main() {
     if let Some([work, folder, ..]) = after("--child") {
         return large::work(work, folder);
     }
-    let peers = after("--peers").and_then(|rest| rest.first());
-    let peers = peers.map(|file| std::fs::read_to_string(file).unwrap());
     let scale = if after("--quick").is_some() {
         QUICK
     } else {
@@ -85,7 +87,7 @@ fn main() {
         Some(folder) => TempDir::new_in(folder).unwrap(),
         None => TempDir::new().unwrap(),
     };
-    let mut report = Report::new(&peers.unwrap_or_default());
+    let mut report = Report::new();
     let mut bench = Bench::new(&folder, scale);
     for n in bench.scale.revisions {
         bench.commits(n, &mut report);
@@ -188,32 +190,21 @@ impl Bench {
         };
         let first = start + 1;
         report.part(&format!("revisions {first} to {end} of {cells}"));
-        let ((middle, late), (floor, floor_late)) = (tail(&times), tail(&floors));
-        report.time("commit, p50", &key("commit_p50_ms"), middle, Aim::None);
-        report.time("commit, p99", &key("commit_p99_ms"), late, Aim::None);
-        report.time("two synced files, p50", "", floor, Aim::None);
-        report.time("two synced files, p99", "", floor_late, Aim::None);
-        let aim = Aim::Time(Duration::from_millis(1));
-        report.time(
-            "commit, above two synced files, p50",
-            "",
-            tail(&over).0,
-            aim,
-        );
+        let at = |times: &[Duration], percent| quantile(times.iter().copied(), percent);
+        report.line("commit, p50", &key("commit_p50_ms"), at(&times, 50), "");
+        report.line("commit, p99", &key("commit_p99_ms"), at(&times, 99), "");
+        report.line("two synced files, p50", "", at(&floors, 50), "");
+        report.line("two synced files, p99", "", at(&floors, 99), "");
+        let what = "commit, above two synced files, p50";
+        report.line(what, "", median(over), "≤ 1 ms");
         sizes.sort_unstable();
-        let aim = Aim::Bytes(5_000);
-        report.bytes(
-            "bytes of a revision, median",
-            "",
-            sizes[sizes.len() / 2],
-            aim,
-        );
-        report.bytes(
+        let size = sizes[sizes.len() / 2];
+        report.line("bytes of a revision, median", "", size, "≤ 5,000");
+        let (what, key) = (
             "bytes a revision on disk, with checkpoints",
-            &key("bytes_per_revision"),
-            grown / (end - start),
-            Aim::None,
+            key("bytes_per_revision"),
         );
+        report.line(what, &key, grown / (end - start), "");
     }
 
     /// Reads after `n` revisions: the head, and the one in the middle.
@@ -265,9 +256,8 @@ impl Bench {
             assert_eq!(read.values(), truth.labels());
         }
         report.part(&format!("opening a table of {end} revisions anew"));
-        let aim = Aim::Time(Duration::from_millis(50));
-        let (head, label) = (median(heads.into_iter()), median(labels.into_iter()));
-        report.time("`Root::open` to `head()`", "", head, aim);
-        report.time("then `label` of all rows", "", label, Aim::None);
+        let what = "`Root::open` to `head()`";
+        report.line(what, "", median(heads), "≤ 50 ms");
+        report.line("then `label` of all rows", "", median(labels), "");
     }
 }

@@ -7,7 +7,7 @@ use tlc_core::arrow::datatypes::{Int32Type, UInt64Type};
 use tlc_core::{Snapshot, Table, block_on};
 
 use super::measure::{Paired, median, paired, time};
-use super::report::{Aim, Report};
+use super::report::Report;
 use super::rows::{COLUMNS, Truth, hundred, whole};
 use super::sides::{Sides, scan};
 
@@ -20,13 +20,13 @@ type Named<'a> = (&'a str, &'a str);
 const HEAD: Tables<'static> = ("bench.t", "head");
 
 /// As much as the head in full may cost, in plain files.
-const WHOLE: Aim = Aim::Ratio(1.1);
+const WHOLE: &str = "≤ 1.1 x";
 
-const FILTERED: Aim = Aim::Ratio(1.5);
+const FILTERED: &str = "≤ 1.5 x";
 
-const ONE_MILLI: Aim = Aim::Time(Duration::from_millis(1));
+const ONE_MILLI: &str = "≤ 1 ms";
 
-const PAIR: Aim = Aim::Time(Duration::from_millis(3));
+const PAIR: &str = "≤ 3 ms";
 
 /// What readings share.
 pub(crate) struct Reads<'a> {
@@ -163,8 +163,7 @@ impl Reads<'_> {
         let times: Vec<Duration> = (0..self.rounds).map(|_| time(&mut diff)).collect();
         let what = format!("diff, middle to head: {} cells", ids.len());
         let key = if self.is_keyed { "diff_ms" } else { "" };
-        let took = median(times.into_iter());
-        self.report.time(&what, key, took, ONE_MILLI);
+        self.report.line(&what, key, median(times), ONE_MILLI);
     }
 
     /// Both sides once, to see that they are right, and then in turn.
@@ -182,9 +181,9 @@ impl Reads<'_> {
         )
     }
 
-    fn tell(&mut self, (what, key): Named<'_>, measured: &Paired, aim: Aim) {
+    fn tell(&mut self, (what, key): Named<'_>, measured: &Paired, aim: &str) {
         let key = if self.is_keyed { key } else { "" };
-        self.report.paired(what, key, measured, aim);
+        self.report.line(what, key, measured, aim);
     }
 }
 

@@ -12,6 +12,8 @@ use tlc_core::arrow::buffer::OffsetBuffer;
 use tlc_core::arrow::datatypes::{DataType, Field, Fields, Int64Type, Schema, SchemaRef};
 use tlc_core::arrow::error::ArrowError;
 
+use super::hash::{hash, unit};
+
 /// Cells that a revision sets, less those it would set twice.
 pub(crate) const EDITS: u64 = 1_000;
 
@@ -25,21 +27,6 @@ pub(crate) const COLUMNS: [&str; 20] = [
 
 /// Rows that a reader gives at a time.
 const BATCH_ROWS: u64 = 65_536;
-
-/// A well mixed number that follows from a seed and a position.
-pub(crate) fn hash(seed: u64, position: u64) -> u64 {
-    const STEP: u64 = 0xBF58_476D_1CE4_E5B9;
-    let own = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let mixed = own.wrapping_add(position.wrapping_add(1).wrapping_mul(STEP));
-    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(STEP);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    mixed ^ (mixed >> 31)
-}
-
-/// A number in 0..1.
-fn unit(seed: u64, position: u64) -> f64 {
-    (hash(seed, position) >> 11) as f64 / (1_u64 << 53) as f64
-}
 
 fn below(seed: u64, position: u64, end: u64) -> i32 {
     i32::try_from(hash(seed, position) % end).unwrap()

@@ -1,4 +1,4 @@
-//! The least that a durable commit can do: two files written, synced and named.
+//! The least that a durable program can do: two files written, synced and named.
 
 use std::fs::{self, File};
 use std::io::Write as _;
