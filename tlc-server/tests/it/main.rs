@@ -9,6 +9,7 @@ mod exec;
 mod history;
 mod house;
 mod import;
+mod ranks;
 mod run;
 #[path = "../../../tlc-core/tests/it/servers.rs"]
 mod servers;

@@ -105,6 +105,7 @@ impl Site {
 
     pub(crate) fn opened_with(&self, options: RootOptions) -> Root {
         let more = self.address.iter().flat_map(|address| &address.options);
+        let options = options.spool(self.path("spool"));
         let options = more.fold(options, |options, (key, value)| options.option(*key, value));
         block_on(Root::open_with(&self.url(), options)).unwrap()
     }

@@ -88,3 +88,14 @@ fn a_table_that_went_on_differently_is_a_conflict() {
     }
     assert_eq!(site.tlc(&["sync", root, "elsewhere"]).code, 3);
 }
+
+#[test]
+fn what_runs_could_not_upload_is_asked_for_without_arguments() {
+    let site = site();
+    let text = site.tlc(&["sync"]).done().text();
+    assert_eq!(text, "nothing is left to upload\n");
+    let answer: Value = site.json(&["sync"]);
+    assert_eq!(answer["files"], json!(0));
+    let half = site.tlc(&["sync", "root"]);
+    assert_eq!(half.code, 2, "{}", half.err);
+}
