@@ -161,7 +161,8 @@ impl Writer {
             }
             self.heartbeat().await;
             if self.answer(requests).await {
-                return;
+                // Who waited has the answer; a thread that waits for this one waits at most some seconds.
+                return self.runs.pack_if_due(&self.id).await;
             }
         }
     }

@@ -10,6 +10,7 @@ mod disk;
 mod examine;
 mod gate;
 mod probe;
+mod remembered;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub(crate) use disk::GrowingFile;
 pub(crate) use examine::examine;
 pub use examine::{StoreCheck, StoreReport, Writers};
 pub(crate) use gate::Gate;
+pub(crate) use remembered::Remembered;
 
 /// A folder of a store, and all that is needed to work in it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -53,6 +55,8 @@ pub(crate) struct Place {
     pub(crate) is_disk: bool,
     /// What was decoded of files that never change, for all of the root.
     pub(crate) decoded: Decoded,
+    /// What else is remembered of its folders.
+    pub(crate) remembered: Remembered,
 }
 
 /// The aliases that hold in a project: those the root was opened with, over those of the project's
