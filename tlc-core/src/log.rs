@@ -65,6 +65,14 @@ impl Log {
         }
     }
 
+    /// The same for a thread of its own, which may wait for the disk itself.
+    pub(crate) fn of_thread(place: &Place) -> Self {
+        Self {
+            store: place.waiting_store(),
+            ..Self::of(place)
+        }
+    }
+
     /// Finds out whether entries can be appended safely, for a caller with much to do before that.
     ///
     /// # Errors

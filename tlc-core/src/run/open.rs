@@ -298,7 +298,7 @@ async fn start(
         launch: options.launch.clone(),
     };
     let entry = encode_entry(&place, event)?;
-    let log = Log::of(&place);
+    let log = Log::of_thread(&place);
     let began = project.env.now();
     match log.append(Revision::FIRST, entry).await {
         Ok(Append::Written) => {}
@@ -376,7 +376,7 @@ async fn enter(
         process: process(project),
     };
     let entry = encode_entry(&place, event)?;
-    let log = Log::of(&place);
+    let log = Log::of_thread(&place);
     let mut next = Revision(folded.n_entries);
     while log.append(next, entry.clone()).await? == Append::Taken {
         next = next.next();
@@ -407,7 +407,7 @@ async fn resume(
     };
     let entry = encode_entry(&place, event)?;
     let next = Revision(folded.n_entries);
-    if Log::of(&place).append(next, entry).await? == Append::Taken {
+    if Log::of_thread(&place).append(next, entry).await? == Append::Taken {
         return Ok(None);
     }
     let identity = identity(name, id, folded.record.attempts.saturating_add(1), options);

@@ -158,6 +158,13 @@ impl Runs {
     /// What the log of a run says, and nothing else.
     pub(crate) async fn folded(&self, run: &RunName) -> Result<Folded> {
         let place = self.place(run);
+        if place.is_disk {
+            // In one piece of work; what is wrong with a log that cannot be read so is found out below.
+            let mut read = logs::read(&self.project, vec![run.clone()]).await?;
+            if let Some(log) = read.pop().flatten() {
+                return fold_log(run, &log.entries);
+            }
+        }
         let log = Log::of(&place);
         let entries = log
             .entries(Revision::FIRST)

@@ -102,7 +102,7 @@ pub(crate) struct Opened {
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>, opened: Opened) -> Self {
         let place = opened.runs.place(&opened.run);
-        let log = Log::of(&place);
+        let log = Log::of_thread(&place);
         let now = Instant::now();
         let id = opened.identity.writer.clone();
         let mut segments = Segments::new(Arc::clone(&shared), place.clone(), opened.identity);

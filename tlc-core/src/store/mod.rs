@@ -103,6 +103,14 @@ impl Place {
         self.is_disk.then(path)?
     }
 
+    /// The store, for a thread of its own that may wait for the disk itself.
+    pub(crate) fn waiting_store(&self) -> Arc<dyn ObjectStore> {
+        match self.is_disk {
+            true => Arc::new(Disk::waiting()),
+            false => Arc::clone(&self.store),
+        }
+    }
+
     /// The aliases that hold here. The first call reads the project's file: one request.
     ///
     /// # Errors
