@@ -3,25 +3,19 @@
 //! What a log says of a run that has ended, and whose writers have all ended, is true until the log grows. So such a record is kept in memory, for
 //! all who work through one opened root, and with each question only the logs are asked whether they are the
 //! same ([`super::logs`]). A process that has read nothing yet finds the logs in the project's pack ([`super::pack`]), which
-//! writers write when enough runs are new ([`Runs::pack_if_due`]). All other runs are read as if they were alone.
+//! writers write when enough runs are new ([`super::packing`]). All other runs are read as if they were alone.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
-use object_store::ObjectStoreExt as _;
-use object_store::path::Path;
-use tokio::time::timeout;
 
 use super::logs::{self, Known, Mark, RunLog, spread};
-use super::pack::{self, BEFORE_HEAD, LOG_BYTES_MAX, PACK, Pack};
 use super::read::{Runs, expand, fold_log};
 use super::record::{Folded, RunRecord};
 use crate::alias::Aliases;
 use crate::error::{ErrorKind, Result};
 use crate::id::RunName;
-use crate::store;
 
 /// How many runs that go on are read at the same time.
 const READS_MAX: usize = 16;
@@ -34,20 +28,6 @@ const UNKNOWN_MIN: usize = 16;
 
 /// The most records that are kept of a project: about four kilobytes each.
 const KEPT_MAX: usize = 1 << 17;
-
-/// One in so many writers looks whether a new pack is due.
-const LOOKS: u8 = 16;
-
-/// How many runs must be new for a new pack at least, and otherwise which part of all: a log is written into a few packs, however
-/// many runs there are.
-const NEW_MIN: u64 = 64;
-const NEW_PART: u64 = 4;
-
-/// How many logs are read for a new pack at most: the rest is left to the next.
-const NEW_LOGS_MAX: usize = 4_096;
-
-/// How long the end of a run waits at most until a pack is written.
-const PACK_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// What is kept of the runs of a project that have ended.
 #[derive(Default)]
@@ -63,7 +43,7 @@ struct Kept {
 }
 
 #[derive(Clone)]
-struct KeptRun {
+pub(crate) struct KeptRun {
     record: Arc<RunRecord>,
     n_entries: u64,
     mark: Mark,
@@ -230,84 +210,10 @@ impl Runs {
             Err(err) => Err(err),
         }
     }
-
-    fn pack_path(&self) -> Path {
-        let path = self.project().path.clone();
-        PACK.into_iter().fold(path, Path::join)
-    }
-
-    /// The pack of the project, if there is one that can be read. One request.
-    async fn pack(&self) -> Option<Pack> {
-        let file = store::read(&*self.project().store, &self.pack_path()).await;
-        Pack::decode(&file.ok()??)
-    }
-
-    /// Writes the pack anew if so many runs are new since it was written that this is due. Called at the end of a run by its writer, of whom one in
-    /// [`LOOKS`] looks. Whether it is done matters to nobody but who waits for the next question.
-    pub(crate) async fn pack_if_due(&self, writer: &str) {
-        let [chance, start, ..] = *blake3::hash(writer.as_bytes()).as_bytes();
-        if chance.is_multiple_of(LOOKS) {
-            let work = Box::pin(self.write_due_pack(start.into()));
-            drop(timeout(PACK_WAIT_MAX, work).await);
-        }
-    }
-
-    async fn write_due_pack(&self, start: usize) -> Result<()> {
-        let names = self.names().await?;
-        let (n_runs, path) = (names.len() as u64, self.pack_path());
-        let store = &self.project().store;
-        // Also where there is none, or a damaged one.
-        let before = store.get_range(&path, 0..BEFORE_HEAD as u64).await;
-        let n_looked = before.ok().and_then(|before| pack::n_looked(&before));
-        let n_looked = n_looked.unwrap_or(0);
-        if n_runs.saturating_sub(n_looked) <= NEW_MIN.max(n_looked / NEW_PART) {
-            return Ok(());
-        }
-        let pack = self.new_pack(&names, start).await?;
-        store.put(&path, pack.encode()?.into()).await?;
-        Ok(())
-    }
-
-    /// What holds of the pack, and the runs that have ended since. Of very many new ones some, beginning with number `start`.
-    async fn new_pack(&self, names: &[RunName], start: usize) -> Result<Pack> {
-        let former = self.pack().await.unwrap_or_default().logs;
-        let known: Vec<Known> = former.iter().map(|(run, log)| log.known(run)).collect();
-        let same = logs::are_same(self.project(), known).await?;
-        let former = former.into_iter().zip(same);
-        let mut logs: BTreeMap<RunName, RunLog> = former
-            .filter_map(|(packed, is_same)| is_same.then_some(packed))
-            .collect();
-        let mut new: Vec<&RunName> = names
-            .iter()
-            .filter(|name| !logs.contains_key(*name))
-            .collect();
-        let n_left = new.len().saturating_sub(NEW_LOGS_MAX);
-        if n_left > 0 {
-            // A run that never ends must not stand in the way of others for ever.
-            let start = start * new.len() / 256;
-            new.rotate_left(start);
-            new.truncate(NEW_LOGS_MAX);
-        }
-        let new: Vec<RunName> = new.into_iter().cloned().collect();
-        let read = logs::read(self.project(), new.clone()).await?;
-        let read = new.into_iter().zip(read);
-        let read: Vec<(RunName, RunLog)> = read
-            .filter_map(|(name, log)| Some((name, log?)))
-            .filter(|(_, log)| log.bytes() <= LOG_BYTES_MAX)
-            .collect();
-        let decoded = decode(read.clone(), &Aliases::new()).await?;
-        let is_ended = decoded
-            .iter()
-            .map(|(_, decoded)| matches!(decoded, Decoded::Ended(_)));
-        let ended = read.into_iter().zip(is_ended);
-        logs.extend(ended.filter_map(|(read, is_ended)| is_ended.then_some(read)));
-        let n_looked = (names.len() - n_left) as u64;
-        Ok(Pack { n_looked, logs })
-    }
 }
 
 /// What a log says of a run.
-enum Decoded {
+pub(crate) enum Decoded {
     /// All that there is to know, unless it grows.
     Ended(KeptRun),
     /// The run goes on, or some of its writers may.
@@ -316,7 +222,11 @@ enum Decoded {
     Wrong,
 }
 
-async fn decode(
+/// Decodes logs, on as many threads as there are processors; in their order.
+///
+/// # Errors
+/// [`ErrorKind::Unavailable`] if the system gives no threads.
+pub(crate) async fn decode(
     logs: Vec<(RunName, RunLog)>,
     aliases: &Aliases,
 ) -> Result<Vec<(RunName, Decoded)>> {

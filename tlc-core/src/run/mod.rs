@@ -23,6 +23,7 @@ mod metrics;
 mod name;
 mod open;
 mod pack;
+mod packing;
 mod params;
 mod points;
 mod read;
