@@ -211,7 +211,7 @@ fn log_folder(runs: &DiskPath, run: &RunName) -> PathBuf {
 }
 
 fn entry(folder: &DiskPath, number: u64) -> PathBuf {
-    folder.join(format!("{}.json", Revision(number).file_stem()))
+    folder.join(format!("{number:020}.json"))
 }
 
 /// `work` on each of `items`, on as many threads as there are processors; the results in order.

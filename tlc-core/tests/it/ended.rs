@@ -1,5 +1,6 @@
 //! Runs that have ended are read once, and are true all the same: in memory, and from the pack of a project.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 
@@ -133,6 +134,27 @@ fn what_happens_to_a_run_that_was_read_is_seen() {
 }
 
 #[test]
+fn a_run_of_which_a_writer_goes_on_is_not_taken_for_ended() {
+    for ground in [Ground::memory(), Ground::disk()] {
+        let (project, other) = (ground.project(), ground.project());
+        let first = other.start_run("r").unwrap();
+        let joined = other.start_run(RunOptions::new().name("r").join().rank(1));
+        let joined = joined.unwrap();
+        first.fail("out of memory").unwrap();
+        let seen = || records(&project)[0].last.get("loss").copied();
+        assert_eq!(seen(), None);
+        for step in 0_u8..2 {
+            joined.log(step.into(), &[("loss", f64::from(step))]);
+            joined.flush().unwrap();
+            assert_eq!(seen(), Some(f64::from(step)));
+        }
+        joined.finish().unwrap();
+        assert_eq!(records(&project)[0].status, RunStatus::Failed);
+        assert_eq!(seen(), Some(1.0));
+    }
+}
+
+#[test]
 fn a_pack_is_written_used_and_needed_by_nobody() {
     let ground = Ground::memory();
     let project = ground.project();
@@ -215,8 +237,7 @@ fn each_reader_has_its_own_aliases_whoever_read_or_packed_before() {
     };
     let one = at("/one");
     let run = one.start_run("aliased").unwrap();
-    let params = std::collections::BTreeMap::from([("path", "/one/x")]);
-    run.params(&params).unwrap();
+    run.params(&BTreeMap::from([("path", "/one/x")])).unwrap();
     run.finish().unwrap();
     end_until_packed(&one, "run-");
     let path = |project: &Project| records(project)[0].params["path"].clone();
