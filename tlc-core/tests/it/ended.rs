@@ -122,13 +122,14 @@ fn what_happens_to_a_run_that_was_read_is_seen() {
         assert_eq!(seen(), "a:1:0.5 b:2:0.5running c:1:0.5");
         resumed.finish().unwrap();
         assert_eq!(seen(), "a:1:0.5 b:2:0.5 c:1:0.5");
+        // Of as many entries, the last of as many bytes, and nobody looked in between.
         delete(&other, "runs/c");
-        assert_eq!(seen(), "a:1:0.5 b:2:0.5");
-        // Of as many entries, the last of as many bytes.
         end(&other, "c", 0.7);
         assert_eq!(seen(), "a:1:0.5 b:2:0.5 c:1:0.7");
         end(&other, "d", 0.9);
         assert_eq!(seen(), "a:1:0.5 b:2:0.5 c:1:0.7 d:1:0.9");
+        delete(&other, "runs/a");
+        assert_eq!(seen(), "b:2:0.5 c:1:0.7 d:1:0.9");
         assert_eq!(seen(), summary(&records(&ground.project())));
     }
 }
