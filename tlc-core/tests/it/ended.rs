@@ -17,12 +17,7 @@ const RUNS_MAX: u32 = 1_000;
 
 fn end(project: &Project, name: &str, lr: f64) {
     let run = project.start_run(name).unwrap();
-    run.params(
-        &[("lr", lr)]
-            .into_iter()
-            .collect::<std::collections::BTreeMap<_, _>>(),
-    )
-    .unwrap();
+    run.params(&BTreeMap::from([("lr", lr)])).unwrap();
     run.log(1, &[("loss", 0.5)]);
     run.finish().unwrap();
 }
