@@ -5,8 +5,8 @@
 //! that any program would have to: push to a vector behind a lock, append the same numbers to one file that is
 //! synced, put two synced files, read the values back from such a file.
 //!
-//! `cargo bench --profile dev --bench metrics [-- --quick] [--peers FILE]`, where the file holds what others took, as
-//! `benches/peers/metrics.py` prints it. Prints the tables of `docs/benchmarks.md`.
+//! `cargo bench --profile dev --bench metrics [-- --quick] [--runs N] [--peers FILE]`, where the file holds what others took, as
+//! `benches/peers/metrics.py` prints it. Prints the tables of `docs/benchmarks.md`; with `--runs` only the part about that many runs.
 
 #![expect(
     clippy::unwrap_used,
@@ -268,6 +268,14 @@ fn main() {
             println!("{name}");
         }
         return;
+    }
+    let mut n_runs = arguments
+        .iter()
+        .skip_while(|argument| *argument != "--runs");
+    if let Some(n_runs) = n_runs.nth(1) {
+        let mut report = Report::new();
+        many_runs(n_runs.parse().unwrap(), &mut report);
+        return println!("{report}");
     }
     let is_quick = arguments.iter().any(|argument| argument == "--quick");
     let scale = if is_quick { 10 } else { 1 };

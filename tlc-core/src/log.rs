@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::path::Path;
-use object_store::{ObjectStore, PutMode};
+use object_store::{ObjectMeta, ObjectStore, PutMode};
 
 use crate::error::{Error, Result};
 use crate::id::Revision;
@@ -24,7 +24,7 @@ const READS_MAX: usize = 32;
 const PROBES_MAX: u64 = 4;
 
 /// The largest entry that is read: a log entry holds references, not rows.
-const ENTRY_BYTES_MAX: usize = 64 << 20;
+pub(crate) const ENTRY_BYTES_MAX: usize = 64 << 20;
 
 /// What became of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +62,14 @@ impl Log {
             store: Arc::clone(&place.store),
             folder: place.path.clone().join("log"),
             gate: place.gate.clone(),
+        }
+    }
+
+    /// The same for a thread of its own, which may wait for the disk itself.
+    pub(crate) fn of_thread(place: &Place) -> Self {
+        Self {
+            store: place.waiting_store(),
+            ..Self::of(place)
         }
     }
 
@@ -178,6 +186,15 @@ impl Log {
 
     /// The number after the last entry, which is `first` if there is none from there on: one listing.
     async fn end(&self, first: Revision) -> Result<Revision> {
+        let tail = self.tail(first).await?;
+        let ends = tail
+            .iter()
+            .map(|(number, _)| Revision(number.saturating_add(1)));
+        Ok(ends.fold(first, Revision::max))
+    }
+
+    /// The entries from `first` on by their numbers, unread, in the order in which the store lists them: one listing.
+    pub(crate) async fn tail(&self, first: Revision) -> Result<Vec<(u64, ObjectMeta)>> {
         let mut listing = match first.0.checked_sub(1) {
             Some(before) => {
                 let offset = self.path(Revision(before));
@@ -185,13 +202,13 @@ impl Log {
             }
             None => self.store.list(Some(&self.folder)),
         };
-        let mut end = first.0;
+        let mut tail = Vec::new();
         while let Some(object) = listing.try_next().await? {
             if let Some(number) = object.location.filename().and_then(number) {
-                end = end.max(number.saturating_add(1));
+                tail.push((number, object));
             }
         }
-        Ok(Revision(end))
+        Ok(tail)
     }
 
     fn path(&self, revision: Revision) -> Path {

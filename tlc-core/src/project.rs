@@ -18,7 +18,8 @@ use crate::id::{ProjectName, Revision, RunName, StreamName, TableName};
 use crate::run::{ItemKind, Run, RunOptions, RunRecord, Runs, SampleFile, ScalarFile};
 use crate::runtime::Background;
 use crate::store::{
-    self, DECODED_BYTES_MAX, Decoded, Gate, Place, ProjectAliases, SpoolFolder, StoreReport,
+    self, DECODED_BYTES_MAX, Decoded, Gate, Place, ProjectAliases, Remembered, SpoolFolder,
+    StoreReport,
 };
 use crate::table::{
     CommitOptions, Finding, Garbage, GcOptions, Report, Severity, Table, VerifyOptions,
@@ -218,6 +219,7 @@ impl Root {
                 is_disk: false,
                 spool,
                 decoded: Decoded::new(options.decoded_bytes_max.unwrap_or(DECODED_BYTES_MAX)),
+                remembered: Remembered::default(),
             },
             url: Arc::new(url),
         }
@@ -559,10 +561,14 @@ impl Project {
 
     /// Every run's record, by name.
     ///
+    /// Of a run that has ended, and that was read before through this root, it is only asked whether its log has grown; the records of runs that have ended
+    /// are kept in memory, about four kilobytes each.
+    ///
     /// # Errors
     /// As [`Self::run`].
     pub async fn run_records(&self) -> Result<Vec<RunRecord>> {
-        Runs::new(self.place.clone()).records().await
+        let records = Runs::new(self.place.clone()).records().await?;
+        Ok(records.into_iter().map(Arc::unwrap_or_clone).collect())
     }
 
     /// What the run of that name is and became.

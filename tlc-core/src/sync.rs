@@ -133,7 +133,7 @@ async fn list(place: &Place) -> Result<Listing> {
     let mut objects = place.store.list(Some(&place.path));
     while let Some(object) = objects.try_next().await? {
         let path = object.location.as_ref().strip_prefix(place.path.as_ref());
-        let Some(path) = path.map(|path| path.trim_start_matches('/')) else {
+        let Some(path) = path.map(store::decoded) else {
             continue;
         };
         match path.split_once('/') {
@@ -144,7 +144,7 @@ async fn list(place: &Place) -> Result<Listing> {
             }
             // A cache, and made anew where it is missed.
             Some(("checkpoints", _)) => {}
-            _ => drop(listing.files.insert(path.to_owned(), object)),
+            _ => drop(listing.files.insert(path, object)),
         }
     }
     Ok(listing)

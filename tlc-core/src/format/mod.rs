@@ -7,6 +7,7 @@
 pub(crate) mod aliases;
 pub(crate) mod checkpoint;
 pub(crate) mod footer;
+pub(crate) mod pack;
 pub(crate) mod run;
 pub(crate) mod spool;
 pub(crate) mod store;

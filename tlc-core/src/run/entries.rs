@@ -43,7 +43,7 @@ impl Entries {
     pub(crate) fn new(shared: Arc<Shared>, place: Place, next: Revision) -> Self {
         Self {
             shared,
-            log: Log::of(&place),
+            log: Log::of_thread(&place),
             place,
             next,
             waiting: VecDeque::new(),

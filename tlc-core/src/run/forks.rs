@@ -201,7 +201,7 @@ impl Reached<'_> {
 
 /// By attempt and rank; there is none where no scalar reached the step.
 fn reached(rows: &[RecordBatch], step: i64) -> Result<HashMap<(u32, i32), Reached<'_>>> {
-    let mut firsts: HashMap<_, i64> = HashMap::new();
+    let mut firsts: BTreeMap<_, i64> = BTreeMap::new();
     for batch in rows {
         for (((name, rank), attempt, own), time) in keys(batch)?.zip(times(batch)?) {
             if attempt > 0 && own.is_some_and(|own| own >= step) && !name.starts_with(SYSTEM) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
+use object_store::path::PathPart;
 
 use super::buffer::{Group, Held, Lost, Scalars};
 use super::segment::{self, SEGMENT, Stem};
@@ -230,11 +231,12 @@ impl Growing {
     }
 }
 
-/// Where a segment lies below the folder of its run.
+/// Where a segment lies below the folder of its run: where a store on this disk finds it.
 pub(crate) fn path(folder: &DiskPath, stem: &Stem) -> PathBuf {
     let path = stem.path(SEGMENT);
-    path.split('/')
-        .fold(folder.to_owned(), |path, name| path.join(name))
+    path.split('/').fold(folder.to_owned(), |path, name| {
+        path.join(PathPart::from(name).as_ref())
+    })
 }
 
 fn unwritable(path: &DiskPath, err: std::io::Error) -> Error {

@@ -364,7 +364,7 @@ async fn start(
         fork,
     };
     let entry = encode_entry(&place, event)?;
-    let log = Log::of(&place);
+    let log = Log::of_thread(&place);
     let began = project.env.now();
     match log.append(Revision::FIRST, entry).await {
         Ok(Append::Written) => {}
@@ -453,7 +453,7 @@ async fn enter(
         process: process(project),
     };
     let entry = encode_entry(&place, event)?;
-    let next = entries::append(Log::of(&place), Revision(folded.n_entries), entry).await?;
+    let next = entries::append(Log::of_thread(&place), Revision(folded.n_entries), entry).await?;
     let identity = identity(name, id, folded.record.attempts, options);
     let began = folded.record.started;
     let begun = begun(project, name, options, folded).await?;
@@ -480,7 +480,7 @@ async fn resume(
     };
     let entry = encode_entry(&place, event)?;
     let next = Revision(folded.n_entries);
-    if Log::of(&place).append(next, entry).await? == Append::Taken {
+    if Log::of_thread(&place).append(next, entry).await? == Append::Taken {
         return Ok(None);
     }
     let identity = identity(name, id, folded.record.attempts.saturating_add(1), options);

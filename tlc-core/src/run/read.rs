@@ -13,14 +13,17 @@ use parquet::file::metadata::PageIndexPolicy;
 use super::columns;
 use super::frame::End;
 use super::items::ItemKind;
+use super::logs;
 use super::record::{self, Folded, Lasts, RunRecord};
 use super::segment::{self, PARQUET, SEGMENT, Stem, Topic};
+use crate::alias::Aliases;
 use crate::blob;
 use crate::env::Micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, run::Entry};
 use crate::id::{Revision, RunName, StreamName};
 use crate::log::Log;
+use crate::runtime::run_blocking;
 use crate::store::{self, Place};
 use crate::table::{Checked, VerifyOptions};
 
@@ -85,7 +88,13 @@ impl Runs {
     /// # Errors
     /// Those of the store.
     pub(crate) async fn names(&self) -> Result<Vec<RunName>> {
-        let folders = self.project.child("runs").folders().await?;
+        let runs = self.project.child("runs");
+        if let Some(folder) = runs.on_disk()
+            && let Some(names) = run_blocking(move || Ok(logs::names(&folder).ok())).await?
+        {
+            return Ok(names);
+        }
+        let folders = runs.folders().await?;
         // What is no name of ours was put there by somebody else.
         Ok(folders
             .iter()
@@ -93,21 +102,17 @@ impl Runs {
             .collect())
     }
 
+    /// The project that they are of.
+    pub(crate) fn project(&self) -> &Place {
+        &self.project
+    }
+
     /// The records of all runs, in the order of their names; a folder that no run began in is left out.
     ///
     /// # Errors
-    /// As [`Self::read`].
-    pub(crate) async fn records(&self) -> Result<Vec<RunRecord>> {
-        let names = self.names().await?;
-        let records = stream::iter(names.into_iter().map(|name| async move {
-            match self.read(&name).await {
-                Ok(record) => Ok(Some(record)),
-                Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
-                Err(err) => Err(err),
-            }
-        }));
-        let records: Vec<Option<RunRecord>> = records.buffered(READS_MAX).try_collect().await?;
-        Ok(records.into_iter().flatten().collect())
+    /// As [`Self::records_of`].
+    pub(crate) async fn records(&self) -> Result<Vec<Arc<RunRecord>>> {
+        self.records_of(&self.names().await?).await
     }
 
     /// The record of a run: a listing of its log and a read of each entry; while it has not ended
@@ -117,8 +122,16 @@ impl Runs {
     /// [`ErrorKind::NotFound`] if there is no such run; [`ErrorKind::Corrupt`] naming the entry or
     /// file that is damaged; [`ErrorKind::Invalid`] if a newer version wrote it; those of the store.
     pub(crate) async fn read(&self, run: &RunName) -> Result<RunRecord> {
+        let folded = self.folded(run).await?;
+        self.settle(run, folded).await
+    }
+
+    /// The record of a run whose log says `folded`: while it has not ended, as its heartbeat and its files of scalars say.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) async fn settle(&self, run: &RunName, mut folded: Folded) -> Result<RunRecord> {
         let place = self.place(run);
-        let mut folded = self.folded(run).await?;
         let heartbeat = match folded.record.finished {
             Some(_) => None,
             None => heartbeat(&place).await?,
@@ -130,12 +143,7 @@ impl Runs {
                 .await?;
             folded.set_last(&lasts);
         }
-        let aliases = self.project.aliases().await?;
-        for value in folded.record.params.values_mut() {
-            if let Cow::Owned(expanded) = aliases.expand(value) {
-                *value = expanded;
-            }
-        }
+        expand(&mut folded.record, &self.project.aliases().await?);
         Ok(folded.record)
     }
 
@@ -150,26 +158,25 @@ impl Runs {
     /// What the log of a run says, and nothing else.
     pub(crate) async fn folded(&self, run: &RunName) -> Result<Folded> {
         let place = self.place(run);
+        if place.is_disk {
+            // In one piece of work; what is wrong with a log that cannot be read so is found out below.
+            let mut read = logs::read(&self.project, vec![run.clone()]).await?;
+            if let Some(log) = read.pop().flatten() {
+                return fold_log(run, &log.entries);
+            }
+        }
         let log = Log::of(&place);
         let entries = log
             .entries(Revision::FIRST)
             .await
             .map_err(|err| err.context(format!("cannot read run {run}")))?;
         if entries.is_empty() {
-            let project = self.project.path.filename().unwrap_or_default();
+            let project = self.project.name();
             return Err(Error::not_found(format!(
                 "no run {run} in project {project}"
             )));
         }
-        let decode = |(number, bytes): (usize, &Bytes)| {
-            format::decode::<Entry>(&record::what(run, number), bytes)
-        };
-        let entries = entries
-            .iter()
-            .enumerate()
-            .map(decode)
-            .collect::<Result<Vec<_>>>()?;
-        record::fold(run, &entries)
+        fold_log(run, &entries)
     }
 
     /// The files of scalars of a run, those of one writer in the order they were written. One listing.
@@ -326,7 +333,8 @@ impl Runs {
         let files: Vec<ObjectMeta> = place.store.list(Some(&prefix)).try_collect().await?;
         let listed = |file: ObjectMeta| {
             let path = file.location.as_ref().strip_prefix(place.path.as_ref())?;
-            let (stem, ending) = Stem::parse(path.trim_start_matches('/'))?;
+            let path = store::decoded(path);
+            let (stem, ending) = Stem::parse(&path)?;
             let is_folded = ending == PARQUET;
             (is_folded || ending == SEGMENT).then_some(Listed {
                 stem,
@@ -381,6 +389,27 @@ impl Runs {
             }
         }
         Ok(lasts)
+    }
+}
+
+/// What the entries of a log say.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`] naming the entry that is damaged; [`ErrorKind::Invalid`] if a newer version wrote it.
+pub(crate) fn fold_log(run: &RunName, entries: &[Bytes]) -> Result<Folded> {
+    let decode = |(number, bytes): (usize, &Bytes)| {
+        format::decode::<Entry>(&record::what(run, number), bytes)
+    };
+    let entries = entries.iter().enumerate().map(decode);
+    record::fold(run, &entries.collect::<Result<Vec<_>>>()?)
+}
+
+/// Puts what tokens stand for into the parameters.
+pub(crate) fn expand(record: &mut RunRecord, aliases: &Aliases) {
+    for value in record.params.values_mut() {
+        if let Cow::Owned(expanded) = aliases.expand(value) {
+            *value = expanded;
+        }
     }
 }
 

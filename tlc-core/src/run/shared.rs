@@ -146,9 +146,16 @@ impl Shared {
         }
     }
 
-    /// Hands an entry to the writer, which appends it at once.
+    /// Hands an entry to the writer, which appends it at once. Parameters that it has not come to yet become one entry with these.
     pub(crate) fn log_event(&self, event: Event) {
-        self.lock().events.push(event);
+        let mut state = self.lock();
+        match (state.events.last_mut(), event) {
+            (Some(Event::Params { values: waiting }), Event::Params { values }) => {
+                waiting.extend(values);
+            }
+            (_, event) => state.events.push(event),
+        }
+        drop(state);
         self.wake.notify_one();
     }
 
@@ -237,6 +244,34 @@ mod tests {
                 scalars: 3,
                 ..Lost::default()
             }
+        );
+    }
+
+    #[test]
+    fn parameters_that_wait_together_are_one_entry_and_the_later_value_counts() {
+        let shared = Shared::new();
+        let params = |text: &str| {
+            let values = text.split(' ').map(|pair| pair.split_once('=').unwrap());
+            let values = values.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            Event::Params {
+                values: values.collect(),
+            }
+        };
+        let input = Event::Input {
+            table: "t".to_owned(),
+            revision: 0,
+        };
+        for event in [
+            params("a=1 b=2"),
+            params("b=3"),
+            input.clone(),
+            params("a=4"),
+        ] {
+            shared.log_event(event);
+        }
+        assert_eq!(
+            shared.lock().events,
+            [params("a=1 b=3"), input, params("a=4")]
         );
     }
 

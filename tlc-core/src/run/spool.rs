@@ -21,7 +21,7 @@ use crate::format::{self, VERSION};
 use crate::id::{Revision, RunName};
 use crate::log::Log;
 use crate::runtime::run_blocking;
-use crate::store::{Place, SpoolFolder};
+use crate::store::{Place, SpoolFolder, decoded};
 
 /// What says of which run a folder is.
 const NOTE: &str = "spool.json";
@@ -62,7 +62,7 @@ impl Spool {
         let note = Note {
             format: VERSION,
             root: spool.root.clone(),
-            project: project.path.filename().unwrap_or_default().to_owned(),
+            project: project.name(),
             run: run.to_string(),
             writer: writer.to_owned(),
         };
@@ -192,7 +192,7 @@ impl Left {
             });
             if let Some(from) = entry {
                 left.entries.push((from, file));
-            } else if let Some((stem, SEGMENT)) = Stem::parse(&path) {
+            } else if let Some((stem, SEGMENT)) = Stem::parse(&decoded(&path)) {
                 left.segments.push((stem, file));
             }
         }
@@ -291,10 +291,10 @@ pub(crate) async fn upload_left(
 
 /// The same for a run that goes on with its next attempt.
 pub(crate) async fn upload_left_of(project: Place, run: RunName) -> Result<()> {
-    let (Some(spool), Some(name)) = (project.spool.clone(), project.path.filename()) else {
+    let Some(spool) = project.spool.clone() else {
         return Ok(());
     };
-    let (name, run) = (name.to_owned(), run.to_string());
+    let (name, run) = (project.name(), run.to_string());
     let is_its = move |note: &Note| (&note.project, &note.run) == (&name, &run);
     upload_left(&spool, is_its, |_| Ok(project.clone()))
         .await

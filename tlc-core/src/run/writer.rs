@@ -187,7 +187,9 @@ impl Writer {
             if let Some((outcome, reason, reply)) = finish {
                 let finished = self.finish(outcome, reason).await.map(Some);
                 // Nobody listens any more where the caller did not want to wait.
-                return reply.try_send(finished).unwrap_or_default();
+                reply.try_send(finished).unwrap_or_default();
+                // Who waited has the answer; a thread that waits for this one waits at most some seconds.
+                return self.runs.pack_if_due(&self.id).await;
             }
             self.heartbeat().await;
         }

@@ -1,7 +1,8 @@
 //! What every project has besides its tables: the records of its runs and of its revisions.
 
 use std::fmt;
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{
     ArrayRef, Float64Builder, Int32Array, Int64Array, Int64Builder, ListBuilder, MapBuilder,
@@ -17,7 +18,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 
 use crate::env::Micros;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::id::{ProjectName, Revision, RunName, TableName};
 use crate::project::Project;
 use crate::run::{ItemKind, RunRecord};
@@ -27,6 +28,10 @@ use super::files::{Kind, RunFiles, key_filters, matching};
 
 /// How many logs are read at the same time.
 const READS_MAX: usize = 32;
+
+/// Up to how many new rows, or which part of all, are made beside those that were made before.
+const NEW_ROWS_MIN: usize = 16;
+const NEW_ROWS_PART: usize = 8;
 
 /// What every project has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,26 +108,9 @@ pub(super) fn named(provider: &dyn TableProvider) -> Option<(ProjectName, Record
     Some((table.project.name().clone(), table.kind))
 }
 
-/// The records of all runs of `names`, read at the same time.
-pub(super) async fn records(project: &Project, names: &[RunName]) -> Result<Vec<RunRecord>> {
-    let reads: Vec<_> = names
-        .iter()
-        .map(|name| record(project.clone(), name.clone()).boxed())
-        .collect();
-    stream::iter(reads)
-        .buffered(READS_MAX)
-        .try_filter_map(|record| async { Ok(record) })
-        .try_collect()
-        .await
-}
-
-/// The record of a run; none for a folder that no run began in.
-async fn record(project: Project, name: RunName) -> Result<Option<RunRecord>> {
-    match project.run(name.as_str()).await {
-        Ok(record) => Ok(Some(record)),
-        Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
-        Err(err) => Err(err),
-    }
+/// The records of all runs of `names`.
+pub(super) async fn records(project: &Project, names: &[RunName]) -> Result<Vec<Arc<RunRecord>>> {
+    project.run_files().records_of(names).await
 }
 
 async fn log(project: Project, name: TableName) -> Result<Log> {
@@ -156,7 +144,11 @@ impl RecordTable {
         }
     }
 
-    async fn rows(&self, session: &dyn Session, filters: &[Expr]) -> EngineResult<RecordBatch> {
+    async fn rows(
+        &self,
+        session: &dyn Session,
+        filters: &[Expr],
+    ) -> EngineResult<Vec<RecordBatch>> {
         let runs = match self.kind {
             Records::Revisions => Vec::new(),
             _ => {
@@ -171,7 +163,13 @@ impl RecordTable {
                 self.logs(&names).await?
             }
         };
-        Ok(self.kind.rows(&runs, &logs)?)
+        Ok(match self.kind {
+            Records::Runs => {
+                let place = self.project.place();
+                place.remembered.of::<RunRows>(&place.path).of_runs(&runs)?
+            }
+            kind => vec![kind.rows(&runs, &logs)?],
+        })
     }
 
     /// The names whose logs have to be read.
@@ -231,18 +229,86 @@ impl TableProvider for RecordTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> EngineResult<Arc<dyn ExecutionPlan>> {
-        let rows = self.rows(session, filters).await?;
-        let rows = rows.slice(0, limit.unwrap_or(usize::MAX).min(rows.num_rows()));
+        let mut left = limit.unwrap_or(usize::MAX);
+        let mut rows = self.rows(session, filters).await?;
+        for batch in &mut rows {
+            *batch = batch.slice(0, left.min(batch.num_rows()));
+            left -= batch.num_rows();
+        }
         Ok(MemorySourceConfig::try_new_exec(
-            &[vec![rows]],
+            &[rows],
             self.schema(),
             projection.cloned(),
         )?)
     }
 }
 
+/// The rows of `runs` as they were made last. Whose record is the same value as then has the same row.
+#[derive(Default)]
+struct RunRows(Mutex<Option<(Vec<Arc<RunRecord>>, RecordBatch)>>);
+
+impl RunRows {
+    /// One row for each of `runs`, which are in the order of their names, in as many batches as there are stretches of new and of known rows.
+    fn of_runs(&self, runs: &[Arc<RunRecord>]) -> Result<Vec<RecordBatch>> {
+        let made = self.lock().clone();
+        if let Some((known, rows)) = made {
+            let stretches = stretches(&known, runs);
+            let n_new: usize = stretches
+                .iter()
+                .filter(|(start, _)| start.is_none())
+                .map(|(_, runs)| runs.len())
+                .sum();
+            if n_new <= NEW_ROWS_MIN.max(runs.len() / NEW_ROWS_PART) {
+                let rows = stretches.into_iter().map(|(start, runs)| match start {
+                    Some(start) => Ok(rows.slice(start, runs.len())),
+                    None => run_rows(runs),
+                });
+                return rows.collect();
+            }
+        }
+        let rows = run_rows(runs)?;
+        if runs.len() > NEW_ROWS_MIN {
+            *self.lock() = Some((runs.to_vec(), rows.clone()));
+        }
+        Ok(vec![rows])
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(Vec<Arc<RunRecord>>, RecordBatch)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// `runs` cut into stretches of which all are `known`, one after the other from the given place on, and of which none is. Both are in the order of names.
+fn stretches<'a>(
+    known: &[Arc<RunRecord>],
+    runs: &'a [Arc<RunRecord>],
+) -> Vec<(Option<usize>, &'a [Arc<RunRecord>])> {
+    let mut next = 0;
+    let mut place = |run: &Arc<RunRecord>| {
+        let rest = known.get(next..).unwrap_or_default();
+        next += rest
+            .iter()
+            .take_while(|known| known.name < run.name)
+            .count();
+        let is_same = known.get(next).is_some_and(|known| Arc::ptr_eq(known, run));
+        is_same.then_some(next)
+    };
+    let places: Vec<Option<usize>> = runs.iter().map(&mut place).collect();
+    let cut = places.chunk_by(|first, second| match (first, second) {
+        (Some(first), Some(second)) => first + 1 == *second,
+        (first, second) => first == second,
+    });
+    let mut rest = runs;
+    let stretch = |places: &[Option<usize>]| {
+        let (stretch, after) = rest.split_at_checked(places.len()).unwrap_or((rest, &[]));
+        rest = after;
+        (places.first().copied().flatten(), stretch)
+    };
+    cut.map(stretch).collect()
+}
+
 impl Records {
-    fn rows(self, runs: &[RunRecord], logs: &[Log]) -> Result<RecordBatch> {
+    fn rows(self, runs: &[Arc<RunRecord>], logs: &[Log]) -> Result<RecordBatch> {
         match self {
             Self::Params => params(runs),
             Self::Revisions => revisions(logs),
@@ -252,7 +318,7 @@ impl Records {
     }
 }
 
-fn run_rows(runs: &[RunRecord]) -> Result<RecordBatch> {
+fn run_rows<R: Deref<Target = RunRecord>>(runs: &[R]) -> Result<RecordBatch> {
     let forks = || runs.iter().map(|run| run.forked.as_ref());
     let attempts = runs.iter().map(|run| run.attempts.cast_signed());
     let mut parameters = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
@@ -324,7 +390,7 @@ fn run_rows(runs: &[RunRecord]) -> Result<RecordBatch> {
     ])?)
 }
 
-fn params(runs: &[RunRecord]) -> Result<RecordBatch> {
+fn params(runs: &[Arc<RunRecord>]) -> Result<RecordBatch> {
     let rows = || {
         runs.iter().flat_map(|run| {
             run.params
@@ -415,7 +481,7 @@ fn revisions(logs: &[Log]) -> Result<RecordBatch> {
 }
 
 /// Edges from what was there to what was made of it: a revision to the next, a revision to a run.
-fn lineage(runs: &[RunRecord], logs: &[Log]) -> Result<RecordBatch> {
+fn lineage(runs: &[Arc<RunRecord>], logs: &[Log]) -> Result<RecordBatch> {
     let parents = logs.iter().flat_map(|(table, log)| {
         let spell = move |revision| format!("{table}@{revision}");
         let edges = move |record: &RevisionRecord| {
@@ -484,4 +550,89 @@ fn times(values: impl Iterator<Item = Option<Micros>>) -> ArrayRef {
         .map(|time| time.map(|Micros(micros)| micros))
         .collect();
     Arc::new(micros.with_timezone("UTC"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::Env;
+    use crate::run::{Lost, RunStatus};
+
+    fn record(name: &str) -> Arc<RunRecord> {
+        Arc::new(RunRecord {
+            name: name.parse().unwrap(),
+            status: RunStatus::Completed,
+            reason: None,
+            author: "ada".to_owned(),
+            started: Micros(0),
+            finished: None,
+            process: Env::manual().process(),
+            attempts: 1,
+            params: [("lr".to_owned(), name.to_owned())].into(),
+            inputs: Vec::new(),
+            streams: Vec::new(),
+            last: [("loss".to_owned(), 0.5)].into(),
+            lost: Lost::default(),
+        })
+    }
+
+    /// Runs by names of one letter; in capitals those whose record is another value than before.
+    fn runs(names: &str, known: &[Arc<RunRecord>]) -> Vec<Arc<RunRecord>> {
+        let run = |letter: char| {
+            let name = letter.to_lowercase().to_string();
+            let known = known.iter().find(|known| known.name.as_str() == name);
+            match known.filter(|_| letter.is_lowercase()) {
+                Some(known) => Arc::clone(known),
+                None => record(&name),
+            }
+        };
+        names.chars().map(run).collect()
+    }
+
+    /// The stretches of `names`, of each where its known rows begin.
+    #[track_caller]
+    fn check(known: &str, names: &str, expected: &str) {
+        let known = runs(known, &[]);
+        let runs = runs(names, &known);
+        let cut = stretches(&known, &runs).into_iter().map(|(start, runs)| {
+            let names: String = runs.iter().map(|run| run.name.as_str()).collect();
+            format!(
+                "{}{names}",
+                start.map(|at| at.to_string()).unwrap_or_default()
+            )
+        });
+        assert_eq!(cut.collect::<Vec<_>>().join(" "), expected);
+    }
+
+    #[test]
+    fn known_rows_are_found_in_stretches() {
+        check("", "", "");
+        check("abc", "", "");
+        check("", "abc", "abc");
+        check("abc", "abc", "0abc");
+        check("abcd", "bc", "1bc");
+        check("abcd", "acd", "0a 2cd");
+        check("abcd", "aBcd", "0a b 2cd");
+        check("bd", "abcde", "a 0b c 1d e");
+        check("abcd", "ABcD", "ab 2c d");
+    }
+
+    #[test]
+    fn rows_that_are_made_in_part_are_those_that_are_made_at_once() {
+        let letters: String = ('a'..='z').collect();
+        let (made, known) = (RunRows::default(), runs(&letters, &[]));
+        for names in [
+            letters.as_str(),
+            "abcdefghijklmnopqrstuvwxyz",
+            "bcdxyz",
+            "aBcdefGHijklmnopqrstuvwxyz",
+            "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+            "abcdefghijklmnopqrstuvwxyz",
+        ] {
+            let runs = runs(names, &known);
+            let rows = made.of_runs(&runs).unwrap();
+            let all = arrow::compute::concat_batches(&rows[0].schema(), &rows).unwrap();
+            assert_eq!(all, run_rows(&runs).unwrap(), "{names}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod disk;
 mod examine;
 mod gate;
 mod probe;
+mod remembered;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub(crate) use disk::GrowingFile;
 pub(crate) use examine::examine;
 pub use examine::{StoreCheck, StoreReport, Writers};
 pub(crate) use gate::Gate;
+pub(crate) use remembered::Remembered;
 
 /// A folder of a store, and all that is needed to work in it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -55,6 +57,8 @@ pub(crate) struct Place {
     pub(crate) spool: Option<Arc<SpoolFolder>>,
     /// What was decoded of files that never change, for all of the root.
     pub(crate) decoded: Decoded,
+    /// What else is remembered of its folders.
+    pub(crate) remembered: Remembered,
 }
 
 /// A folder of this machine's disk for what is not in a store yet.
@@ -109,6 +113,19 @@ impl Place {
         self.is_disk.then(path)?
     }
 
+    /// The store, for a thread of its own that may wait for the disk itself.
+    pub(crate) fn waiting_store(&self) -> Arc<dyn ObjectStore> {
+        match self.is_disk {
+            true => Arc::new(Disk::waiting()),
+            false => Arc::clone(&self.store),
+        }
+    }
+
+    /// The name of the folder; empty for the whole store.
+    pub(crate) fn name(&self) -> String {
+        decoded(self.path.filename().unwrap_or_default())
+    }
+
     /// The aliases that hold here. The first call reads the project's file: one request.
     ///
     /// # Errors
@@ -137,7 +154,7 @@ impl Place {
             .common_prefixes
             .iter()
             .filter_map(|path| path.filename());
-        let mut names: Vec<String> = names.map(str::to_owned).collect();
+        let mut names: Vec<String> = names.map(decoded).collect();
         names.sort();
         Ok(names)
     }
@@ -200,6 +217,11 @@ pub(crate) fn redacted(url: &Url) -> String {
         url.set_username("…").unwrap_or_default();
     }
     url.to_string()
+}
+
+/// The names in a path of a store as they were given: what is not ASCII is percent-encoded there.
+pub(crate) fn decoded(path: &str) -> String {
+    Path::from_url_path(path).map_or_else(|_| path.to_owned(), |path| path.to_string())
 }
 
 /// Reads a whole object; `None` if it is not there.

@@ -10,6 +10,7 @@
 mod aliases;
 mod bad_input;
 mod commit;
+mod ended;
 mod faults;
 mod forks;
 mod formats;

@@ -10,7 +10,7 @@ use tlc_core::{
     ErrorKind, Project, Rows, Run, RunOptions, RunStatus, Synced, VerifyOptions, block_on,
 };
 
-use crate::support::{project, project_in, project_on_disk, table, text};
+use crate::support::{animals, project, project_in, project_on_disk, reader, table, text};
 
 fn sync(from: &Project, to: &Project) -> Synced {
     block_on(from.sync_to(to, &[])).unwrap()
@@ -203,5 +203,54 @@ fn whichever_request_fails_the_target_is_whole_and_the_next_time_goes_on() {
                 break;
             }
         }
+    }
+}
+
+#[test]
+fn names_of_any_script_are_found_again_everywhere() {
+    let name = "Zürich_東京";
+    let (_folder, offline) = project_on_disk();
+    let offline = offline.root().project(name).unwrap();
+    let rows = reader(animals("0:1 1:1"));
+    block_on(offline.create_table(name, rows, "made")).unwrap();
+    let run = offline.start_run(RunOptions::from(name)).unwrap();
+    let log = |step: i64| {
+        run.log(step, &[(name, 0.5)]);
+        let loss: ArrayRef = Arc::new(Float32Array::from(vec![0.5]));
+        let columns = RecordBatch::try_from_iter([(name, loss)]).unwrap();
+        let rows = Rows::new(name, 0, vec![0]).unwrap().step(step);
+        run.samples(&rows, &columns).unwrap();
+    };
+    let found = |project: &Project| {
+        let names = block_on(project.root().projects()).unwrap();
+        let tables = block_on(project.tables()).unwrap();
+        let runs = block_on(project.run_records()).unwrap();
+        assert_eq!(
+            names.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
+            [name]
+        );
+        assert_eq!(
+            tables.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
+            [name]
+        );
+        assert_eq!(
+            runs.iter().map(|run| run.name.as_str()).collect::<Vec<_>>(),
+            [name]
+        );
+        let stream = name.parse().unwrap();
+        let samples = block_on(project.samples(&runs[0].name, &stream, 0)).unwrap();
+        samples.iter().map(RecordBatch::num_rows).sum::<usize>()
+    };
+    log(0);
+    run.flush().unwrap();
+    assert_eq!(found(&offline), 1, "from a segment");
+    log(1);
+    run.finish().unwrap();
+    assert_eq!(found(&offline), 2, "folded");
+    let elsewhere = project();
+    let elsewhere = elsewhere.root().project(name).unwrap();
+    for copied in [true, false] {
+        assert_eq!(sync(&offline, &elsewhere).files > 0, copied);
+        assert_eq!(found(&elsewhere), 2);
     }
 }

@@ -48,7 +48,8 @@ fn ranks_log_into_one_run_while_somebody_asks_again_and_again() {
     site.write("animals.csv", "name,legs\ncat,4\n");
     site.tlc(&["import", "animals.csv", "zoo/animals"]).done();
     let mut children: Vec<Child> = (0..RANKS).map(|rank| child(&site, rank)).collect();
-    let count = "SELECT count(*) AS n, count(DISTINCT rank) AS ranks FROM zoo.scalars WHERE name = 'one'";
+    let count =
+        "SELECT count(*) AS n, count(DISTINCT rank) AS ranks FROM zoo.scalars WHERE name = 'one'";
     let (mut before, mut n_asked) = (0, 0);
     while children
         .iter_mut()
