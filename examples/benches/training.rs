@@ -35,7 +35,7 @@ fn main() {
     let config = Config::from_env(root).unwrap();
     let digits = block_on(Root::open_with(config.root_url(), config.root_options())).unwrap();
     let digits = block_on(digits.project("mnist").unwrap().table("train"));
-    let digits = block_on(digits.expect("the quickstart makes it").head()).unwrap();
+    let digits = block_on(digits.unwrap().head()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let project = block_on(Project::open(folder.path().to_str().unwrap(), "mnist")).unwrap();
     let thread = rayon::ThreadPoolBuilder::new().num_threads(1).build();

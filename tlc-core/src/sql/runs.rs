@@ -568,6 +568,7 @@ mod tests {
             finished: None,
             process: Env::manual().process(),
             attempts: 1,
+            forked: None,
             params: [("lr".to_owned(), name.to_owned())].into(),
             inputs: Vec::new(),
             streams: Vec::new(),

@@ -417,6 +417,10 @@ mod tests {
                 expected,
             );
         }
+    }
+
+    #[test]
+    fn fields_that_are_missing_or_of_another_type_are_named() {
         let all = |field: &FieldRef| field.name() != "y_max";
         for (fields, expected) in [
             (
@@ -459,6 +463,10 @@ mod tests {
                 expected,
             );
         }
+    }
+
+    #[test]
+    fn a_least_overlap_is_a_share() {
         for wrong in [0.0, -1.0, 1.1, f64::NAN] {
             assert!(Detection::at(wrong).is_err());
         }
