@@ -16,18 +16,15 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use super::attempts::{keys, winning_named};
 use super::columns::{each_scalar, scalar_schema};
 use super::read::{Runs, ScalarFile};
-use super::record::{self, Lasts, keep_last};
+use super::record::{self, Lasts, as_logged, keep_last_of_some};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format;
-use crate::format::run::{Entry, Event, Fork, Input, Last, Number};
+use crate::format::run::{Entry, Event, Fork, Input, Last};
 use crate::id::{Revision, RunName, TableName};
 use crate::log::Log;
 
 /// How many files are read at the same time.
 const READS_MAX: usize = 16;
-
-/// Scalars whose last values the first entry of a fork says; of more, the files know.
-const LASTS_MAX: usize = 16 << 10;
 
 /// How the names of scalars begin that count in seconds, not in steps.
 const SYSTEM: &str = "system/";
@@ -252,16 +249,10 @@ fn lasts(rows: &[RecordBatch]) -> Result<BTreeMap<String, Last>> {
     let mut lasts = Lasts::new();
     for batch in rows {
         each_scalar(batch, |name, step, value| {
-            if lasts.len() < LASTS_MAX || lasts.contains_key(name) {
-                keep_last(&mut lasts, name, (0, step), value);
-            }
+            keep_last_of_some(&mut lasts, name, (0, step), value);
         })?;
     }
-    let last = |(name, (_, step, value))| {
-        let value = Number(value);
-        (name, Last { step, value })
-    };
-    Ok(lasts.into_iter().map(last).collect())
+    Ok(as_logged(lasts))
 }
 
 #[cfg(test)]

@@ -4,11 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::buffer::Scalars;
-use super::record::{Lasts, keep_last};
-use crate::format::run::{Last, Number};
-
-/// Scalars whose last values the end of a run says; of more, the files know.
-const LASTS_MAX: usize = 16 << 10;
+use super::record::{Lasts, as_logged, keep_last_of_some};
+use crate::format::run::Last;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -44,11 +41,9 @@ impl LastValues {
     /// Names are numbered anew from now on.
     pub(crate) fn forget_names(&mut self) {
         for (name, last) in self.names.drain(..).zip(self.lasts.drain(..)) {
-            if let Some((step, value)) = last
-                && (self.earlier.len() < LASTS_MAX || self.earlier.contains_key(&*name))
-            {
+            if let Some((step, value)) = last {
                 // Its writer is of one attempt.
-                keep_last(&mut self.earlier, &name, (0, step), value);
+                keep_last_of_some(&mut self.earlier, &name, (0, step), value);
             }
         }
     }
@@ -56,11 +51,6 @@ impl LastValues {
     /// The last values of all names that were ever met, as the log says them; nothing is left.
     pub(crate) fn take(&mut self) -> BTreeMap<String, Last> {
         self.forget_names();
-        let lasts = std::mem::take(&mut self.earlier).into_iter();
-        let last = |(name, (_, step, value))| {
-            let value = Number(value);
-            (name, Last { step, value })
-        };
-        lasts.map(last).collect()
+        as_logged(std::mem::take(&mut self.earlier))
     }
 }

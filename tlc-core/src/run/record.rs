@@ -9,7 +9,7 @@ use super::buffer::Lost;
 use crate::env::{Micros, Process};
 use crate::error::{Error, Result};
 use crate::format::decode_schema;
-use crate::format::run::{Entry, Event, Last, Outcome};
+use crate::format::run::{Entry, Event, Last, Number, Outcome};
 use crate::id::{Revision, RunName, StreamName, TableName};
 
 /// A run that has not ended reads as interrupted when its last sign of life is older than this.
@@ -131,6 +131,25 @@ pub(crate) fn keep_last(lasts: &mut Lasts, name: &str, (attempt, step): (u32, i6
             lasts.insert(name.to_owned(), (attempt, step, value));
         }
     }
+}
+
+/// Scalars whose last values an entry says; of more, the files know.
+const LASTS_MAX: usize = 16 << 10;
+
+/// As [`keep_last`], but of as many scalars as an entry says.
+pub(crate) fn keep_last_of_some(lasts: &mut Lasts, name: &str, at: (u32, i64), value: f64) {
+    if lasts.len() < LASTS_MAX || lasts.contains_key(name) {
+        keep_last(lasts, name, at, value);
+    }
+}
+
+/// Last values as entries say them.
+pub(crate) fn as_logged(lasts: Lasts) -> BTreeMap<String, Last> {
+    let last = |(name, (_, step, value))| {
+        let value = Number(value);
+        (name, Last { step, value })
+    };
+    lasts.into_iter().map(last).collect()
 }
 
 /// A record, and what its entries do not settle.

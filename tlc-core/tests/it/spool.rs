@@ -10,18 +10,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use tlc_core::arrow::array::{ArrayRef, Float32Array, RecordBatch};
+use tlc_core::arrow::array::RecordBatch;
 use tlc_core::object_store::ObjectStore;
 use tlc_core::object_store::local::LocalFileSystem;
 use tlc_core::object_store::path::Path;
 use tlc_core::run::SCALARS_MAX;
 use tlc_core::testing::{Faults, FaultyStore, When};
 use tlc_core::{
-    Env, ErrorKind, Project, Root, RootOptions, Rows, Run, RunOptions, RunRecord, RunStatus,
-    Synced, block_on,
+    Env, ErrorKind, Project, Root, RootOptions, RunOptions, RunRecord, RunStatus, Synced, block_on,
 };
 
-use crate::support::text;
+use crate::support::{log, text};
 
 /// A store that is not of this machine as far as the library knows, one to fail, and a spool.
 struct Elsewhere {
@@ -91,21 +90,6 @@ fn options() -> RunOptions {
     return RunOptions::from("lenet").without_system();
     #[cfg(not(feature = "system"))]
     RunOptions::from("lenet")
-}
-
-/// A scalar and a row of sample metrics at each step.
-fn log(run: &Run, steps: std::ops::Range<i64>) {
-    for step in steps {
-        run.log(step, &[("loss", 0.5)]);
-        let id = u64::try_from(step).unwrap();
-        let loss: ArrayRef = Arc::new(Float32Array::from(vec![0.5]));
-        let rows = Rows::new("train", 0, vec![id]).unwrap().step(step);
-        run.samples(
-            &rows,
-            &RecordBatch::try_from_iter([("loss", loss)]).unwrap(),
-        )
-        .unwrap();
-    }
 }
 
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {

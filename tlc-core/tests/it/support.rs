@@ -11,7 +11,9 @@ use tlc_core::arrow::util::display::{ArrayFormatter, FormatOptions};
 use tlc_core::object_store::ObjectStore;
 use tlc_core::object_store::memory::InMemory;
 use tlc_core::object_store::path::Path;
-use tlc_core::{Env, Project, Root, RootOptions, ScanOptions, Snapshot, Table, block_on, schema};
+use tlc_core::{
+    Env, Project, Root, RootOptions, Rows, Run, ScanOptions, Snapshot, Table, block_on, schema,
+};
 
 /// A place for one root, on a store of some kind, that no other test uses.
 pub(crate) struct Ground {
@@ -227,6 +229,18 @@ pub(crate) fn text(batch: &RecordBatch) -> String {
             .join(":")
     };
     (0..batch.num_rows()).map(row).collect::<Vec<_>>().join(" ")
+}
+
+/// Logs a scalar `loss`, and a row of the stream `train` in epoch 0, at each step.
+pub(crate) fn log(run: &Run, steps: std::ops::Range<i64>) {
+    for step in steps {
+        run.log(step, &[("loss", 0.5)]);
+        let id = u64::try_from(step).unwrap();
+        let loss: ArrayRef = Arc::new(Float32Array::from(vec![0.5]));
+        let columns = RecordBatch::try_from_iter([("loss", loss)]).unwrap();
+        let rows = Rows::new("train", 0, vec![id]).unwrap().step(step);
+        run.samples(&rows, &columns).unwrap();
+    }
 }
 
 /// All rows of a snapshot as text.

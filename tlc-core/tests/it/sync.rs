@@ -10,24 +10,14 @@ use tlc_core::{
     ErrorKind, Project, Rows, Run, RunOptions, RunStatus, Synced, VerifyOptions, block_on,
 };
 
-use crate::support::{animals, project, project_in, project_on_disk, reader, table, text};
+use crate::support::{animals, log, project, project_in, project_on_disk, reader, table, text};
 
 fn sync(from: &Project, to: &Project) -> Synced {
     block_on(from.sync_to(to, &[])).unwrap()
 }
 
-fn log(run: &Run, steps: std::ops::Range<i64>) {
-    for step in steps {
-        run.log(step, &[("loss", 0.5)]);
-        let id = u64::try_from(step).unwrap();
-        let loss: ArrayRef = Arc::new(Float32Array::from(vec![0.5]));
-        let rows = Rows::new("train", 0, vec![id]).unwrap().step(step);
-        run.samples(
-            &rows,
-            &RecordBatch::try_from_iter([("loss", loss)]).unwrap(),
-        )
-        .unwrap();
-    }
+fn log_and_flush(run: &Run, steps: std::ops::Range<i64>) {
+    log(run, steps);
     run.flush().unwrap();
 }
 
@@ -60,7 +50,7 @@ fn a_run_that_lived_elsewhere_is_brought_over_as_it_grows() {
     let (_folder, offline) = project_on_disk();
     let shared = project();
     let run = offline.start_run(RunOptions::from("offline")).unwrap();
-    log(&run, 0..2);
+    log_and_flush(&run, 0..2);
     assert_eq!(sync(&offline, &shared).runs, 1);
     assert_eq!(steps(&shared), "0,1 0,1");
     assert_eq!(
@@ -68,7 +58,7 @@ fn a_run_that_lived_elsewhere_is_brought_over_as_it_grows() {
         Synced::default(),
         "there is nothing new"
     );
-    log(&run, 2..4);
+    log_and_flush(&run, 2..4);
     sync(&offline, &shared);
     assert_eq!(steps(&shared), "0,1,2,3 0,1,2,3");
     run.finish().unwrap();
@@ -177,7 +167,7 @@ fn only_what_is_named_is_brought_over() {
 fn whichever_request_fails_the_target_is_whole_and_the_next_time_goes_on() {
     let (_folder, from) = project_on_disk();
     let run = from.start_run("offline").unwrap();
-    log(&run, 0..3);
+    log_and_flush(&run, 0..3);
     run.finish().unwrap();
     for when in [When::Before, When::After] {
         for k in 1.. {
