@@ -14,7 +14,7 @@ use super::record::{Folded, RunStatus};
 use super::rows::Streams;
 use super::segments::Identity;
 use super::shared::{self, Shared};
-use super::spool::Spool;
+use super::spool::{self, Spool};
 use super::writer::{Opened, Writer};
 use crate::alias::Aliases;
 use crate::env::Micros;
@@ -469,6 +469,9 @@ async fn resume(
     options: &RunOptions,
     folded: Folded,
 ) -> Result<Option<(Begun, Opened)>> {
+    if spool::append_left_of(project, name).await {
+        return Ok(None);
+    }
     let runs = Runs::new(project.clone());
     let place = runs.place(name);
     let id = writer_id(project);

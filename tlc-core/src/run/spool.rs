@@ -201,9 +201,23 @@ impl Left {
 
     /// Brings it to its run, entries before the files that they speak of, and removes it.
     async fn upload(self, project: &Place) -> Result<Uploaded> {
+        let mut uploaded = self.append_entries(project).await?;
+        let place = Runs::new(project.clone()).place(&self.note.run.parse()?);
+        for (stem, file) in &self.segments {
+            uploaded.files += 1;
+            uploaded.bytes += fs::metadata(file).map_or(0, |file| file.len());
+            let content = Content::Disk(file.clone());
+            fold(place.clone(), stem.path(PARQUET), content).await?;
+        }
+        fs::remove_dir_all(&self.folder).unwrap_or_default();
+        uploaded.runs = u64::from(uploaded.files > 0);
+        Ok(uploaded)
+    }
+
+    /// Appends its entries to the log of its run.
+    async fn append_entries(&self, project: &Place) -> Result<Uploaded> {
         let run: RunName = self.note.run.parse()?;
         let runs = Runs::new(project.clone());
-        let place = runs.place(&run);
         let known = runs.folded(&run).await?;
         if !known.writers.contains_key(&self.note.writer) {
             return Err(Error::new(
@@ -219,17 +233,9 @@ impl Left {
             let entry = Bytes::from(fs::read(file).map_err(|err| failed("read", file, err))?);
             uploaded.files += 1;
             uploaded.bytes += entry.len() as u64;
-            entries::append(Log::of(&place), *from, entry).await?;
+            entries::append(Log::of(&runs.place(&run)), *from, entry).await?;
             fs::remove_file(file).unwrap_or_default();
         }
-        for (stem, file) in &self.segments {
-            uploaded.files += 1;
-            uploaded.bytes += fs::metadata(file).map_or(0, |file| file.len());
-            let content = Content::Disk(file.clone());
-            fold(place.clone(), stem.path(PARQUET), content).await?;
-        }
-        fs::remove_dir_all(&self.folder).unwrap_or_default();
-        uploaded.runs = u64::from(uploaded.files > 0);
         Ok(uploaded)
     }
 }
@@ -294,9 +300,27 @@ pub(crate) async fn upload_left_of(project: Place, run: RunName) -> Result<()> {
     let Some(spool) = project.spool.clone() else {
         return Ok(());
     };
-    let (name, run) = (project.name(), run.to_string());
-    let is_its = move |note: &Note| (&note.project, &note.run) == (&name, &run);
-    upload_left(&spool, is_its, |_| Ok(project.clone()))
-        .await
-        .map(drop)
+    let uploaded = upload_left(&spool, is_of(&project, &run), |_| Ok(project.clone()));
+    uploaded.await.map(drop)
+}
+
+/// Appends the entries that writers of a run have left that are no more, before its next attempt begins: what that says comes
+/// after them. Whether there were any; what cannot be appended is left where it is.
+pub(crate) async fn append_left_of(project: &Place, run: &RunName) -> bool {
+    let Some(spool) = project.spool.clone() else {
+        return false;
+    };
+    let is_its = is_of(project, run);
+    let left = run_blocking(move || left(&spool, is_its)).await;
+    let mut has_appended = false;
+    for left in left.unwrap_or_default() {
+        let appended = left.append_entries(project).await;
+        has_appended |= appended.is_ok_and(|appended| appended.files > 0);
+    }
+    has_appended
+}
+
+fn is_of(project: &Place, run: &RunName) -> impl Fn(&Note) -> bool + Send + 'static {
+    let (project, run) = (project.name(), run.to_string());
+    move |note| (&note.project, &note.run) == (&project, &run)
 }

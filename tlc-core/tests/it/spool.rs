@@ -221,7 +221,8 @@ fn child_process() {
     run.flush().unwrap();
     // Nothing comes back from the store any more.
     faults.slow_down(Duration::from_secs(3600));
-    run.params(&serde_json::json!({"lr": 0.1})).unwrap();
+    run.params(&serde_json::json!({"lr": 0.1, "seed": 7}))
+        .unwrap();
     log(&run, 10..20);
     println!("\nlogged");
     loop {
@@ -254,9 +255,11 @@ fn what_a_killed_process_kept_is_uploaded_by_its_next_attempt() {
     assert_eq!(elsewhere.record().status, RunStatus::Interrupted);
     assert_eq!(elsewhere.found(), ((0..10).collect(), 10));
     let run = elsewhere.project().start_run(options()).unwrap();
+    run.params(&serde_json::json!({"lr": 0.2})).unwrap();
     log(&run, 18..25);
     let record = run.finish().unwrap();
-    assert_eq!((record.attempts, record.params["lr"].as_str()), (2, "0.1"));
+    let params = ["lr", "seed"].map(|name| record.params[name].as_str());
+    assert_eq!((record.attempts, params), (2, ["0.2", "7"]));
     assert_eq!(
         elsewhere.found(),
         ((0..25).collect(), 25),
