@@ -5,7 +5,7 @@
 //! be stored is tried again, under the same name with the same bytes.
 //!
 //! Ten times a second what was logged is written to this machine's disk, and outlives the process from then on: to the
-//! run's own folder, or for any other store to the [spool](super::spool). There segments cannot grow: they are folded
+//! run's own folder, or for any other store to the [spool]. There segments cannot grow: they are folded
 //! every few seconds. What goes to the store goes in [lanes](super::lane) of its own, so that a store that hangs holds up nothing here.
 
 use std::sync::Arc;
