@@ -413,7 +413,6 @@ fn opened(
         runs: Runs::new(project.clone()),
         run: run.clone(),
         spool,
-        spooled: None,
         next,
         identity,
         is_starter: true,
@@ -496,7 +495,6 @@ async fn resume(
     if place.is_disk {
         opened.left = runs.left_segments(name, &folded).await?;
     }
-    opened.spooled = place.spool.is_some().then(|| project.clone());
     Ok(Some((begun(project, name, options, folded).await?, opened)))
 }
 

@@ -108,8 +108,6 @@ pub(crate) struct Opened {
     /// Segments of earlier attempts in the run's own folder whose processes are no more.
     pub(crate) left: Vec<Stem>,
     pub(crate) spool: Option<Spool>,
-    /// Where earlier attempts may have left something in the spool: the place of the project.
-    pub(crate) spooled: Option<Place>,
     #[cfg(feature = "system")]
     pub(crate) is_without_system: bool,
 }
@@ -119,13 +117,15 @@ impl Writer {
         let place = opened.runs.place(&opened.run);
         let now = Instant::now();
         let id = opened.identity.writer.clone();
+        let has_earlier = opened.identity.attempt > 1;
         let folder = opened.spool.as_ref().map(|spool| spool.folder().to_owned());
         let entries = Entries::new(Arc::clone(&shared), place.clone(), opened.next);
         let mut segments =
             Segments::new(Arc::clone(&shared), place.clone(), folder, opened.identity);
         segments.adopt(opened.left.into_iter());
         let mut left = Lane::default();
-        if let Some(project) = opened.spooled {
+        if has_earlier && opened.is_starter {
+            let project = opened.runs.project().clone();
             left.begin(&shared, spool::upload_left_of(project, opened.run.clone()));
         }
         Self {
@@ -460,9 +460,10 @@ impl Writer {
     fn unfinished(&mut self, why: Option<Error>) -> Error {
         let lost = self.shared.lock().buffer.lost();
         let (run, waiting) = (&self.run, self.waiting_text());
-        let mut message = match &self.spool {
-            Some(_) => format!(
-                "run {run} could not be uploaded to its end, and reads as interrupted until it is: {waiting}; `tlc sync` uploads them once the store answers"
+        let root = self.place.spool.as_ref().map(|spool| &spool.root);
+        let mut message = match root.filter(|_| self.spool.is_some()) {
+            Some(root) => format!(
+                "run {run} could not be uploaded to its end, and reads as interrupted until it is: {waiting}; `tlc sync --root {root}` uploads them once the store answers"
             ),
             None => {
                 format!("run {run} could not be marked as ended, and will read as interrupted")
