@@ -20,7 +20,7 @@ use tlc_core::{
     Env, ErrorKind, Project, Root, RootOptions, RunOptions, RunRecord, RunStatus, Synced, block_on,
 };
 
-use crate::support::{log, text};
+use crate::support::{log, quiet, steps};
 
 /// A store that is not of this machine as far as the library knows, one to fail, and a spool.
 struct Elsewhere {
@@ -71,25 +71,14 @@ impl Elsewhere {
     fn found(&self) -> (Vec<i64>, usize) {
         let (project, run) = (self.project(), "lenet".parse().unwrap());
         let scalars = block_on(project.scalars(&run)).unwrap();
-        let steps = scalars
-            .iter()
-            .map(|batch| text(&batch.project(&[1]).unwrap()));
-        let steps = steps.collect::<Vec<_>>().join(" ");
-        let mut steps: Vec<i64> = steps
-            .split_whitespace()
-            .map(|step| step.parse().unwrap())
-            .collect();
-        steps.sort_unstable();
         let samples = block_on(project.samples(&run, &"train".parse().unwrap(), 0)).unwrap();
-        (steps, samples.iter().map(RecordBatch::num_rows).sum())
+        let n_rows = samples.iter().map(RecordBatch::num_rows).sum();
+        (steps(&scalars), n_rows)
     }
 }
 
 fn options() -> RunOptions {
-    #[cfg(feature = "system")]
-    return RunOptions::from("lenet").without_system();
-    #[cfg(not(feature = "system"))]
-    RunOptions::from("lenet")
+    quiet("lenet")
 }
 
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {

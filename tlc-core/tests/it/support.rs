@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use tlc_core::arrow::array::{
-    Array as _, ArrayRef, Float32Array, Int32Array, RecordBatch, RecordBatchIterator,
+    Array as _, ArrayRef, AsArray as _, Float32Array, Int32Array, RecordBatch, RecordBatchIterator,
     RecordBatchReader, make_array,
 };
-use tlc_core::arrow::datatypes::{DataType, Schema};
+use tlc_core::arrow::datatypes::{DataType, Int64Type, Schema};
 use tlc_core::arrow::util::display::{ArrayFormatter, FormatOptions};
 use tlc_core::object_store::ObjectStore;
 use tlc_core::object_store::memory::InMemory;
 use tlc_core::object_store::path::Path;
 use tlc_core::{
-    Env, Project, Root, RootOptions, Rows, Run, ScanOptions, Snapshot, Table, block_on, schema,
+    Env, Project, Root, RootOptions, Rows, Run, RunOptions, ScanOptions, Snapshot, Table, block_on,
+    schema,
 };
 
 /// A place for one root, on a store of some kind, that no other test uses.
@@ -229,6 +230,25 @@ pub(crate) fn text(batch: &RecordBatch) -> String {
             .join(":")
     };
     (0..batch.num_rows()).map(row).collect::<Vec<_>>().join(" ")
+}
+
+/// A run of which nothing of the machine is logged.
+pub(crate) fn quiet(name: &str) -> RunOptions {
+    #[cfg(feature = "system")]
+    return RunOptions::from(name).without_system();
+    #[cfg(not(feature = "system"))]
+    RunOptions::from(name)
+}
+
+/// The column `step` of scalars or sample metrics, in ascending order.
+pub(crate) fn steps(batches: &[RecordBatch]) -> Vec<i64> {
+    let steps = |batch: &RecordBatch| {
+        let steps = batch.column_by_name("step").unwrap();
+        steps.as_primitive::<Int64Type>().values().to_vec()
+    };
+    let mut steps: Vec<i64> = batches.iter().flat_map(steps).collect();
+    steps.sort_unstable();
+    steps
 }
 
 /// Logs a scalar `loss`, and a row of the stream `train` in epoch 0, at each step.

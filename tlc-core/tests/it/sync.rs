@@ -10,7 +10,7 @@ use tlc_core::{
     ErrorKind, Project, Rows, Run, RunOptions, RunStatus, Synced, VerifyOptions, block_on,
 };
 
-use crate::support::{animals, log, project, project_in, project_on_disk, reader, table, text};
+use crate::support::{animals, log, project, project_in, project_on_disk, reader, steps, table};
 
 fn sync(from: &Project, to: &Project) -> Synced {
     block_on(from.sync_to(to, &[])).unwrap()
@@ -22,27 +22,19 @@ fn log_and_flush(run: &Run, steps: std::ops::Range<i64>) {
 }
 
 /// Steps of the scalars of the run, and those of its sample metrics.
-fn steps(project: &Project) -> String {
+fn found(project: &Project) -> String {
     let run = "offline".parse().unwrap();
     let scalars = block_on(project.scalars(&run)).unwrap();
     let samples = block_on(project.samples(&run, &"train".parse().unwrap(), 0)).unwrap();
-    let steps = |batches: &[RecordBatch]| {
-        let steps = batches
-            .iter()
-            .map(|batch| text(&batch.project(&[1]).unwrap()));
-        let steps = steps.collect::<Vec<_>>().join(" ");
-        let mut steps: Vec<i64> = steps
-            .split_whitespace()
-            .map(|step| step.parse().unwrap())
-            .collect();
-        steps.sort_unstable();
+    let text = |batches: &[RecordBatch]| {
+        let steps = steps(batches);
         steps
             .iter()
             .map(i64::to_string)
             .collect::<Vec<_>>()
             .join(",")
     };
-    format!("{} {}", steps(&scalars), steps(&samples))
+    format!("{} {}", text(&scalars), text(&samples))
 }
 
 #[test]
@@ -52,7 +44,7 @@ fn a_run_that_lived_elsewhere_is_brought_over_as_it_grows() {
     let run = offline.start_run(RunOptions::from("offline")).unwrap();
     log_and_flush(&run, 0..2);
     assert_eq!(sync(&offline, &shared).runs, 1);
-    assert_eq!(steps(&shared), "0,1 0,1");
+    assert_eq!(found(&shared), "0,1 0,1");
     assert_eq!(
         sync(&offline, &shared),
         Synced::default(),
@@ -60,12 +52,12 @@ fn a_run_that_lived_elsewhere_is_brought_over_as_it_grows() {
     );
     log_and_flush(&run, 2..4);
     sync(&offline, &shared);
-    assert_eq!(steps(&shared), "0,1,2,3 0,1,2,3");
+    assert_eq!(found(&shared), "0,1,2,3 0,1,2,3");
     run.finish().unwrap();
     for _ in 0..2 {
         sync(&offline, &shared);
         assert_eq!(
-            steps(&shared),
+            found(&shared),
             "0,1,2,3 0,1,2,3",
             "each once, folded or not"
         );
@@ -80,7 +72,7 @@ fn a_run_that_lived_elsewhere_is_brought_over_as_it_grows() {
     log(&again, 3..5);
     again.finish().unwrap();
     sync(&offline, &shared);
-    assert_eq!(steps(&shared), "0,1,2,3,4 0,1,2,3,4");
+    assert_eq!(found(&shared), "0,1,2,3,4 0,1,2,3,4");
     assert_eq!(block_on(shared.run("offline")).unwrap().attempts, 2);
 }
 
@@ -184,7 +176,7 @@ fn whichever_request_fails_the_target_is_whole_and_the_next_time_goes_on() {
                 Err(err) => assert_eq!(err.kind(), ErrorKind::NotFound, "{when:?} {k}: {err:?}"),
             }
             sync(&from, &to);
-            assert_eq!(steps(&to), "0,1,2 0,1,2", "{when:?} {k}");
+            assert_eq!(found(&to), "0,1,2 0,1,2", "{when:?} {k}");
             assert_eq!(
                 block_on(to.run("offline")).unwrap().status,
                 RunStatus::Completed
