@@ -5,7 +5,7 @@
 //! that any program would have to: push to a vector behind a lock, append the same numbers to one file that is
 //! synced, put two synced files, read the values back from such a file.
 //!
-//! `cargo bench --profile dev --bench metrics [-- --quick] [--runs N] [--peers FILE]`, where the file holds what others took, as
+//! `cargo bench --bench metrics [-- --quick] [--runs N] [--peers FILE]`, where the file holds what others took, as
 //! `benches/peers/metrics.py` prints it. Prints the tables of `docs/benchmarks.md`; with `--runs` only the part about that many runs.
 
 #![expect(
@@ -159,7 +159,7 @@ fn one_series(root: &Path, plain: &Path, report: &mut Report) {
     let sql = opened(root);
     let warm = || assert!(series(&ask(&sql, query)) == expected);
     let read = paired(ROUNDS, warm, || read_plain(plain));
-    report.line("again", "series_again_ms", &read, "≤ 1 ms");
+    report.line("again", "series_again_ms", &read, "");
 }
 
 fn opened(root: &Path) -> Sql {

@@ -2,7 +2,7 @@
 //! epochs, with embeddings of 64 floats.
 //!
 //! *First* is a root that was just opened, on files that the operating system has at hand; *again* is the
-//! same root asked once more. `cargo bench --profile dev --bench questions [-- --peers FILE]`, where the file holds
+//! same root asked once more. `cargo bench --bench questions [-- --peers FILE]`, where the file holds
 //! what others took, as `benches/peers/metrics.py` prints it.
 
 #![expect(

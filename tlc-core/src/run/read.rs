@@ -40,6 +40,8 @@ pub struct ScalarFile {
     pub attempt: u32,
     /// Whether it is Parquet. Else it is a segment that grows, or that its writer left.
     pub is_folded: bool,
+    /// Whether its rows are in the order of name and step: folded ones are, except those of before version 3 of the format.
+    pub is_sorted: bool,
     /// Where it lies in the store.
     pub path: Path,
     /// Its size when it was listed.
@@ -204,6 +206,12 @@ impl Runs {
         let file = |listed: Listed| ScalarFile {
             attempt: listed.stem.attempt,
             is_folded: listed.is_folded,
+            // The names of older files did not say the attempt.
+            is_sorted: listed
+                .file
+                .location
+                .as_ref()
+                .ends_with(&listed.stem.path(PARQUET)),
             path: listed.file.location,
             bytes: listed.file.size,
         };
@@ -401,7 +409,7 @@ pub(crate) fn fold_log(run: &RunName, entries: &[Bytes]) -> Result<Folded> {
         format::decode::<Entry>(&record::what(run, number), bytes)
     };
     let entries = entries.iter().enumerate().map(decode);
-    record::fold(run, &entries.collect::<Result<Vec<_>>>()?)
+    record::fold(run, entries.collect::<Result<_>>()?)
 }
 
 /// Puts what tokens stand for into the parameters.

@@ -123,12 +123,17 @@ pub(crate) fn lost_text(lost: Lost) -> String {
 /// equal steps counts. What a fork began with is of attempt 0.
 pub(crate) type Lasts = BTreeMap<String, (u32, i64, f64)>;
 
-pub(crate) fn keep_last(lasts: &mut Lasts, name: &str, (attempt, step): (u32, i64), value: f64) {
-    match lasts.get_mut(name) {
+pub(crate) fn keep_last(
+    lasts: &mut Lasts,
+    name: impl AsRef<str> + Into<String>,
+    (attempt, step): (u32, i64),
+    value: f64,
+) {
+    match lasts.get_mut(name.as_ref()) {
         Some(last) if (attempt, step) < (last.0, last.1) => {}
         Some(last) => *last = (attempt, step, value),
         None => {
-            lasts.insert(name.to_owned(), (attempt, step, value));
+            lasts.insert(name.into(), (attempt, step, value));
         }
     }
 }
@@ -226,8 +231,8 @@ impl Folded {
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming the entry that cannot be.
-pub(crate) fn fold(run: &RunName, entries: &[Entry]) -> Result<Folded> {
-    let mut entries = entries.iter().enumerate();
+pub(crate) fn fold(run: &RunName, entries: Vec<Entry>) -> Result<Folded> {
+    let mut entries = entries.into_iter().enumerate();
     let mut folded = match entries.next() {
         Some((_, first)) => started(run, first)?,
         None => return Err(Error::corrupt(format!("run {run} has no entry"))),
@@ -249,7 +254,8 @@ pub(crate) fn what(run: &RunName, number: usize) -> String {
     format!("entry {number} of run {run}")
 }
 
-fn started(run: &RunName, entry: &Entry) -> Result<Folded> {
+fn started(run: &RunName, entry: Entry) -> Result<Folded> {
+    let started = time(&entry.time).map_err(|err| Error::corrupt(what(run, 0)).with_source(err))?;
     let Event::Started {
         author,
         writer,
@@ -257,7 +263,7 @@ fn started(run: &RunName, entry: &Entry) -> Result<Folded> {
         launch,
         fork,
         ..
-    } = &entry.event
+    } = entry.event
     else {
         return Err(not_started(run));
     };
@@ -265,10 +271,10 @@ fn started(run: &RunName, entry: &Entry) -> Result<Folded> {
         name: run.clone(),
         status: RunStatus::Running,
         reason: None,
-        author: author.clone(),
-        started: time(entry).map_err(|err| Error::corrupt(what(run, 0)).with_source(err))?,
+        author,
+        started,
         finished: None,
-        process: from_entry(process),
+        process: from_entry(process.clone()),
         attempts: 1,
         forked: None,
         params: BTreeMap::new(),
@@ -281,7 +287,7 @@ fn started(run: &RunName, entry: &Entry) -> Result<Folded> {
         record,
         lasts: Lasts::new(),
         writers: BTreeMap::new(),
-        launch: launch.clone(),
+        launch,
         n_entries: 1,
         is_finished: false,
         resumed: Micros::default(),
@@ -289,7 +295,7 @@ fn started(run: &RunName, entry: &Entry) -> Result<Folded> {
     folded.open(writer, process);
     if let Some(fork) = fork {
         folded
-            .begin_with(fork)
+            .begin_with(*fork)
             .map_err(|err| Error::corrupt(what(run, 0)).with_source(err))?;
     }
     Ok(folded)
@@ -301,9 +307,9 @@ pub(crate) fn not_started(run: &RunName) -> Error {
     Error::corrupt(format!("{entry} does not say that the run started"))
 }
 
-fn from_entry(process: &crate::format::run::Process) -> Process {
+fn from_entry(process: crate::format::run::Process) -> Process {
     Process {
-        machine: process.machine.clone(),
+        machine: process.machine,
         id: process.id,
         started: process.started,
     }
@@ -311,25 +317,25 @@ fn from_entry(process: &crate::format::run::Process) -> Process {
 
 impl Folded {
     /// Takes over what the other run had said of itself, and its last values before the step.
-    fn begin_with(&mut self, fork: &crate::format::run::Fork) -> Result<()> {
+    fn begin_with(&mut self, fork: crate::format::run::Fork) -> Result<()> {
         let record = &mut self.record;
         record.forked = Some(Fork {
             run: fork.run.parse()?,
             step: fork.step,
         });
-        record.params.clone_from(&fork.params);
-        for input in &fork.inputs {
+        record.params = fork.params;
+        for input in fork.inputs {
             let input = (input.table.parse()?, Revision(input.revision));
             record.inputs.push(input);
         }
-        for (name, last) in &fork.last {
+        for (name, last) in fork.last {
             keep_last(&mut self.lasts, name, (0, last.step), last.value.0);
         }
         Ok(())
     }
 
-    fn apply(&mut self, entry: &Entry) -> Result<()> {
-        match &entry.event {
+    fn apply(&mut self, entry: Entry) -> Result<()> {
+        match entry.event {
             Event::Started { .. } => return Err(Error::corrupt("a run starts once")),
             Event::Joined {
                 writer, process, ..
@@ -343,19 +349,20 @@ impl Folded {
                 let record = &mut self.record;
                 record.attempts += 1;
                 (record.status, record.reason, record.finished) = (RunStatus::Running, None, None);
-                record.process = from_entry(process);
-                (self.launch, self.is_finished) = (launch.clone(), false);
-                self.resumed = time(entry)?;
+                record.process = from_entry(process.clone());
+                (self.launch, self.is_finished) = (launch, false);
+                self.resumed = time(&entry.time)?;
                 self.open(writer, process);
             }
             Event::Params { values } => {
-                let values = values
-                    .iter()
-                    .map(|(name, text)| (name.clone(), text.clone()));
-                self.record.params.extend(values);
+                if self.record.params.is_empty() {
+                    self.record.params = values;
+                } else {
+                    self.record.params.extend(values);
+                }
             }
             Event::Input { table, revision } => {
-                let input = (table.parse()?, Revision(*revision));
+                let input = (table.parse()?, Revision(revision));
                 if !self.record.inputs.contains(&input) {
                     self.record.inputs.push(input);
                 }
@@ -369,7 +376,7 @@ impl Folded {
                 let name: StreamName = name.parse()?;
                 if self.record.streams.iter().all(|stream| stream.name != name) {
                     let table = table.as_deref().map(str::parse).transpose()?;
-                    let (schema, revision) = (decode_schema(schema)?, revision.map(Revision));
+                    let (schema, revision) = (decode_schema(&schema)?, revision.map(Revision));
                     self.record.streams.push(StreamRecord {
                         name,
                         schema,
@@ -379,8 +386,8 @@ impl Folded {
                 }
             }
             Event::Left { writer, lost, last } => {
-                self.leave(writer, *lost, last);
-                self.settle(time(entry)?);
+                self.leave(&writer, lost, last);
+                self.settle(time(&entry.time)?);
             }
             Event::Finished {
                 writer,
@@ -390,22 +397,23 @@ impl Folded {
                 last,
             } => {
                 // What is left of an earlier attempt does not end this one.
-                if self.leave(writer, *lost, last) {
-                    self.finish(*outcome, reason.as_deref(), time(entry)?);
-                    self.settle(time(entry)?);
+                if self.leave(&writer, lost, last) {
+                    let time = time(&entry.time)?;
+                    self.finish(outcome, reason, time);
+                    self.settle(time);
                 }
             }
         }
         Ok(())
     }
 
-    fn open(&mut self, writer: &str, process: &crate::format::run::Process) {
+    fn open(&mut self, writer: String, process: crate::format::run::Process) {
         let record = WriterRecord {
             attempt: self.record.attempts,
             process: from_entry(process),
             is_open: true,
         };
-        self.writers.insert(writer.to_owned(), record);
+        self.writers.insert(writer, record);
     }
 
     /// A writer has ended; `true` if it is of the newest attempt.
@@ -413,7 +421,7 @@ impl Folded {
         &mut self,
         writer: &str,
         lost: crate::format::run::Lost,
-        last: &BTreeMap<String, Last>,
+        last: BTreeMap<String, Last>,
     ) -> bool {
         let newest = self.record.attempts;
         let attempt = match self.writers.get_mut(writer) {
@@ -443,12 +451,13 @@ impl Folded {
         }
     }
 
-    fn finish(&mut self, outcome: Outcome, reason: Option<&str>, time: Micros) {
+    fn finish(&mut self, outcome: Outcome, reason: Option<String>, time: Micros) {
         match outcome {
             Outcome::Completed => self.is_finished = true,
             Outcome::Failed if self.record.status != RunStatus::Failed => {
                 self.record.status = RunStatus::Failed;
-                self.record.reason = Some(reason.unwrap_or("no reason was given").to_owned());
+                let none = || "no reason was given".to_owned();
+                self.record.reason = Some(reason.unwrap_or_else(none));
             }
             Outcome::Failed => {}
         }
@@ -458,9 +467,8 @@ impl Folded {
     }
 }
 
-fn time(entry: &Entry) -> Result<Micros> {
-    Micros::from_rfc3339(&entry.time)
-        .ok_or_else(|| Error::corrupt(format!("{:?} is not a time", entry.time)))
+fn time(text: &str) -> Result<Micros> {
+    Micros::from_rfc3339(text).ok_or_else(|| Error::corrupt(format!("{text:?} is not a time")))
 }
 
 #[cfg(test)]
@@ -485,7 +493,7 @@ mod tests {
                     event,
                 }
             });
-        fold(&"r".parse().unwrap(), &entries.collect::<Vec<_>>())
+        fold(&"r".parse().unwrap(), entries.collect())
     }
 
     const STARTED: &str = r#"5 "kind":"started","run":"r","author":"ada","writer":"w","rank":0,"process":{"machine":"m","id":7,"started":9}"#;

@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray as _, RecordBatch, new_null_array};
-use arrow::compute::cast;
+use arrow::compute::{SortOptions, cast};
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -25,6 +25,8 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
@@ -79,8 +81,8 @@ struct Candidate {
 
 /// Which rows of a file are rows of the table.
 enum Counting {
-    /// All, and the file is Parquet.
-    Parquet,
+    /// All, and the file is Parquet, perhaps in the order of name and step.
+    Parquet { is_sorted: bool },
     /// All of a segment, or those before a step.
     Read(Option<Box<Winning>>),
     /// These, of a file of scalars or items of a run that was resumed or forked; or what a fork took over.
@@ -284,7 +286,9 @@ impl RunFiles {
             shared: vec![run.as_str().into(), attempt(file.attempt)],
             rows: match known.as_mut().map(|known| known.next().unwrap_or_default()) {
                 Some(rows) => Counting::Known(rows),
-                None if file.is_folded => Counting::Parquet,
+                None if file.is_folded => Counting::Parquet {
+                    is_sorted: file.is_sorted,
+                },
                 None => Counting::Read(None),
             },
         };
@@ -339,7 +343,7 @@ impl RunFiles {
                 bytes: file.bytes,
                 shared: vec![run.as_str().into(), attempt(file.attempt), stream, epoch],
                 rows: match file.is_folded && winning.before_step.is_none() {
-                    true => Counting::Parquet,
+                    true => Counting::Parquet { is_sorted: false },
                     false => Counting::Read(Some(Box::new(winning))),
                 },
             }
@@ -430,7 +434,7 @@ impl TableProvider for RunFiles {
         let positions = (0..self.schema.fields().len()).collect();
         let projection = projection.unwrap_or(&positions);
         let candidates = self.candidates(session, filters).await?;
-        let is_parquet = |file: &Candidate| matches!(file.rows, Counting::Parquet);
+        let is_parquet = |file: &Candidate| matches!(file.rows, Counting::Parquet { .. });
         let (parquet, others): (Vec<_>, Vec<_>) = candidates.into_iter().partition(is_parquet);
         let mut parts: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
         if !parquet.is_empty() {
@@ -478,6 +482,12 @@ impl RunFiles {
             .iter()
             .map(|at| Ok(stored.index_of(self.schema.field(*at).name())?))
             .collect::<EngineResult<_>>()?;
+        let is_sorted =
+            |file: &Candidate| matches!(file.rows, Counting::Parquet { is_sorted } if is_sorted);
+        let order = match files.iter().all(is_sorted) {
+            true => self.by_name()?,
+            false => None,
+        };
         let files = files.into_iter().map(|file| {
             PartitionedFile::new(file.path.to_string(), file.bytes)
                 .with_partition_values(file.shared)
@@ -488,8 +498,23 @@ impl RunFiles {
             .with_file_groups(groups)
             .with_projection_indices(Some(projection))?
             .with_limit(limit)
+            .with_output_ordering(order.into_iter().collect())
             .build();
         Ok(DataSourceExec::from_data_source(config))
+    }
+
+    /// The order of name and step, by which one series needs no sorting.
+    fn by_name(&self) -> EngineResult<Option<LexOrdering>> {
+        let ascending = SortOptions {
+            descending: false,
+            nulls_first: true,
+        };
+        let key = |name| {
+            let column = Column::new_with_schema(name, self.columns.table_schema())?;
+            Ok(PhysicalSortExpr::new(Arc::new(column), ascending))
+        };
+        let keys = ["name", "step"].into_iter().map(key);
+        Ok(LexOrdering::new(keys.collect::<EngineResult<Vec<_>>>()?))
     }
 
     /// The engine's reader of Parquet. Files never change, so their footers are kept.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
 use tempfile::TempDir;
 use tlc_core::arrow::array::{
@@ -20,6 +22,8 @@ use tlc_core::{
     Env, Error, ErrorKind, Project, Root, RootOptions, Rows, RunOptions, Sql, Table, block_on,
     schema,
 };
+
+use crate::support::quiet;
 
 pub(crate) fn root(url: &str) -> Root {
     block_on(Root::open_with(url, RootOptions::new().env(Env::manual()))).unwrap()
@@ -315,6 +319,115 @@ fn the_plan_names_the_files_that_are_left() {
             n,
             "{filter}"
         );
+    }
+}
+
+#[test]
+fn a_file_of_before_version_3_is_not_taken_for_sorted() {
+    let folder = TempDir::new().unwrap();
+    let root = root(folder.path().to_str().unwrap());
+    let run = root
+        .project("zoo")
+        .unwrap()
+        .start_run(quiet("old"))
+        .unwrap();
+    run.log(4, &[("a", 4.0)]);
+    run.finish().unwrap();
+    let scalars = folder.path().join("zoo/runs/old/scalars");
+    let of_today = std::fs::read_dir(&scalars)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let file = std::fs::File::open(&of_today).unwrap();
+    let rows = ParquetRecordBatchReaderBuilder::try_new(file)
+        .unwrap()
+        .build()
+        .unwrap()
+        .next();
+    let rows = rows.unwrap().unwrap();
+    let mut columns = rows.columns().to_vec();
+    let at = rows.schema().index_of("step").unwrap();
+    let old = std::fs::File::create(scalars.join("0123456789abcdef-7.parquet")).unwrap();
+    let mut old = ArrowWriter::try_new(old, rows.schema(), None).unwrap();
+    for step in [9, 2] {
+        let mut columns = rows.columns().to_vec();
+        columns[at] = Arc::new(Int64Array::from(vec![step]));
+        let rows = RecordBatch::try_new(rows.schema(), columns).unwrap();
+        old.write(&rows).unwrap();
+    }
+    old.close().unwrap();
+    std::fs::remove_file(of_today).unwrap();
+    let query = "SELECT step FROM zoo.scalars WHERE run = 'old' AND name = 'a' ORDER BY step";
+    assert_eq!(sorted(&open(&root), query), ("2\n9".into(), true));
+}
+
+/// What a query gives, and whether rows are sorted for it.
+fn sorted(sql: &Sql, query: &str) -> (String, bool) {
+    let plan = ask(sql, &format!("EXPLAIN {query}"));
+    (ask(sql, query), plan.contains("SortExec"))
+}
+
+#[test]
+fn a_series_is_read_in_the_order_of_its_file() {
+    let root = root("memory:///");
+    let project = root.project("zoo").unwrap();
+    for name in ["one", "two"] {
+        let run = project.start_run(quiet(name)).unwrap();
+        // Steps go back, and names come in no order.
+        for step in [3_i32, -1, 2, 0] {
+            let value = f64::from(step);
+            run.log(step.into(), &[("b", value), ("a", -value), ("c", 0.0)]);
+        }
+        run.text(5, "b", "late");
+        run.text(None, "b", "of no step");
+        assert_eq!(run.finish().unwrap().warning(), None);
+    }
+    let sql = open(&root);
+    let series = "zoo.scalars WHERE run = 'one' AND name = 'b'";
+    for (query, rows, is_sorted) in [
+        (
+            format!("SELECT value FROM {series} ORDER BY step"),
+            "-1.0 0.0 2.0 3.0",
+            false,
+        ),
+        (
+            format!("SELECT value FROM {series} ORDER BY step DESC"),
+            "3.0 2.0 0.0 -1.0",
+            true,
+        ),
+        (
+            format!("SELECT step FROM {series} ORDER BY value DESC LIMIT 1"),
+            "3",
+            true,
+        ),
+        (
+            "SELECT value FROM zoo.scalars WHERE run = 'two' AND name < 'c' ORDER BY name, step"
+                .into(),
+            "1.0 -0.0 -2.0 -3.0 -1.0 0.0 2.0 3.0",
+            false,
+        ),
+        (
+            "SELECT value FROM zoo.scalars WHERE name = 'b' ORDER BY step, run".into(),
+            "-1.0 -1.0 0.0 0.0 2.0 2.0 3.0 3.0",
+            true,
+        ),
+        (
+            "SELECT text FROM zoo.texts WHERE run = 'one' AND name = 'b' ORDER BY step NULLS FIRST"
+                .into(),
+            "of no step late",
+            false,
+        ),
+        (
+            "SELECT text FROM zoo.texts WHERE run = 'one' AND name = 'b' ORDER BY step".into(),
+            "late of no step",
+            true,
+        ),
+    ] {
+        let (found, sorts) = sorted(&sql, &query);
+        assert_eq!(found.replace('\n', " "), rows, "{query}");
+        assert_eq!(sorts, is_sorted, "{query}");
     }
 }
 
