@@ -28,6 +28,7 @@ mod log;
 mod patch;
 mod project;
 pub mod questions;
+mod redact;
 pub mod run;
 mod runtime;
 pub mod schema;
@@ -52,6 +53,7 @@ pub use log::{Append, Log};
 pub use patch::{Patch, Value};
 pub use project::{Project, Root, RootOptions};
 pub use questions::{ClassOptions, Top};
+pub use redact::{REDACTED, redacted, redacted_arguments, redacted_environment};
 #[cfg(feature = "tracing")]
 pub use run::EventLayer;
 pub use run::{Fork, ItemKind, Rows, Run, RunOptions, RunRecord, RunStatus, StreamRecord};

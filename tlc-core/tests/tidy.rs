@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 /// those after it. Comments and unit tests may name any.
 const LAYERS: &[&str] = &[
     "error",
+    "redact",
     "id",
     "env",
     "schema",

@@ -1,5 +1,6 @@
 //! `tlc run exec`: real programs as runs.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 
@@ -143,6 +144,38 @@ fn the_exit_code_is_passed_on_and_is_the_reason() {
     let args = ["run", "exec", "zoo/first", "--resume", "--", "true"];
     site.tlc(&args).done();
     assert_eq!(end(&site), "completed -");
+}
+
+#[test]
+fn secrets_of_a_command_line_are_not_stored() {
+    let site = Site::on_disk();
+    let planted = [
+        "--token",
+        "hunter2",
+        "KEY=x",
+        "API_KEY=hunter2",
+        "https://ada:hunter2@host/x",
+    ];
+    let program = [
+        "run",
+        "exec",
+        "zoo/first",
+        "--no-system",
+        "--",
+        "sh",
+        "-c",
+        "exit 0",
+        "sh",
+    ];
+    site.tlc(&[&program[..], &planted[..]].concat()).done();
+    let command = &sql(&site, "SELECT value FROM zoo.params WHERE name = 'command'")[0]["value"];
+    let expected =
+        "sh -c 'exit 0' sh --token [redacted] KEY=x API_KEY=[redacted] https://[redacted]@host/x";
+    assert_eq!(command.as_str(), Some(expected));
+    for entry in fs::read_dir(site.root().join("zoo/runs/first/log")).unwrap() {
+        let entry = fs::read_to_string(entry.unwrap().path()).unwrap();
+        assert!(!entry.contains("hunter2"), "{entry}");
+    }
 }
 
 #[test]

@@ -9,13 +9,14 @@ mod end;
 mod lines;
 mod marked;
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::process::{Command, ExitCode};
 
 use clap::Args;
 use serde_json::json;
 use tlc_core::run::TEXT_BYTES_MAX;
-use tlc_core::{Error, ErrorKind, Run, RunOptions, block_on};
+use tlc_core::{Error, ErrorKind, Run, RunOptions, block_on, redacted_arguments};
 
 use self::child::{Child, Event, Stream};
 use self::end::{Ended, MemoryKills};
@@ -206,17 +207,18 @@ fn log(stream: Stream, line: &[u8], next_step: &mut i64, run: &Run) {
     }
 }
 
-/// The command as one would type it in a shell.
+/// The command as one would type it in a shell, without the secrets in it.
 fn quoted(command: &[OsString]) -> String {
-    let word = |word: &OsString| {
-        let word = word.to_string_lossy();
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    let words: Vec<Cow<'_, str>> = command.iter().map(|word| word.to_string_lossy()).collect();
+    let words = redacted_arguments(words.iter().map(AsRef::as_ref));
+    let word = |word: &String| {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%[]".contains(c);
         match !word.is_empty() && word.chars().all(is_plain) {
-            true => word.into_owned(),
+            true => word.clone(),
             false => format!("'{}'", word.replace('\'', r"'\''")),
         }
     };
-    command.iter().map(word).collect::<Vec<_>>().join(" ")
+    words.iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -235,5 +237,9 @@ mod tests {
         );
         check(&["sh", "-c", "echo 'a b'"], r"sh -c 'echo '\''a b'\'''");
         check(&["x", "", "$HOME"], "x '' '$HOME'");
+        check(
+            &["x", "--token", "abc", "API_KEY=a b"],
+            "x --token [redacted] API_KEY=[redacted]",
+        );
     }
 }
