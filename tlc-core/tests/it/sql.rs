@@ -347,7 +347,6 @@ fn a_file_of_before_version_3_is_not_taken_for_sorted() {
         .unwrap()
         .next();
     let rows = rows.unwrap().unwrap();
-    let mut columns = rows.columns().to_vec();
     let at = rows.schema().index_of("step").unwrap();
     let old = std::fs::File::create(scalars.join("0123456789abcdef-7.parquet")).unwrap();
     let mut old = ArrowWriter::try_new(old, rows.schema(), None).unwrap();

@@ -1,6 +1,7 @@
 //! The verbs, one file each, and what they share: the root, the answer, the way an error leaves.
 
 mod alias;
+mod check;
 mod doctor;
 #[cfg(unix)]
 mod exec;
@@ -69,6 +70,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 conflict, 4 not found; of `tlc ru
 enum Verb {
     Ls(ls::Ls),
     Sql(sql::Sql),
+    Check(check::Check),
     Import(import::Import),
     Table(table::Table),
     Run(run::Run),
@@ -88,6 +90,7 @@ impl Verb {
             Self::Alias(alias) => alias.author(),
             Self::Sql(sql) => sql.author(),
             Self::Ls(_)
+            | Self::Check(_)
             | Self::Run(_)
             | Self::Doctor(_)
             | Self::Verify(_)
@@ -108,6 +111,7 @@ impl Verb {
     /// Does it; the exit code of what is done.
     fn run(&self, session: &Session) -> Result<ExitCode> {
         let done = match self {
+            Self::Check(verb) => return verb.run(session),
             Self::Verify(verb) => return verb.run(session),
             Self::Run(verb) => return verb.run(session),
             Self::Ls(verb) => verb.run(session),
@@ -157,7 +161,7 @@ fn run(cli: &Cli) -> ExitCode {
         aliases: cli.aliases.clone(),
         single_writer: cli.single_writer,
     };
-    let done = check(&flags.aliases)
+    let done = check_aliases(&flags.aliases)
         .and_then(|()| Ok(Config::from_env_with(&flags)?))
         .and_then(|config| {
             let session = Session::new(config, cli.json, out.clone());
@@ -181,7 +185,7 @@ fn run(cli: &Cli) -> ExitCode {
 }
 
 /// Aliases of the command line that are none are wrong usage; from elsewhere they are just wrong.
-fn check(aliases: &[(String, String)]) -> Result<()> {
+fn check_aliases(aliases: &[(String, String)]) -> Result<()> {
     for (name, value) in aliases {
         let checked = Aliases::new().with(name, value);
         checked.map_err(|err| Failure::usage(format!("--alias: {err}")))?;

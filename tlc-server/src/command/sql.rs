@@ -57,7 +57,7 @@ impl Sql {
     }
 
     pub(super) fn run(&self, session: &Session) -> Result<()> {
-        let query = self.query()?;
+        let query = given(&self.query)?;
         let root = block_on(session.existing_root())?;
         let engine = block_on(Engine::open(&root))?;
         match block_on(engine.writes(&query))? {
@@ -136,26 +136,27 @@ impl Sql {
             Format::Table
         })
     }
+}
 
-    fn query(&self) -> Result<String> {
-        if self.query != "-" {
-            return Ok(self.query.clone());
-        }
-        let mut stdin = std::io::stdin();
-        if stdin.is_terminal() {
-            return Err(Failure::usage(
-                "- reads the query from a pipe, and there is none",
-            ));
-        }
-        let mut query = String::new();
-        match stdin.read_to_string(&mut query) {
-            Ok(_) => Ok(query),
-            Err(err) => Err(
-                tlc_core::Error::invalid("the query on standard input cannot be read")
-                    .with_source(err)
-                    .into(),
-            ),
-        }
+/// A query of the arguments; of `-` what standard input says.
+pub(super) fn given(query: &str) -> Result<String> {
+    if query != "-" {
+        return Ok(query.to_owned());
+    }
+    let mut stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        return Err(Failure::usage(
+            "- reads the query from a pipe, and there is none",
+        ));
+    }
+    let mut query = String::new();
+    match stdin.read_to_string(&mut query) {
+        Ok(_) => Ok(query),
+        Err(err) => Err(
+            tlc_core::Error::invalid("the query on standard input cannot be read")
+                .with_source(err)
+                .into(),
+        ),
     }
 }
 
@@ -171,7 +172,7 @@ fn written_text(view: &CommitView) -> String {
 }
 
 /// Text on one line of so many characters, the last of them `…` if it was longer.
-fn one_line(text: &str, chars_max: usize) -> String {
+pub(super) fn one_line(text: &str, chars_max: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.chars().count() > chars_max {
         false => line,
@@ -180,7 +181,7 @@ fn one_line(text: &str, chars_max: usize) -> String {
 }
 
 /// A query that names what is not there deserves to be told what is.
-fn with_names_hint(err: tlc_core::Error) -> Failure {
+pub(super) fn with_names_hint(err: tlc_core::Error) -> Failure {
     let is_missing = err.kind() == ErrorKind::NotFound;
     let failure = Failure::from(err);
     if is_missing {

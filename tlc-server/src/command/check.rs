@@ -1,0 +1,121 @@
+//! `tlc check`: queries that must give no rows, as tests of data and of models.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use futures::StreamExt as _;
+use serde::Serialize;
+use tlc_core::arrow::array::RecordBatch;
+use tlc_core::arrow::compute::concat_batches;
+use tlc_core::{Result as CoreResult, Sql as Engine, block_on};
+
+use super::session::{Session, view_json};
+use super::sql::{given, one_line, with_names_hint};
+use crate::error::{Failure, Result};
+use crate::output::{count_text, rows_json, rows_table};
+
+/// The most characters of a query that are shown.
+const QUERY_CHARS_MAX: usize = 200;
+
+/// Check that queries give no rows
+///
+/// A query asks for what must not be: labels that are missing, samples in two splits at once, a run that is worse than
+/// the last. The exit code is 1 if any of them gives rows, which are shown; all are asked before that. Rows beyond
+/// --rows are counted and not kept.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tlc check 'SELECT _rowid FROM mnist.train WHERE label IS NULL'
+  tlc check \"SELECT name, scalars['test/accuracy'] FROM mnist.runs WHERE scalars['test/accuracy'] < 0.98\" \\
+            'SELECT a._rowid FROM zoo.train a JOIN zoo.test b ON a.image = b.image'
+  tlc check --json - < check.sql")]
+pub(super) struct Check {
+    /// The queries; - reads one from standard input
+    #[arg(required = true, value_name = "QUERY")]
+    queries: Vec<String>,
+    /// How many rows of each are shown
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    rows: usize,
+}
+
+/// What a check found.
+#[derive(Serialize)]
+struct Checked {
+    query: String,
+    rows: u64,
+    #[serde(skip)]
+    first: RecordBatch,
+}
+
+impl Check {
+    pub(super) fn run(&self, session: &Session) -> Result<ExitCode> {
+        let root = block_on(session.existing_root())?;
+        let engine = block_on(Engine::open(&root))?;
+        let (mut checked, mut n_failed) = (Vec::new(), 0);
+        for query in &self.queries {
+            let found = self.ask(&engine, given(query)?)?;
+            n_failed += u64::from(found.rows > 0);
+            match session.json {
+                true => checked.push(to_json(&found)?),
+                false => session.out.print(&to_text(&found)?)?,
+            }
+        }
+        match session.json {
+            true => session.out.print(&format!("[{}]\n", checked.join(",")))?,
+            false if n_failed > 0 => {
+                let n = count_text(self.queries.len() as u64, "check");
+                session.note(&format!("{n}, {n_failed} failed"));
+            }
+            false => {}
+        }
+        Ok(match n_failed {
+            0 => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        })
+    }
+
+    /// Counts the rows of a query, and keeps the first of them.
+    fn ask(&self, engine: &Engine, query: String) -> Result<Checked> {
+        if block_on(engine.writes(&query))? {
+            let query = one_line(&query, QUERY_CHARS_MAX);
+            return Err(
+                Failure::usage(format!("a check only asks, and this writes: {query}"))
+                    .hint("`tlc sql` runs statements that write"),
+            );
+        }
+        let mut stream = block_on(engine.query(&query)).map_err(with_names_hint)?;
+        let (mut rows, mut first) = (0, Vec::new());
+        let mut n_missing = self.rows;
+        while let Some(batch) = block_on(stream.next()) {
+            let batch = batch?;
+            rows += batch.num_rows() as u64;
+            let shown = batch.slice(0, n_missing.min(batch.num_rows()));
+            n_missing -= shown.num_rows();
+            first.push(shown);
+        }
+        first.retain(|shown| shown.num_rows() > 0);
+        let first = concat_batches(stream.schema(), &first).map_err(tlc_core::Error::from)?;
+        Ok(Checked { query, rows, first })
+    }
+}
+
+/// One line, and the first rows below it.
+fn to_text(checked: &Checked) -> CoreResult<String> {
+    let query = one_line(&checked.query, QUERY_CHARS_MAX);
+    if checked.rows == 0 {
+        return Ok(format!("ok      {query}\n"));
+    }
+    let more = match checked.rows.saturating_sub(checked.first.num_rows() as u64) {
+        0 => String::new(),
+        more => format!("(and {})\n", count_text(more, "more row")),
+    };
+    let (rows, first) = (count_text(checked.rows, "row"), rows_table(&checked.first)?);
+    Ok(format!("FAILED  {query}: {rows}\n\n{first}{more}\n"))
+}
+
+/// An object with the rows as its last member, in the order of the columns.
+fn to_json(checked: &Checked) -> CoreResult<String> {
+    let (view, rows) = (view_json(checked)?, rows_json(&checked.first)?);
+    let head = view.strip_suffix('}').unwrap_or(&view);
+    let rows = String::from_utf8_lossy(&rows);
+    Ok(format!("{head},\"first_rows\":{rows}}}"))
+}
