@@ -130,7 +130,7 @@ impl Verb {
 /// Runs the command with the arguments of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let args: Vec<OsString> = std::env::args_os().collect();
+    let args: Vec<OsString> = comments_as_text(std::env::args_os());
     match Cli::try_parse_from(&args) {
         Ok(cli) => run(&cli),
         Err(err) if err.use_stderr() && args.iter().any(|arg| arg == "--json") => {
@@ -147,6 +147,19 @@ pub fn main() -> ExitCode {
             ExitCode::from(if err.use_stderr() { 2 } else { 0 })
         }
     }
+}
+
+/// A query that begins with a comment looks like an option, and with a blank before it does not. Behind a `--` nothing is one.
+fn comments_as_text(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut is_open = true;
+    let text = |arg: OsString| {
+        is_open &= arg != "--";
+        match arg.to_str() {
+            Some(text) if is_open && text.starts_with("-- ") => format!(" {text}").into(),
+            _ => arg,
+        }
+    };
+    args.into_iter().map(text).collect()
 }
 
 fn run(cli: &Cli) -> ExitCode {
@@ -209,6 +222,16 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_comment_is_no_option() {
+        let args = ["tlc", "sql", "-- all\nSELECT 1", "--json", "--", "-- x"];
+        let found = comments_as_text(args.map(OsString::from));
+        assert_eq!(
+            found,
+            ["tlc", "sql", " -- all\nSELECT 1", "--json", "--", "-- x"]
+        );
     }
 
     #[test]

@@ -48,6 +48,14 @@ fn text_formats_say_the_same() {
 }
 
 #[test]
+fn a_query_may_begin_with_a_comment() {
+    let site = Site::with_animals();
+    let query = "-- one\nSELECT 1 AS one";
+    site.check(&["sql", query, "--format", "csv"], "one\n1\n");
+    site.check_err(&["sql", "--formt", "csv", query], 2, "error: unexpected argument '--formt' found\n\n  tip: a similar argument exists: '--format'\n\nUsage: tlc sql --format <FORMAT> <QUERY>\n\nFor more information, try '--help'.\n");
+}
+
+#[test]
 fn an_empty_result_is_whole_in_each_format() {
     let site = Site::with_animals();
     let query = "SELECT name FROM zoo.animals WHERE false";
