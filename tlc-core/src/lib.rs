@@ -27,6 +27,7 @@ pub mod loader;
 mod log;
 mod patch;
 mod project;
+pub mod quality;
 pub mod questions;
 pub mod run;
 mod runtime;
@@ -51,6 +52,7 @@ pub use loader::Loader;
 pub use log::{Append, Log};
 pub use patch::{Patch, Value};
 pub use project::{Project, Root, RootOptions};
+pub use quality::{IssueRanking, IssueSelection, LabelIssueOptions};
 pub use questions::{ClassOptions, Top};
 #[cfg(feature = "tracing")]
 pub use run::EventLayer;

@@ -29,6 +29,7 @@ const LAYERS: &[&str] = &[
     "project",
     "sync",
     "questions",
+    "quality",
     "import",
     "loader",
     "sql",
