@@ -149,12 +149,13 @@ impl<'a> Joint<'a> {
     /// to as many as were given it.
     pub(super) fn finish(mut self) -> Noise {
         let n = self.thresholds.counts.len();
+        let n_rows = self.thresholds.counts.iter().sum();
         let rows = self.counts.chunks_exact_mut(n.max(1));
         for (given, (row, total)) in rows.zip(&self.thresholds.counts).enumerate() {
             if let Some(right) = row.get_mut(given) {
                 *right = (*right).max(1);
             }
-            calibrate(row, *total);
+            calibrate(row, *total, n_rows);
         }
         Noise {
             n_classes: n,
@@ -164,19 +165,18 @@ impl<'a> Joint<'a> {
 }
 
 /// Scales counts so that they add up to `total`: each is rounded, halves to even numbers, and those are off by one the
-/// other way whose rounding was largest.
+/// other way whose rounding was largest. Of `n_rows` in all they are made a share first, as cleanlab makes them one: it
+/// decides some of the halves.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "there are less than 2^53 rows, and no count is negative"
 )]
-fn calibrate(counts: &mut [u64], total: u64) {
-    let sum = counts.iter().sum::<u64>() as f64;
-    let exact: Vec<f64> = counts
-        .iter()
-        .map(|count| *count as f64 / sum * total as f64)
-        .collect();
+fn calibrate(counts: &mut [u64], total: u64, n_rows: u64) {
+    let (sum, n_rows) = (counts.iter().sum::<u64>() as f64, n_rows as f64);
+    let exact = |count: &u64| *count as f64 / sum * total as f64 / n_rows * n_rows;
+    let exact: Vec<f64> = counts.iter().map(exact).collect();
     for (count, exact) in counts.iter_mut().zip(&exact) {
         *count = exact.round_ties_even() as u64;
     }
@@ -555,7 +555,7 @@ mod tests {
     fn counts_are_scaled_to_whole_numbers_with_the_right_sum() {
         let check = |counts: &[u64], total: u64, expected: &[u64]| {
             let mut found = counts.to_vec();
-            calibrate(&mut found, total);
+            calibrate(&mut found, total, total.max(1));
             assert_eq!(found, expected, "{counts:?} to {total}");
         };
         check(&[2, 1], 3, &[2, 1]);
@@ -565,6 +565,10 @@ mod tests {
         check(&[1, 1], 3, &[1, 2]);
         check(&[1, 1, 1], 2, &[0, 1, 1]);
         check(&[1], 7, &[7]);
+        // 10.5 and 40.5 of 300 rows: made a share and rows again, the former is above the half.
+        let mut found = [4, 7, 6, 27];
+        calibrate(&mut found, 66, 300);
+        assert_eq!(found, [6, 11, 9, 40]);
     }
 
     #[test]
@@ -595,7 +599,7 @@ mod tests {
             }
             for (class, row) in joint.iter_mut().enumerate() {
                 row[class] = row[class].max(1);
-                *row = scaled(row, of_class(class).count() as u64);
+                *row = scaled(row, of_class(class).count(), samples.len());
             }
             joint
         }
@@ -625,9 +629,10 @@ mod tests {
             (0..p.len()).fold(0, first)
         }
 
-        fn scaled(counts: &[u64], total: u64) -> Vec<u64> {
+        fn scaled(counts: &[u64], total: usize, n_rows: usize) -> Vec<u64> {
             let sum: u64 = counts.iter().sum();
-            let exact = counts.iter().map(|n| *n as f64 / sum as f64 * total as f64);
+            let share = |n: &u64| *n as f64 / sum as f64 * total as f64 / n_rows as f64;
+            let exact = counts.iter().map(|n| share(n) * n_rows as f64);
             let exact: Vec<f64> = exact.collect();
             let mut whole: Vec<f64> = exact.iter().map(|x| x.round_ties_even()).collect();
             let mut is_moved = vec![false; counts.len()];
