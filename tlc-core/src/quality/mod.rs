@@ -56,9 +56,10 @@ impl Project {
     /// The schema's metadata says how many rows counted (`rows`), and how many did not for want of a label
     /// (`rows_without_label`) or of probabilities (`rows_without_probabilities`).
     ///
-    /// Reads the labels as [`Self::confusion`] does, and the column of probabilities three times, in batches. Memory: a
-    /// few batches of about 8 MiB and what decoding a row group of one file takes, 16 bytes for each pair of classes, 50 for each row
-    /// of the epoch, and about 100 for each row that is doubted. For each row and class a few operations.
+    /// Reads the labels as [`Self::confusion`] does, and the column of probabilities three times. Memory: what three files
+    /// of the epoch take, which are of 64 MiB at most unless more was logged at once, 16 bytes for each pair of classes, 50 for
+    /// each row of the epoch, and about 100 for each row that is doubted; never the probabilities of the epoch. For
+    /// each row and class a few operations.
     ///
     /// # Errors
     /// As [`Self::confusion`]; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for probabilities that are no lists of
@@ -168,6 +169,9 @@ impl<'a> Question<'a> {
     }
 
     /// Hands on every row that counts.
+    ///
+    /// # Errors
+    /// Those of the files, and of rows that cannot be right.
     async fn pass(&mut self, mut row: impl FnMut(&Row<'_>) + Send) -> Result<Counted> {
         self.given.restart();
         let (mut counted, column) = (Counted::default(), self.probabilities);

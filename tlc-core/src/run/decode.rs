@@ -2,27 +2,25 @@
 //! in the order of the files, where they are too large to be in memory at once.
 
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{Field, SchemaRef};
 use futures::stream::BoxStream;
-use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, future, stream};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
-use parquet::arrow::async_reader::{ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
+use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
-use tokio::sync::mpsc;
 
 use super::columns::by_row_id;
 use super::metrics::Winning;
 use super::read::Runs;
 use crate::blob::{self, FileReader};
-use crate::error::{Error, ErrorKind, Result};
-use crate::runtime::handle;
+use crate::error::{Error, Result};
+use crate::runtime::run_aside;
 
 /// How many files are read at the same time.
 const READS_MAX: usize = 16;
@@ -30,8 +28,8 @@ const READS_MAX: usize = 16;
 /// Rows that are decoded at once.
 const BATCH_ROWS: usize = 65_536;
 
-/// Batches that are decoded ahead of whoever reads a stream of them.
-const BATCHES_AHEAD: usize = 2;
+/// How many files are decoded ahead of whoever reads a stream of their rows.
+const FILES_AHEAD: usize = 2;
 
 /// The rows of some files together, in ascending order of the row ids that the first of the columns holds;
 /// equal ones in the order of the files and of the rows in them.
@@ -54,90 +52,35 @@ pub(super) async fn read_files(
     by_row_id(concat_batches(wanted, &parts)?)
 }
 
-/// The rows of some files, in the order of the files and of the rows in them, at most `batch_rows` at once. They are
-/// decoded in a task of their own, two batches ahead. Of a folded file a row group is in memory; of a segment, and of
-/// a file that a later attempt took a part of, all of it, which is bounded by what a segment may have.
+/// The rows of some files, in the order of the files and of the rows in them, at most `batch_rows` at once. The next two
+/// files are decoded meanwhile, each in a task of its own: what a segment may have bounds what is in memory.
 ///
-/// The stream gives the errors of [`read_files`] and ends with them.
-///
-/// # Errors
-/// [`ErrorKind::Unavailable`] if the system gives no threads.
+/// The stream gives the errors of [`read_files`].
 pub(super) fn stream_files(
     runs: &Runs,
     files: &[Winning],
     wanted: &SchemaRef,
     batch_rows: usize,
-) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-    let (send, receive) = mpsc::channel(BATCHES_AHEAD);
+) -> BoxStream<'static, Result<RecordBatch>> {
     let (runs, files, wanted) = (runs.clone(), files.to_vec(), Arc::clone(wanted));
-    let reading = handle()?.spawn(async move {
-        for file in &files {
-            let sent = send_file(&runs, file, &wanted, batch_rows, &send).await;
-            sent.map_err(|err| err.context(format!("cannot read {}", file.file.path)))?;
-            // Nobody reads on.
-            if send.is_closed() {
-                break;
-            }
-        }
-        Ok(())
-    });
-    let batches = stream::unfold(receive, |mut receive| async move {
-        receive.recv().await.map(|batch| (Ok(batch), receive))
-    });
-    let ended = reading.map(|ended| {
-        ended.unwrap_or_else(|err| {
-            Err(Error::new(ErrorKind::Unavailable, "a reading task ended early").with_source(err))
-        })
-    });
-    // What went wrong, if anything did, comes last.
-    let ended = stream::once(ended).filter_map(|ended| future::ready(ended.err().map(Err)));
-    Ok(batches.chain(ended).boxed())
-}
-
-/// Sends the rows of a file, for as long as somebody receives.
-async fn send_file(
-    runs: &Runs,
-    winning: &Winning,
-    wanted: &SchemaRef,
-    batch_rows: usize,
-    send: &mpsc::Sender<RecordBatch>,
-) -> Result<()> {
-    if !is_decoded(winning) {
-        for rows in runs.winning_rows(winning).await? {
-            let rows = conform(&rows, wanted)?;
-            for first in (0..rows.num_rows()).step_by(batch_rows.max(1)) {
-                let part = rows.slice(first, batch_rows.min(rows.num_rows() - first));
-                if send.send(part).await.is_err() {
-                    return Ok(());
-                }
-            }
-        }
-        return Ok(());
-    }
-    let file = &winning.file;
-    let mut reader = blob::reader(runs.store(), &file.path, file.bytes);
-    let metadata = blob::open(&mut reader, PageIndexPolicy::Skip).await?;
-    let rows = columns_of(reader, metadata, wanted, batch_rows)?;
-    // Damaged pages make the decoder panic where an error would do.
-    let mut rows = pin!(AssertUnwindSafe(rows).catch_unwind());
-    while let Some(batch) = rows.next().await {
-        let batch = batch.unwrap_or_else(|_panic| Err(undecodable()))?;
-        if send.send(conform(&batch, wanted)?).await.is_err() {
-            return Ok(());
-        }
-    }
-    Ok(())
-}
-
-/// Whether the columns of a file can be decoded by themselves.
-fn is_decoded(winning: &Winning) -> bool {
-    winning.file.is_folded && winning.before_step.is_none()
+    let read = move |file: Winning| {
+        let (runs, wanted) = (runs.clone(), Arc::clone(&wanted));
+        run_aside(async move { read_file(&runs, &file, &wanted).await })
+    };
+    let read = stream::iter(files.into_iter().map(read)).buffered(FILES_AHEAD);
+    let parts = move |rows: RecordBatch| {
+        let n = rows.num_rows();
+        let firsts = (0..n).step_by(batch_rows.max(1));
+        let parts = firsts.map(move |first| Ok(rows.slice(first, batch_rows.min(n - first))));
+        stream::iter(parts)
+    };
+    read.map_ok(parts).try_flatten().boxed()
 }
 
 async fn read_file(runs: &Runs, winning: &Winning, wanted: &SchemaRef) -> Result<RecordBatch> {
     let file = &winning.file;
     let decoded = async {
-        if !is_decoded(winning) {
+        if !file.is_folded || winning.before_step.is_some() {
             let rows = runs.winning_rows(winning).await?;
             let rows = rows.iter().map(|rows| conform(rows, wanted));
             return Ok(concat_batches(wanted, &rows.collect::<Result<Vec<_>>>()?)?);
@@ -155,22 +98,6 @@ async fn decode(
     metadata: ArrowReaderMetadata,
     wanted: &SchemaRef,
 ) -> Result<RecordBatch> {
-    let rows = columns_of(reader, metadata, wanted, BATCH_ROWS)?;
-    let found = Arc::clone(rows.schema());
-    // Damaged pages make the decoder panic where an error would do.
-    let decode = AssertUnwindSafe(rows.try_collect::<Vec<RecordBatch>>());
-    let batches = decode.catch_unwind().await;
-    let batches = batches.unwrap_or_else(|_panic| Err(undecodable()))?;
-    conform(&concat_batches(&found, &batches)?, wanted)
-}
-
-/// The rows of a file, of which only these columns are read.
-fn columns_of(
-    reader: FileReader,
-    metadata: ArrowReaderMetadata,
-    wanted: &SchemaRef,
-    batch_rows: usize,
-) -> Result<ParquetRecordBatchStream<FileReader>> {
     let root = |field: &Arc<Field>| {
         let name = field.name();
         let found = metadata.schema().index_of(name);
@@ -179,12 +106,16 @@ fn columns_of(
     let roots = wanted.fields().iter().map(root);
     let roots = roots.collect::<Result<Vec<_>>>()?;
     let mask = ProjectionMask::roots(metadata.parquet_schema(), roots);
-    Ok(
-        ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata)
-            .with_projection(mask)
-            .with_batch_size(batch_rows)
-            .build()?,
-    )
+    let rows = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata)
+        .with_projection(mask)
+        .with_batch_size(BATCH_ROWS)
+        .build()?;
+    let found = Arc::clone(rows.schema());
+    // Damaged pages make the decoder panic where an error would do.
+    let decode = AssertUnwindSafe(rows.try_collect::<Vec<RecordBatch>>());
+    let batches = decode.catch_unwind().await;
+    let batches = batches.unwrap_or_else(|_panic| Err(undecodable()))?;
+    conform(&concat_batches(&found, &batches)?, wanted)
 }
 
 fn undecodable() -> ParquetError {

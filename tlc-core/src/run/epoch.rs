@@ -172,12 +172,8 @@ impl Epochs {
         let values = values.map_err(|_missing| self.no_column(column, &schema))?;
         let fields = vec![schema.field_with_name(ROWID)?.clone(), values.clone()];
         let files = self.files.get(&epoch).ok_or_else(|| self.no_epoch(epoch))?;
-        stream_files(
-            &self.runs,
-            files,
-            &Arc::new(Schema::new(fields)),
-            batch_rows,
-        )
+        let fields = Arc::new(Schema::new(fields));
+        Ok(stream_files(&self.runs, files, &fields, batch_rows))
     }
 
     /// The same of every epoch, in their order; some are read ahead at the same time.

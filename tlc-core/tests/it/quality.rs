@@ -14,6 +14,7 @@ use tlc_core::arrow::datatypes::{
     DataType, Field, Float32Type, Float64Type, Int32Type, Schema, UInt64Type,
 };
 use tlc_core::arrow::util::display::array_value_to_string;
+use tlc_core::object_store::ObjectStoreExt as _;
 use tlc_core::run::SILENCE_MAX;
 use tlc_core::{
     ErrorKind, IssueRanking, IssueSelection, LabelIssueOptions, Project, Rows, Run, block_on,
@@ -282,6 +283,50 @@ fn of_a_run_that_was_resumed_the_rows_of_the_attempt_that_counts_are_asked() {
     assert_eq!(issues.schema().metadata()["rows"], "300");
     assert_eq!(found(&issues), wrong(&samples));
     drop(first);
+}
+
+#[test]
+fn a_row_that_was_logged_twice_counts_twice_with_each_of_its_labels() {
+    let project = project();
+    let run = project.start_run(quiet("lenet")).unwrap();
+    let samples = planted(200, 4);
+    let mut corrected = samples.clone();
+    for sample in &mut corrected {
+        sample.label = sample.class;
+    }
+    for (step, batch) in (0..).zip(samples.chunks(64).chain(corrected.chunks(64))) {
+        run.samples(&rows_of(batch, step), &columns(batch, true))
+            .unwrap();
+        run.flush().unwrap();
+    }
+    run.finish().unwrap();
+    let issues = issues(&project, &LabelIssueOptions::new());
+    assert_eq!(issues.schema().metadata()["rows"], "400");
+    assert_eq!(issues.num_rows(), wrong(&samples).len());
+    assert_eq!(found(&issues), wrong(&samples));
+}
+
+#[test]
+fn a_damaged_file_is_named_and_nothing_is_answered() {
+    let ground = Ground::memory();
+    let project = ground.project();
+    let run = project.start_run(quiet("lenet")).unwrap();
+    log(&run, &planted(500, 20));
+    run.finish().unwrap();
+    let files = block_on(project.sample_files(&"lenet".parse().unwrap())).unwrap();
+    let path = &files.iter().max_by_key(|file| file.bytes).unwrap().path;
+    let store = project.root().store();
+    let read = async { store.get(path).await?.bytes().await };
+    let mut bytes = block_on(read).unwrap().to_vec();
+    let n = bytes.len();
+    // Of all columns the probabilities take most.
+    bytes[n / 4..n / 2].fill(0);
+    block_on(store.put(path, bytes.into())).unwrap();
+    let new = LabelIssueOptions::new();
+    let answer = block_on(ground.project().label_issues("lenet", "val", 3, new));
+    let err = answer.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Corrupt, "{err:?}");
+    assert!(err.to_string().contains(path.as_ref()), "{err}");
 }
 
 #[test]
