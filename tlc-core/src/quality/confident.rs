@@ -525,6 +525,21 @@ mod tests {
     }
 
     #[test]
+    fn a_threshold_is_reached_from_a_millionth_below_and_by_no_probability_of_zero() {
+        let samples = samples("0: .6 0\n0: .6 0\n0: .5999994 0\n0: .599999 0\n1: 0 0");
+        let (thresholds, _) = noise(&samples);
+        let sure = rows(&samples).map(|row| thresholds.sure_of(&row));
+        let sure: Vec<Option<usize>> = sure.collect();
+        assert_eq!(sure, [Some(0), Some(0), Some(0), Some(0), None]);
+        let almost = Row {
+            row_id: 9,
+            given: 0,
+            probabilities: &[0.599_998, 0.0],
+        };
+        assert_eq!(thresholds.sure_of(&almost), None);
+    }
+
+    #[test]
     fn a_row_that_reaches_several_thresholds_counts_for_its_most_probable_class() {
         // The thresholds are 0.3, 0.3 and 0.9; the last row reaches the first two.
         let text = "0: .3 0 0\n1: 0 .3 0\n2: 0 0 .9\n1: .31 .3 .37";

@@ -3,7 +3,7 @@
 //! They are methods of [`Project`] here. The probabilities of an epoch may be more than fits into memory, so
 //! they are read in batches and in passes: two to estimate how many labels are wrong, a third to find which.
 //! Labels come from the stream, or from the table that the row ids are of, as for
-//! [`Project::confusion`](Project::confusion). A label is the position of its class among the probabilities, from 0;
+//! [`Project::confusion`]. A label is the position of its class among the probabilities, from 0;
 //! false is 0 and true is 1.
 //!
 //! What the rules are where data is odd:
@@ -42,10 +42,10 @@ use crate::project::Project;
 use crate::questions::{Labels, found, plain};
 use crate::run::Epochs;
 
-/// How many probabilities are decoded at once.
+/// How many probabilities are made 64-bit numbers at once.
 const BATCH_VALUES: usize = 1 << 20;
 
-/// How many rows are decoded at once, if they are narrow or of no known width.
+/// How many rows that is, if their width is not known; of narrow ones it is eight times as many.
 const BATCH_ROWS: usize = 1_024;
 
 impl Project {
@@ -57,8 +57,8 @@ impl Project {
     /// (`rows_without_label`) or of probabilities (`rows_without_probabilities`).
     ///
     /// Reads the labels as [`Self::confusion`] does, and the column of probabilities three times. Memory: what three files
-    /// of the epoch take, which are of 64 MiB at most unless more was logged at once, 16 bytes for each pair of classes, 50 for
-    /// each row of the epoch, and about 100 for each row that is doubted; never the probabilities of the epoch. For
+    /// of the epoch take, which are of 64 MiB at most unless more was logged at once; 8 bytes for each pair of classes and 80 for each that is confused; 50 for
+    /// each row of the epoch and about 100 for each that is doubted; never the probabilities of the epoch. For
     /// each row and class a few operations.
     ///
     /// # Errors
