@@ -27,6 +27,7 @@ pub mod loader;
 mod log;
 mod patch;
 mod project;
+pub mod quality;
 pub mod questions;
 mod redact;
 pub mod run;
@@ -52,6 +53,7 @@ pub use loader::Loader;
 pub use log::{Append, Log};
 pub use patch::{Patch, Value};
 pub use project::{Project, Root, RootOptions};
+pub use quality::{IssueRanking, IssueSelection, LabelIssueOptions};
 pub use questions::{ClassOptions, Top};
 pub use redact::{REDACTED, redacted, redacted_arguments, redacted_environment};
 #[cfg(feature = "tracing")]

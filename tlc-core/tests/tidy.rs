@@ -30,6 +30,7 @@ const LAYERS: &[&str] = &[
     "project",
     "sync",
     "questions",
+    "quality",
     "import",
     "loader",
     "sql",

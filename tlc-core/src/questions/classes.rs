@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 /// # Errors
 /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming the column and its type if that is none of
 /// classes.
-pub(super) fn classes(column: &str, values: &ArrayRef) -> Result<ArrayRef> {
+pub(crate) fn classes(column: &str, values: &ArrayRef) -> Result<ArrayRef> {
     let data_type = plain(values.data_type());
     if !(data_type.is_integer() || is_text(data_type) || *data_type == DataType::Boolean) {
         return Err(Error::invalid(format!(
@@ -27,7 +27,7 @@ pub(super) fn classes(column: &str, values: &ArrayRef) -> Result<ArrayRef> {
 }
 
 /// The type that is left without a dictionary.
-pub(super) fn plain(data_type: &DataType) -> &DataType {
+pub(crate) fn plain(data_type: &DataType) -> &DataType {
     match data_type {
         DataType::Dictionary(_, values) => values,
         other => other,

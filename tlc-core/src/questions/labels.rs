@@ -19,7 +19,7 @@ use crate::run::{EpochColumns, Epochs};
 use crate::table::ScanOptions;
 
 /// Where the labels of a stream are.
-pub(super) struct Labels<'a> {
+pub(crate) struct Labels<'a> {
     project: &'a Project,
     epochs: &'a Epochs,
     column: &'a str,
@@ -40,7 +40,7 @@ impl<'a> Labels<'a> {
     ///
     /// # Errors
     /// Those of [`Epochs::has`].
-    pub(super) async fn new(
+    pub(crate) async fn new(
         project: &'a Project,
         epochs: &'a Epochs,
         column: &'a str,
@@ -58,7 +58,7 @@ impl<'a> Labels<'a> {
     }
 
     /// What to read of each epoch: the predictions first, then what [`Self::of`] needs.
-    pub(super) fn columns<'b>(&self, predicted: &'b str) -> Vec<&'b str>
+    pub(crate) fn columns<'b>(&self, predicted: &'b str) -> Vec<&'b str>
     where
         'a: 'b,
     {
@@ -73,7 +73,7 @@ impl<'a> Labels<'a> {
     /// # Errors
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if neither the stream nor the table has the
     /// column, or the rows name no table; those of reading the table.
-    pub(super) async fn of(&mut self, read: &EpochColumns) -> Result<ArrayRef> {
+    pub(crate) async fn of(&mut self, read: &EpochColumns) -> Result<ArrayRef> {
         if self.is_in_stream {
             self.field = Some(read.columns.schema().field(1).clone());
             return Ok(ArrayRef::clone(read.column(1)?));
@@ -108,7 +108,7 @@ impl<'a> Labels<'a> {
     }
 
     /// The column that the labels read last were from, as far as its type is this one.
-    pub(super) fn field(&self, data_type: &DataType) -> Field {
+    pub(crate) fn field(&self, data_type: &DataType) -> Field {
         let field = self.field.clone();
         field.unwrap_or_else(|| Field::new(self.column, plain(data_type).clone(), true))
     }

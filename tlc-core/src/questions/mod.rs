@@ -36,8 +36,9 @@ use arrow::compute::kernels::cmp;
 use arrow::datatypes::{DataType, Field, Schema};
 use futures::TryStreamExt as _;
 
-use self::classes::{classes, comparable};
-use self::labels::Labels;
+use self::classes::comparable;
+pub(crate) use self::classes::{classes, plain};
+pub(crate) use self::labels::Labels;
 use self::means::{EpochMeans, SampleMeans, numbers};
 pub use self::options::{ClassOptions, Top};
 use self::top::best;
@@ -238,7 +239,11 @@ impl Project {
         )?)
     }
 
-    async fn epochs(&self, run: &str, stream: &str) -> Result<Epochs> {
+    /// The epochs of a stream of a run.
+    ///
+    /// # Errors
+    /// Those of [`Epochs::open`]; [`ErrorKind::Invalid`] for what can name no run or stream.
+    pub(crate) async fn epochs(&self, run: &str, stream: &str) -> Result<Epochs> {
         let runs = Runs::new(self.place().clone());
         let (run, stream): (RunName, StreamName) = (run.parse()?, stream.parse()?);
         Epochs::open(&runs, &run, &stream).await
@@ -274,7 +279,10 @@ impl Project {
 }
 
 /// Says at once that a column is not there, also if there is no epoch to look for it in.
-async fn found(epochs: &Epochs, column: &str) -> Result<()> {
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] naming the column, and what there is; those of [`Epochs::schema`].
+pub(crate) async fn found(epochs: &Epochs, column: &str) -> Result<()> {
     match epochs.has(column).await? {
         true => Ok(()),
         false => Err(epochs.no_column(column, &*epochs.schema().await?)),

@@ -1,4 +1,5 @@
-//! Decoding some columns of files of sample metrics, as one batch in the order of row ids.
+//! Decoding some columns of files of sample metrics: as one batch in the order of row ids, or as a stream of batches
+//! in the order of the files, where they are too large to be in memory at once.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -6,6 +7,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{Field, SchemaRef};
+use futures::stream::BoxStream;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
@@ -18,12 +20,16 @@ use super::metrics::Winning;
 use super::read::Runs;
 use crate::blob::{self, FileReader};
 use crate::error::{Error, Result};
+use crate::runtime::run_aside;
 
 /// How many files are read at the same time.
 const READS_MAX: usize = 16;
 
 /// Rows that are decoded at once.
 const BATCH_ROWS: usize = 65_536;
+
+/// How many files are decoded ahead of whoever reads a stream of their rows.
+const FILES_AHEAD: usize = 2;
 
 /// The rows of some files together, in ascending order of the row ids that the first of the columns holds;
 /// equal ones in the order of the files and of the rows in them.
@@ -44,6 +50,31 @@ pub(super) async fn read_files(
         .try_collect()
         .await?;
     by_row_id(concat_batches(wanted, &parts)?)
+}
+
+/// The rows of some files, in the order of the files and of the rows in them, at most `batch_rows` at once. The next two
+/// files are decoded meanwhile, each in a task of its own: what a segment may have bounds what is in memory.
+///
+/// The stream gives the errors of [`read_files`].
+pub(super) fn stream_files(
+    runs: &Runs,
+    files: &[Winning],
+    wanted: &SchemaRef,
+    batch_rows: usize,
+) -> BoxStream<'static, Result<RecordBatch>> {
+    let (runs, files, wanted) = (runs.clone(), files.to_vec(), Arc::clone(wanted));
+    let read = move |file: Winning| {
+        let (runs, wanted) = (runs.clone(), Arc::clone(&wanted));
+        run_aside(async move { read_file(&runs, &file, &wanted).await })
+    };
+    let read = stream::iter(files.into_iter().map(read)).buffered(FILES_AHEAD);
+    let parts = move |rows: RecordBatch| {
+        let n = rows.num_rows();
+        let firsts = (0..n).step_by(batch_rows.max(1));
+        let parts = firsts.map(move |first| Ok(rows.slice(first, batch_rows.min(n - first))));
+        stream::iter(parts)
+    };
+    read.map_ok(parts).try_flatten().boxed()
 }
 
 async fn read_file(runs: &Runs, winning: &Winning, wanted: &SchemaRef) -> Result<RecordBatch> {

@@ -15,7 +15,7 @@ use futures::{FutureExt as _, StreamExt as _, stream};
 use tokio::sync::OnceCell;
 
 use super::columns::sample_schema;
-use super::decode::read_files;
+use super::decode::{read_files, stream_files};
 use super::metrics::Winning;
 use super::read::Runs;
 use crate::error::{Error, ErrorKind, Result};
@@ -153,6 +153,27 @@ impl Epochs {
             row_ids: row_ids.as_primitive::<UInt64Type>().clone(),
             columns: RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?,
         })
+    }
+
+    /// The row ids of an epoch and one column, in the order of the files and of the rows in them, at most `batch_rows` at
+    /// once: for a column of which an epoch does not fit into memory. Nothing is kept, and rows count by the same rule as
+    /// for [`Self::columns`].
+    ///
+    /// # Errors
+    /// As [`Self::columns`], those of files from the stream.
+    pub(crate) async fn batches(
+        &self,
+        epoch: i64,
+        column: &str,
+        batch_rows: usize,
+    ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let schema = self.schema().await?;
+        let values = schema.field_with_name(column);
+        let values = values.map_err(|_missing| self.no_column(column, &schema))?;
+        let fields = vec![schema.field_with_name(ROWID)?.clone(), values.clone()];
+        let files = self.files.get(&epoch).ok_or_else(|| self.no_epoch(epoch))?;
+        let fields = Arc::new(Schema::new(fields));
+        Ok(stream_files(&self.runs, files, &fields, batch_rows))
     }
 
     /// The same of every epoch, in their order; some are read ahead at the same time.

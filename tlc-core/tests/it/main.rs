@@ -29,6 +29,7 @@ mod model;
 mod plans;
 #[cfg(feature = "sql")]
 mod pruning;
+mod quality;
 #[cfg(feature = "sql")]
 mod questions;
 mod run_kills;
