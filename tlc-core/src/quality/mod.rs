@@ -64,7 +64,7 @@ impl Project {
     /// # Errors
     /// As [`Self::confusion`]; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for probabilities that are no lists of
     /// floats, for labels that are texts, and naming the row id, for a label that is the position of no
-    /// class and for a row with more or fewer probabilities than others.
+    /// class and for a row with more or fewer probabilities than others, or more than 10,000.
     pub async fn label_issues(
         &self,
         run: &str,

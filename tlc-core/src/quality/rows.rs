@@ -14,6 +14,9 @@ use super::confident::Row;
 use crate::error::{Error, Result};
 use crate::questions::classes;
 
+/// The most classes there may be: what is counted for each pair of them takes 8 bytes.
+const CLASSES_MAX: usize = 10_000;
+
 /// Rows that do not count, and those that do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counted {
@@ -161,7 +164,7 @@ pub(super) fn not_probabilities(column: &str, found: &DataType) -> Error {
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming the row id of a label that is the position of no
-/// class, or of a row that has not as many probabilities as others.
+/// class, of a row that has not as many probabilities as others, or of one that has more than [`CLASSES_MAX`].
 pub(super) fn each(
     row_ids: &[u64],
     lists: &Lists,
@@ -187,6 +190,11 @@ pub(super) fn each(
             let found = probabilities.len();
             return Err(Error::invalid(format!(
                 "row {row_id} has {found} probabilities, and others have {n}"
+            )));
+        }
+        if n > CLASSES_MAX {
+            return Err(Error::invalid(format!(
+                "row {row_id} has probabilities of {n} classes; there may be {CLASSES_MAX}"
             )));
         }
         let class = usize::try_from(label).ok().filter(|class| *class < n);
@@ -338,6 +346,13 @@ mod tests {
         assert!(message.contains("row 41 has label 2"), "{message}");
         let message = check(&[two, two], &[Some(-1), Some(0)]);
         assert!(message.contains("row 40 has label -1"), "{message}");
+        let message = check(&[&[0.0; CLASSES_MAX]], &[Some(0)]);
+        assert_eq!(message, "40:0 1/0/0");
+        let message = check(&[&[0.0; CLASSES_MAX + 1]], &[Some(0)]);
+        assert!(
+            message.contains("row 40 has probabilities of 10001 classes"),
+            "{message}"
+        );
         let message = check(&[two, odd], &[Some(1), Some(0)]);
         assert!(
             message.contains("row 41 has 1 probabilities, and others have 2"),
