@@ -14,6 +14,15 @@ use tlc_core::{
     Committed, Garbage, Micros, Report, RevisionRecord, RunRecord, StoreReport, Synced,
 };
 
+/// What `tlc check` says of a query; the rows follow as `first_rows`.
+#[derive(Clone, Debug, Serialize)]
+pub struct CheckView {
+    /// As it was given.
+    pub query: String,
+    /// How many rows it gave.
+    pub rows: u64,
+}
+
 /// What a verb that writes answers.
 #[derive(Clone, Debug, Serialize)]
 pub struct CommitView {

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use clap::Args;
 use futures::StreamExt as _;
-use serde::Serialize;
 use tlc_core::arrow::array::RecordBatch;
 use tlc_core::arrow::compute::concat_batches;
 use tlc_core::{Result as CoreResult, Sql as Engine, block_on};
@@ -13,6 +12,7 @@ use super::session::{Session, view_json};
 use super::sql::{given, one_line, with_names_hint};
 use crate::error::{Failure, Result};
 use crate::output::{count_text, rows_json, rows_table};
+use crate::view::CheckView;
 
 /// The most characters of a query that are shown.
 const QUERY_CHARS_MAX: usize = 200;
@@ -37,12 +37,9 @@ pub(super) struct Check {
     rows: usize,
 }
 
-/// What a check found.
-#[derive(Serialize)]
+/// What a check found, and the first rows of it.
 struct Checked {
-    query: String,
-    rows: u64,
-    #[serde(skip)]
+    view: CheckView,
     first: RecordBatch,
 }
 
@@ -53,7 +50,7 @@ impl Check {
         let (mut checked, mut n_failed) = (Vec::new(), 0);
         for query in &self.queries {
             let found = self.ask(&engine, given(query)?)?;
-            n_failed += u64::from(found.rows > 0);
+            n_failed += u64::from(found.view.rows > 0);
             match session.json {
                 true => checked.push(to_json(&found)?),
                 false => session.out.print(&to_text(&found)?)?,
@@ -88,33 +85,37 @@ impl Check {
         while let Some(batch) = block_on(stream.next()) {
             let batch = batch?;
             rows += batch.num_rows() as u64;
-            let shown = batch.slice(0, n_missing.min(batch.num_rows()));
-            n_missing -= shown.num_rows();
-            first.push(shown);
+            let n_shown = n_missing.min(batch.num_rows());
+            // A slice of nothing would hold its batch all the same.
+            if n_shown > 0 {
+                first.push(batch.slice(0, n_shown));
+                n_missing -= n_shown;
+            }
         }
-        first.retain(|shown| shown.num_rows() > 0);
         let first = concat_batches(stream.schema(), &first).map_err(tlc_core::Error::from)?;
-        Ok(Checked { query, rows, first })
+        let view = CheckView { query, rows };
+        Ok(Checked { view, first })
     }
 }
 
 /// One line, and the first rows below it.
 fn to_text(checked: &Checked) -> CoreResult<String> {
-    let query = one_line(&checked.query, QUERY_CHARS_MAX);
-    if checked.rows == 0 {
+    let CheckView { query, rows } = &checked.view;
+    let query = one_line(query, QUERY_CHARS_MAX);
+    if *rows == 0 {
         return Ok(format!("ok      {query}\n"));
     }
-    let more = match checked.rows.saturating_sub(checked.first.num_rows() as u64) {
+    let more = match rows.saturating_sub(checked.first.num_rows() as u64) {
         0 => String::new(),
         more => format!("(and {})\n", count_text(more, "more row")),
     };
-    let (rows, first) = (count_text(checked.rows, "row"), rows_table(&checked.first)?);
+    let (rows, first) = (count_text(*rows, "row"), rows_table(&checked.first)?);
     Ok(format!("FAILED  {query}: {rows}\n\n{first}{more}\n"))
 }
 
 /// An object with the rows as its last member, in the order of the columns.
 fn to_json(checked: &Checked) -> CoreResult<String> {
-    let (view, rows) = (view_json(checked)?, rows_json(&checked.first)?);
+    let (view, rows) = (view_json(&checked.view)?, rows_json(&checked.first)?);
     let head = view.strip_suffix('}').unwrap_or(&view);
     let rows = String::from_utf8_lossy(&rows);
     Ok(format!("{head},\"first_rows\":{rows}}}"))
