@@ -15,6 +15,7 @@ use crate::env::Env;
 use crate::error::{ErrorKind, Result};
 use crate::format::aliases;
 use crate::id::{ProjectName, Revision, RunName, StreamName, TableName};
+use crate::redact::redacted_url;
 use crate::run::{ItemKind, Run, RunOptions, RunRecord, Runs, SampleFile, ScalarFile};
 use crate::runtime::Background;
 use crate::store::{
@@ -203,7 +204,7 @@ impl Root {
             _ => options.spool.or_else(|| env.spool()),
         };
         let spool = spool.map(|folder| {
-            let root = store::redacted(&url);
+            let root = redacted_url(&url);
             Arc::new(SpoolFolder { folder, root })
         });
         Self {
@@ -325,7 +326,7 @@ impl Root {
 
 impl fmt::Debug for Root {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Root({})", store::redacted(&self.url))
+        write!(f, "Root({})", redacted_url(&self.url))
     }
 }
 

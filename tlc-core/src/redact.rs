@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use regex::Regex;
+use url::Url;
 
 /// What stands in the place of a secret.
 pub const REDACTED: &str = "[redacted]";
@@ -218,6 +219,17 @@ pub fn redacted_environment<'a>(
     let kept = variables.into_iter().filter(|(name, _)| is_kept(name));
     kept.map(|(name, value)| (name.to_owned(), redacted(value).into_owned()))
         .collect()
+}
+
+/// A URL of a store without what it may hold of credentials: all of its query, and the user.
+pub(crate) fn redacted_url(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    // Both fail only where the URL can hold neither.
+    if url.set_password(None).is_ok() && !url.username().is_empty() {
+        url.set_username("…").unwrap_or_default();
+    }
+    url.to_string()
 }
 
 /// Where values are that are named like secrets.

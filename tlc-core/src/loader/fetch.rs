@@ -11,6 +11,7 @@ use url::{Position, Url};
 
 use crate::alias::Aliases;
 use crate::error::{Error, Result};
+use crate::redact::redacted_url;
 use crate::store;
 use crate::table::Snapshot;
 
@@ -55,7 +56,7 @@ impl Images {
 
     async fn image(&self, text: &str) -> Result<Bytes> {
         let url = store::parse_url(&self.aliases.resolve(text)?)?;
-        let named = |err: Error| err.context(format!("cannot read {}", store::redacted(&url)));
+        let named = |err: Error| err.context(format!("cannot read {}", redacted_url(&url)));
         let (store, path) = self.open(&url)?;
         let found = store.get(&path).await.map_err(|err| named(err.into()))?;
         if found.meta.size > IMAGE_BYTES_MAX {

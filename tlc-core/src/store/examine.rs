@@ -9,9 +9,10 @@ use object_store::path::Path;
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt as _};
 use url::Url;
 
-use super::{Place, disk, gate, probe, redacted};
+use super::{Place, disk, gate, probe};
 use crate::env::Micros;
 use crate::error::{Error, Result};
+use crate::redact::redacted_url;
 
 /// How often a put and a get are timed.
 const TIMED: usize = 5;
@@ -85,7 +86,7 @@ pub struct StoreReport {
 /// # Errors
 /// Those of the store, if not even a first object can be written.
 pub(crate) async fn examine(place: &Place, url: &Url) -> Result<StoreReport> {
-    let shown = redacted(url);
+    let shown = redacted_url(url);
     let trial = Trial {
         store: &*place.store,
         folder: place.child(gate::FOLDER).child(&place.env.fresh_id()).path,

@@ -13,11 +13,12 @@ use object_store::{ObjectStore, ObjectStoreExt as _, ObjectStoreScheme};
 use tokio::sync::{OnceCell, OwnedMutexGuard};
 use url::Url;
 
-use super::{probe, redacted};
+use super::probe;
 use crate::env::{Env, Micros};
 use crate::error::{Error, Result};
 use crate::format;
 use crate::format::store::StoreRecord;
+use crate::redact::redacted_url;
 
 /// The folder of a root that holds what is known of its store. No project has such a name.
 pub(super) const FOLDER: &str = ".tlc";
@@ -263,8 +264,8 @@ fn shown(url: &Url, options: &[(String, String)]) -> String {
         .filter(|(key, _)| is_for(url, key) && key.contains("endpoint"))
         .find_map(|(_, value)| Url::parse(value).ok());
     match endpoint {
-        Some(endpoint) => format!("{} at {}", redacted(&store), redacted(&endpoint)),
-        None => redacted(&store),
+        Some(endpoint) => format!("{} at {}", redacted_url(&store), redacted_url(&endpoint)),
+        None => redacted_url(&store),
     }
 }
 

@@ -27,6 +27,7 @@ use crate::alias::Aliases;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::format::aliases::{BYTES_MAX, decode};
+use crate::redact::redacted_url;
 use crate::runtime::Background;
 pub(crate) use decoded::{DECODED_BYTES_MAX, Decoded};
 use disk::Disk;
@@ -191,7 +192,7 @@ pub(crate) fn open(
     options: &[(String, String)],
 ) -> Result<(Arc<dyn ObjectStore>, Path)> {
     let wrong = |err: object_store::Error| {
-        Error::invalid(format!("{} cannot be opened as a store; known are file, memory, and with their features s3, gs, az", redacted(url)))
+        Error::invalid(format!("{} cannot be opened as a store; known are file, memory, and with their features s3, gs, az", redacted_url(url)))
             .with_source(err)
     };
     let (scheme, path) = ObjectStoreScheme::parse(url).map_err(|err| wrong(err.into()))?;
@@ -206,17 +207,6 @@ pub(crate) fn open(
             Ok((store.into(), path))
         }
     }
-}
-
-/// The URL without what it may hold of credentials.
-pub(crate) fn redacted(url: &Url) -> String {
-    let mut url = url.clone();
-    url.set_query(None);
-    // Both fail only where the URL can hold neither.
-    if url.set_password(None).is_ok() && !url.username().is_empty() {
-        url.set_username("…").unwrap_or_default();
-    }
-    url.to_string()
 }
 
 /// The names in a path of a store as they were given: what is not ASCII is percent-encoded there.
@@ -274,7 +264,7 @@ mod tests {
     #[test]
     fn a_url_is_shown_without_its_secrets() {
         let url = Url::parse("s3://key:secret@bucket/x?token=abc").unwrap();
-        let shown = redacted(&url);
+        let shown = redacted_url(&url);
         assert!(
             !shown.contains("secret") && !shown.contains("abc") && !shown.contains("key"),
             "{shown}"

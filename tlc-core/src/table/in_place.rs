@@ -18,6 +18,7 @@ use crate::alias::Aliases;
 use crate::blob;
 use crate::error::{Error, Result};
 use crate::format::table::{InPlace, RowsAdded};
+use crate::redact::redacted_url;
 use crate::schema::{self, field_id};
 use crate::store::{self, Place};
 
@@ -55,7 +56,7 @@ pub(super) async fn register(place: &Place, urls: &[&str]) -> Result<(SchemaRef,
     for url in urls {
         sources.extend(find(place, url).await?);
     }
-    let first = sources.first().map(|first| store::redacted(&first.url));
+    let first = sources.first().map(|first| redacted_url(&first.url));
     let mut footers = stream::iter(sources).map(read).buffered(READS_MAX);
     let mut known: Option<SchemaRef> = None;
     let mut files: Vec<RowsAdded> = Vec::new();
@@ -65,7 +66,7 @@ pub(super) async fn register(place: &Place, urls: &[&str]) -> Result<(SchemaRef,
             Some(schema) => Arc::clone(schema),
         };
         if let Some(difference) = difference(&schema, &footer.schema) {
-            let (file, first) = (store::redacted(&footer.url), first.unwrap_or_default());
+            let (file, first) = (redacted_url(&footer.url), first.unwrap_or_default());
             return Err(Error::invalid(format!(
                 "{file} has other columns than {first}: {difference}"
             )));
@@ -80,7 +81,7 @@ pub(super) async fn register(place: &Place, urls: &[&str]) -> Result<(SchemaRef,
 /// The file at `url`, or all Parquet files below the folder there, by path.
 async fn find(place: &Place, url: &str) -> Result<Vec<Source>> {
     let url = store::parse_url(&place.aliases().await?.resolve(url)?)?;
-    let shown = store::redacted(&url);
+    let shown = redacted_url(&url);
     if url.query().is_some() || !url.username().is_empty() || url.password().is_some() {
         return Err(Error::invalid(format!(
             "{shown} is given with credentials or a query, which would be kept in the table's log; give them as options of the root"
@@ -144,7 +145,7 @@ fn url_below(url: &Url, folder: &Path, file: &Path) -> Url {
 /// Reads the footer of one file.
 async fn read(source: Source) -> Result<Footer> {
     let Source { url, store, meta } = source;
-    let unreadable = |err: Error| err.context(format!("cannot read {}", store::redacted(&url)));
+    let unreadable = |err: Error| err.context(format!("cannot read {}", redacted_url(&url)));
     let mut reader = blob::reader(&store, &meta.location, meta.size);
     let etag = reader.pin().await.map_err(unreadable)?;
     let metadata = blob::open(&mut reader, PageIndexPolicy::Skip).await;
