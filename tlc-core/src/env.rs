@@ -1,8 +1,9 @@
 //! The outside world as one value: the clock, fresh ids, the author, and this process.
 //!
 //! Everything that is not a function of its arguments comes from here, so a test that owns the
-//! [`Env`] owns time and ids. The library reads no environment variable and no configuration
-//! file, except that it asks the system for the home folder: whoever opens a root says who the author is.
+//! [`Env`] owns time and ids. No environment variable and no configuration file changes what the library does,
+//! except that it asks the system for the home folder: whoever opens a root says who the author is. What the program was called with is
+//! written down with its runs.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -133,6 +134,29 @@ impl Env {
             Source::System => Some(std::env::home_dir()?.join(".local/state/tlc/spool")),
             Source::Manual { .. } => None,
         }
+    }
+
+    /// What the program was called with, itself first.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+        arguments.collect()
+    }
+
+    /// The variables of its environment. Nothing here depends on them: they are only written down.
+    pub(crate) fn variables(&self) -> Vec<(String, String)> {
+        let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+        let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+        variables.collect()
+    }
+
+    /// The folder that it works in.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        std::env::current_dir().ok()
+    }
+
+    /// The file of the program.
+    pub(crate) fn executable(&self) -> Option<PathBuf> {
+        std::env::current_exe().ok()
     }
 
     /// The process that runs this code, in a form that [`Process::is_dead`] can judge later.

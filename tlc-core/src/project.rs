@@ -15,7 +15,9 @@ use crate::env::Env;
 use crate::error::{ErrorKind, Result};
 use crate::format::aliases;
 use crate::id::{ProjectName, Revision, RunName, StreamName, TableName};
+use crate::provenance::Provenance;
 use crate::redact::redacted_url;
+use crate::run::captured;
 use crate::run::{ItemKind, Run, RunOptions, RunRecord, Runs, SampleFile, ScalarFile};
 use crate::runtime::Background;
 use crate::store::{
@@ -578,6 +580,34 @@ impl Project {
     /// [`ErrorKind::NotFound`] if there is none; those of the store.
     pub async fn run(&self, name: &str) -> Result<RunRecord> {
         Runs::new(self.place.clone()).read(&name.parse()?).await
+    }
+
+    /// What a run is made of: its code, how it was built and called, and where it ran; `None` if it says nothing of that. Two requests
+    /// beside those of [`Self::run`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is no such run, or naming the file if it is gone; [`ErrorKind::Corrupt`] naming it if it is damaged; those of the store.
+    pub async fn provenance(&self, run: &str) -> Result<Option<Provenance>> {
+        match self.run(run).await?.code {
+            Some(code) => captured::read(&self.place, &code).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The difference between the code of a run and the commit that it names, as `git apply` takes it, without secrets; `None` if there is
+    /// none, or it is not known. As expensive as [`Self::provenance`] and one request more.
+    ///
+    /// # Errors
+    /// As [`Self::provenance`].
+    pub async fn code_patch(&self, run: &str) -> Result<Option<String>> {
+        let provenance = self.provenance(run).await?;
+        let patch = provenance.and_then(|provenance| provenance.code?.patch);
+        match patch {
+            Some(patch) => captured::read_patch(&self.place, &patch.blake3)
+                .await
+                .map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Starts a run: `"lenet"`, or [`RunOptions`] for more. Synchronous: it is for training programs.

@@ -38,8 +38,15 @@ const NAMED: &str = concat!(
     r#"(?<secret>(?i:bearer|basic|token)\s+[^\s"',;]+|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|["']?[^\s,;&"']+)"#,
 );
 
+/// The same in the source of a program, where only a text in quotes is a value: `name = "value"`, `name: str = "value"`, `name("value")`.
+const NAMED_IN_SOURCE: &str = concat!(
+    r#"(?<name>[A-Za-z_][\w.-]*)["']?\]?[ \t]*(?::[^=\n"']{0,60})?(?:=>|:=|=|:|\(|,)[ \t\r\n]*[A-Za-z]{0,2}"#,
+    r#"(?<secret>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')"#,
+);
+
 struct Patterns {
     named: Option<Regex>,
+    named_in_source: Option<Regex>,
     user: Option<Regex>,
     shapes: Vec<Regex>,
 }
@@ -47,6 +54,7 @@ struct Patterns {
 /// `None` stands for a pattern that is none, which a test rules out.
 static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| Patterns {
     named: Regex::new(NAMED).ok(),
+    named_in_source: Regex::new(NAMED_IN_SOURCE).ok(),
     user: Regex::new(USER).ok(),
     shapes: SHAPES
         .iter()
@@ -163,7 +171,18 @@ const HARMLESS_BEGINNINGS: [&str; 28] = [
 /// ```
 #[must_use]
 pub fn redacted(text: &str) -> Cow<'_, str> {
-    let mut secrets = named(text);
+    without(text, named(text, PATTERNS.named.as_ref()))
+}
+
+/// The source of a program without the secrets in it: as [`redacted`], but what is named like a secret is one only where it is a text in
+/// quotes. `let token = lexer.next()` stays as it is. Linear in its length.
+pub(crate) fn redacted_source(text: &str) -> Cow<'_, str> {
+    without(text, named(text, PATTERNS.named_in_source.as_ref()))
+}
+
+/// Secrets by their shapes.
+fn shaped(text: &str) -> Vec<Range<usize>> {
+    let mut secrets = Vec::new();
     let users = PATTERNS
         .user
         .iter()
@@ -180,7 +199,7 @@ pub fn redacted(text: &str) -> Cow<'_, str> {
             .filter_map(|found| found.name("secret").or_else(|| found.get(0)));
         secrets.extend(found.map(|secret| secret.range()));
     }
-    without(text, secrets)
+    secrets
 }
 
 /// A command line without the secrets in it, argument by argument: also those that the argument before them names.
@@ -232,9 +251,9 @@ pub(crate) fn redacted_url(url: &Url) -> String {
     url.to_string()
 }
 
-/// Where values are that are named like secrets.
-fn named(text: &str) -> Vec<Range<usize>> {
-    let Some(pattern) = &PATTERNS.named else {
+/// Where values are that are named like secrets, as `pattern` finds names and values.
+fn named(text: &str, pattern: Option<&Regex>) -> Vec<Range<usize>> {
+    let Some(pattern) = pattern else {
         return Vec::new();
     };
     let (mut secrets, mut from) = (Vec::new(), 0);
@@ -242,7 +261,7 @@ fn named(text: &str) -> Vec<Range<usize>> {
         let Some(secret) = found.name("secret") else {
             break;
         };
-        let name = found.name("option").or_else(|| found.name("name"));
+        let name = found.name("name").or_else(|| found.name("option"));
         if name.is_some_and(|name| is_secret_name(name.as_str())) {
             secrets.push(within_quotes(secret.as_str(), secret.range()));
         }
@@ -268,7 +287,7 @@ fn names_the_next(argument: &str) -> bool {
 }
 
 /// Whether what is called so is a secret. Words are told apart by `_`, `-`, `.` and by capitals: `apiKey`.
-fn is_secret_name(name: &str) -> bool {
+pub(crate) fn is_secret_name(name: &str) -> bool {
     let words = words(name);
     let mut pairs = words.iter().zip(words.iter().skip(1));
     let is_key = pairs.any(|(of, what)| what == "key" && OF_KEY.contains(&of.as_str()));
@@ -299,8 +318,9 @@ fn words(name: &str) -> Vec<String> {
     words
 }
 
-/// The text with [`REDACTED`] in the place of these parts, which may meet.
+/// The text with [`REDACTED`] in the place of these parts, which may meet, and of what has the shape of a secret.
 fn without(text: &str, mut secrets: Vec<Range<usize>>) -> Cow<'_, str> {
+    secrets.extend(shaped(text));
     secrets.retain(|secret| !secret.is_empty());
     if secrets.is_empty() {
         return Cow::Borrowed(text);
@@ -326,7 +346,8 @@ mod tests {
 
     #[test]
     fn every_pattern_is_one() {
-        assert!(PATTERNS.named.is_some() && PATTERNS.user.is_some());
+        assert!(PATTERNS.named.is_some() && PATTERNS.named_in_source.is_some());
+        assert!(PATTERNS.user.is_some());
         assert_eq!(PATTERNS.shapes.len(), SHAPES.len());
     }
 

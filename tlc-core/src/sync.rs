@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::Revision;
 use crate::log::{self, Append, Log};
 use crate::project::{Project, Root};
+use crate::run::captured::FOLDER;
 use crate::run::upload_left;
 use crate::store::{self, Place};
 
@@ -89,6 +90,9 @@ impl Project {
     pub async fn sync_to(&self, target: &Self, only: &[String]) -> Result<Synced> {
         let mut synced = Synced::default();
         let mut met: Vec<&String> = Vec::new();
+        let (from, to) = (self.place().child(FOLDER), target.place().child(FOLDER));
+        // Shared by runs, and small.
+        synced.add(copy_files(&from, &to, &list(&from).await?, &list(&to).await?).await?);
         for kind in ["tables", "runs"] {
             let (from, to) = (self.place().child(kind), target.place().child(kind));
             for name in from.folders().await? {
@@ -165,17 +169,7 @@ async fn copy_logged(from: &Place, to: &Place) -> Result<Synced> {
             ));
         }
     }
-    let mut synced = Synced::default();
-    let missing = source
-        .files
-        .iter()
-        .filter(|(path, object)| is_missing(&target, path, object));
-    let copies = missing.map(|(path, object)| copy(from, to, path, object));
-    let copies: Vec<_> = copies.collect();
-    let mut copies = stream::iter(copies).buffer_unordered(COPIES_MAX);
-    while let Some(bytes) = copies.try_next().await? {
-        synced.count(bytes);
-    }
+    let mut synced = copy_files(from, to, &source, &target).await?;
     for number in target.n_entries..source.n_entries {
         let entry = from_log.read(Revision(number)).await?;
         let entry = entry.ok_or_else(|| Error::corrupt(format!("entry {number} is missing")))?;
@@ -186,6 +180,26 @@ async fn copy_logged(from: &Place, to: &Place) -> Result<Synced> {
                 format!("entry {number} was written to the target by somebody else meanwhile"),
             ));
         }
+    }
+    Ok(synced)
+}
+
+async fn copy_files(
+    from: &Place,
+    to: &Place,
+    source: &Listing,
+    target: &Listing,
+) -> Result<Synced> {
+    let missing = source
+        .files
+        .iter()
+        .filter(|(path, object)| is_missing(target, path, object));
+    let copies = missing.map(|(path, object)| copy(from, to, path, object));
+    let copies: Vec<_> = copies.collect();
+    let mut copies = stream::iter(copies).buffer_unordered(COPIES_MAX);
+    let mut synced = Synced::default();
+    while let Some(bytes) = copies.try_next().await? {
+        synced.count(bytes);
     }
     Ok(synced)
 }

@@ -1,7 +1,7 @@
 //! Writes the golden files of the current format version: a small project with one of everything.
 //!
 //! ```text
-//! cargo run --example golden_files -- tlc-core/tests/formats/v3
+//! cargo run --example golden_files -- tlc-core/tests/formats/v4
 //! ```
 //!
 //! Run it once, when a format version is released; the files are never edited afterwards, and tests

@@ -2,7 +2,7 @@
 //!
 //! The table `train` has a history of two branches: every kind of change, a merge with a conflict, a
 //! revert, checkpoints, and a compaction. `outside` reads a file in place below an alias, `short` has
-//! given up its first revision, the run `lenet` has two writers, `resumed` two attempts, and of `killed` segments are left.
+//! given up its first revision, the run `lenet` has two writers, `resumed` two attempts, `made` says what it is made of, and of `killed` segments are left.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -18,8 +18,9 @@ use tlc_core::arrow::array::{
 use tlc_core::arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use tlc_core::arrow::json::ReaderBuilder;
 use tlc_core::{
-    CommitOptions, Env, GcOptions, Keep, Merged, Patch, Project, ROWID, Resolution, Role, Root,
-    RootOptions, Rows, Run, RunOptions, Snapshot, Table, Value, block_on, schema,
+    Build, Change, ChangeKind, Code, CommitOptions, Env, GcOptions, Gpu, Keep, LockFile, Machine,
+    Merged, Patch, Project, Provenance, ROWID, Resolution, Role, Root, RootOptions, Rows, Run,
+    RunOptions, Snapshot, Table, Value, block_on, schema,
 };
 
 type Done<T = ()> = Result<T, Box<dyn Error>>;
@@ -326,7 +327,68 @@ fn run(project: &Project, snapshot: &Snapshot) -> Done {
     second.finish()?;
     run.finish()?;
     project.start_run("broken")?.fail("no memory left")?;
+    let patch = "diff --git a/new.rs b/new.rs\nnew file mode 100644\n";
+    let made = RunOptions::from("made").provenance(made_of(), Some(patch.to_owned()));
+    let made = project.start_run(made)?;
+    made.output(snapshot);
+    made.finish()?;
     Ok(())
+}
+
+/// One of everything that is known of what a run is made of.
+fn made_of() -> Provenance {
+    let text = |text: &str| text.to_owned();
+    let change = |path: &str, kind: ChangeKind, left_out: Option<&str>| Change {
+        path: text(path),
+        kind,
+        left_out: left_out.map(text),
+    };
+    Provenance {
+        code: Some(Code {
+            folder: text("/zoo"),
+            commit: Some(text("0123456789abcdef0123456789abcdef01234567")),
+            branch: Some(text("main")),
+            remote: Some(text("https://example.org/zoo.git")),
+            state: Some(text("rebase")),
+            changes: vec![
+                change("added.rs", ChangeKind::Added, None),
+                change("gone.rs", ChangeKind::Deleted, None),
+                change("new.rs", ChangeKind::Untracked, None),
+                change("weights.bin", ChangeKind::Modified, Some("it is no text")),
+            ],
+            n_more: 2,
+            patch: None,
+        }),
+        lock: Some(LockFile {
+            path: text("/zoo/Cargo.lock"),
+            blake3: "0".repeat(64),
+        }),
+        build: Build {
+            compiler: text("rustc 1.95.0"),
+            target: text("x86_64-unknown-linux-gnu"),
+            profile: text("release"),
+            opt_level: text("3"),
+            library: text("0.1.0"),
+            features: vec![text("code")],
+        },
+        command: vec![text("train"), text("--rate=0.1")],
+        folder: text("/zoo"),
+        environment: BTreeMap::from([(text("RUST_LOG"), text("warn"))]),
+        machine: Machine {
+            host: Some(text("burrow")),
+            system: Some(text("Linux")),
+            kernel: Some(text("Linux 6.1")),
+            processor: Some(text("a processor")),
+            threads: Some(2),
+            memory: Some(1 << 34),
+            gpus: vec![Gpu {
+                name: text("a GPU"),
+                memory: 1 << 36,
+                driver: text("570"),
+            }],
+        },
+        missing: vec![text("not all changes are known")],
+    }
 }
 
 /// A run of two attempts, each of a launch of its own.

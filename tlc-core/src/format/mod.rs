@@ -8,6 +8,7 @@ pub(crate) mod aliases;
 pub(crate) mod checkpoint;
 pub(crate) mod footer;
 pub(crate) mod pack;
+pub(crate) mod provenance;
 pub(crate) mod run;
 pub(crate) mod spool;
 pub(crate) mod store;
@@ -31,7 +32,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The version of the format that this library writes, and the newest that it reads.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 
 /// Reads a record of any version up to [`VERSION`].
 ///

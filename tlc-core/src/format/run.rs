@@ -55,6 +55,20 @@ pub(crate) enum Event {
     Params { values: BTreeMap<String, String> },
     /// The run read a table at a revision.
     Input { table: String, revision: u64 },
+    /// The run wrote a revision of a table.
+    Output { table: String, revision: u64 },
+    /// What the run is made of, as a file of the project says; the newest counts.
+    Captured {
+        writer: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        commit: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        branch: Option<String>,
+        /// Whether files are not as the commit has them.
+        dirty: bool,
+        /// The hash of the file, in hexadecimal digits.
+        provenance: String,
+    },
     /// The columns of a stream: an IPC stream without batches, as base64, and what the first rows were of.
     Stream {
         name: String,
@@ -300,6 +314,27 @@ mod tests {
                 revision: Some(3),
             },
             r#"{"kind":"stream","name":"val","schema":"AA==","revision":3}"#,
+        );
+    }
+
+    #[test]
+    fn the_written_form_of_what_a_run_is_made_of_is_this() {
+        check(
+            Event::Output {
+                table: "t".into(),
+                revision: 4,
+            },
+            r#"{"kind":"output","table":"t","revision":4}"#,
+        );
+        check(
+            Event::Captured {
+                writer: "w".into(),
+                commit: Some("c".into()),
+                branch: None,
+                dirty: true,
+                provenance: "h".into(),
+            },
+            r#"{"kind":"captured","writer":"w","commit":"c","dirty":true,"provenance":"h"}"#,
         );
     }
 

@@ -31,7 +31,7 @@ pub use self::order::Weighted;
 use self::source::Source;
 use crate::error::{Error, Result};
 use crate::id::StreamName;
-use crate::run::{Rows, Run};
+use crate::run::{Rows, Run, SeedLog};
 use crate::table::Snapshot;
 
 /// What a loader keeps in memory unless told otherwise: 1 GiB.
@@ -73,6 +73,8 @@ pub struct Loader {
     batch_size: usize,
     drop_last: bool,
     stream: Option<StreamName>,
+    /// The run that is told the seed.
+    seeds: Option<SeedLog>,
 }
 
 impl Loader {
@@ -86,6 +88,7 @@ impl Loader {
             batch_size: 32,
             drop_last: false,
             stream: None,
+            seeds: None,
         }
     }
 
@@ -140,7 +143,8 @@ impl Loader {
         self
     }
 
-    /// Loads for a run: records the snapshot as an input of it, and names the batches' stream.
+    /// Loads for a run: records the snapshot as an input of it, names the batches' stream, and when the first epoch starts records the
+    /// seed of a shuffled or weighted order as the parameter `seed.<stream>`.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if `stream` is not a good name; those of
@@ -148,6 +152,7 @@ impl Loader {
     pub fn run(mut self, run: &Run, stream: &str) -> Result<Self> {
         self.stream = Some(stream.parse()?);
         run.input(&self.source.snapshot)?;
+        self.seeds = Some(run.seed_log());
         Ok(self)
     }
 
@@ -233,6 +238,11 @@ impl Loader {
     /// # Ok::<(), tlc_core::Error>(())
     /// ```
     pub fn epoch_from(&self, epoch: i64, n_done: usize) -> Epoch {
+        if let (Some(seeds), Some(stream), Some(seed)) =
+            (&self.seeds, &self.stream, self.order.seed())
+        {
+            seeds.tell(stream, seed);
+        }
         Epoch::start(self.clone(), epoch, n_done)
     }
 

@@ -119,6 +119,21 @@ pub(super) enum Order {
     Weighted(Weighted),
 }
 
+impl Order {
+    /// What decides it beside the epoch, if anything does.
+    pub(super) fn seed(self) -> Option<u64> {
+        match self {
+            Self::Sequential => None,
+            Self::Shuffled { seed }
+            | Self::Weighted(
+                Weighted::WithReplacement { seed, .. }
+                | Weighted::WithoutReplacement { seed, .. }
+                | Weighted::Repeat { seed },
+            ) => Some(seed),
+        }
+    }
+}
+
 /// The number of samples that an epoch visits. Under [`Weighted::Repeat`], whose epochs differ, it is
 /// the most that one can visit.
 ///

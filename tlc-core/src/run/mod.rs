@@ -7,6 +7,7 @@
 
 mod attempts;
 mod buffer;
+pub(crate) mod captured;
 mod columns;
 mod decode;
 mod ended;
@@ -45,7 +46,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -69,7 +70,7 @@ pub(crate) use self::metrics::Winning;
 pub use self::open::RunOptions;
 pub(crate) use self::read::Runs;
 pub use self::read::{SampleFile, ScalarFile};
-pub use self::record::{Fork, RunRecord, RunStatus, SILENCE_MAX, StreamRecord};
+pub use self::record::{Fork, RunCode, RunRecord, RunStatus, SILENCE_MAX, StreamRecord};
 pub use self::rows::Rows;
 use self::rows::{Means, Streams, Values};
 pub use self::shared::LOG_WAIT_MAX;
@@ -155,6 +156,13 @@ impl Run {
         Ok(())
     }
 
+    pub(crate) fn seed_log(&self) -> SeedLog {
+        SeedLog {
+            shared: Arc::clone(&self.shared),
+            told: Arc::new(Once::new()),
+        }
+    }
+
     fn log_params(&self, mut values: BTreeMap<String, String>) {
         for value in values.values_mut() {
             if let Cow::Owned(stored) = self.aliases.shorten(value) {
@@ -187,6 +195,15 @@ impl Run {
                 revision: revision.0,
             });
         }
+    }
+
+    /// Records that the run wrote this revision of a table, such as labels that it corrected. Once is enough; more
+    /// often changes nothing.
+    pub fn output(&self, snapshot: &Snapshot) {
+        self.shared.log_event(Event::Output {
+            table: snapshot.table().name().to_string(),
+            revision: snapshot.revision().0,
+        });
     }
 
     /// Logs values at a step. Any name and any float are fine, NaN and infinities too.
@@ -337,6 +354,22 @@ impl Run {
         answer
             .map_err(|_gone| shared::stopped())??
             .ok_or_else(shared::stopped)
+    }
+}
+
+/// Says by which seed the samples of a stream are ordered, once, to a run that somebody else holds.
+#[derive(Clone)]
+pub(crate) struct SeedLog {
+    shared: Arc<Shared>,
+    told: Arc<Once>,
+}
+
+impl SeedLog {
+    pub(crate) fn tell(&self, stream: &StreamName, seed: u64) {
+        self.told.call_once(|| {
+            let values = BTreeMap::from([(format!("seed.{stream}"), seed.to_string())]);
+            self.shared.log_event(Event::Params { values });
+        });
     }
 }
 

@@ -22,10 +22,21 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::run::{Event, Fork, Process};
 use crate::id::{Revision, RunName};
 use crate::log::{Append, Log};
+use crate::provenance::{Captured, Provenance, captured};
 use crate::store::Place;
 
 /// How many generated names are tried before giving up.
 const NAMES_MAX: usize = 8;
+
+/// What is stored of what a run is made of.
+#[derive(Clone, Debug, Default)]
+enum Made {
+    /// What the process finds out.
+    #[default]
+    Found,
+    NotSaid,
+    Said(Box<Captured>),
+}
 
 /// How to start a run. A name alone will do: `project.start_run("baseline")`.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +49,7 @@ pub struct RunOptions {
     fork: Option<(String, i64)>,
     #[cfg(feature = "system")]
     is_without_system: bool,
+    provenance: Made,
     params: BTreeMap<String, String>,
 }
 
@@ -82,6 +94,22 @@ impl RunOptions {
     #[must_use]
     pub fn without_system(mut self) -> Self {
         self.is_without_system = true;
+        self
+    }
+
+    /// Stores nothing of what the run is made of. Otherwise its code, command line, environment and machine are written
+    /// down when it starts, without secrets: see [`Provenance`](crate::Provenance).
+    #[must_use]
+    pub fn without_provenance(mut self) -> Self {
+        self.provenance = Made::NotSaid;
+        self
+    }
+
+    /// Says what the run is made of, in place of what this process finds out about itself: for a program that records another one.
+    /// `patch` is the difference to the commit. Both are stored as they are: take secrets out with [`redacted`](crate::redacted) before.
+    #[must_use]
+    pub fn provenance(mut self, provenance: Provenance, patch: Option<String>) -> Self {
+        self.provenance = Made::Said(Box::new(Captured::of(provenance, patch)));
         self
     }
 
@@ -399,7 +427,13 @@ fn opened(
     (next, identity, began): (Revision, Identity, Micros),
 ) -> Opened {
     #[cfg(not(feature = "system"))]
-    let _machine = (options, began);
+    let _machine = began;
+    let captured = match &options.provenance {
+        Made::Said(said) => Some(said.known()),
+        // Under the clock of a test everything is as the test says.
+        Made::Found if !project.env.is_manual() => Some(captured(&project.env)),
+        _ => None,
+    };
     // Without one, what is not in the store yet is kept in memory.
     let spool = project.spool.as_ref().and_then(|spool| {
         let begun = Spool::begin(spool, project, (run, &identity.writer));
@@ -416,6 +450,7 @@ fn opened(
         next,
         identity,
         is_starter: true,
+        captured,
         left: Vec::new(),
         #[cfg(feature = "system")]
         began,
@@ -458,6 +493,8 @@ async fn enter(
     let begun = begun(project, name, options, folded).await?;
     let mut opened = opened(project, name, options, (next, identity, began));
     opened.is_starter = false;
+    // It is made of what the process is made of that began the attempt.
+    opened.captured = None;
     Ok((begun, opened))
 }
 

@@ -193,9 +193,10 @@ mod tests {
     fn a_head_that_lies_or_is_newer_is_passed_over() {
         let file = pack("a=one,two").encode().unwrap();
         assert!(Pack::decode(&with_head(&file, |head| head)).is_some());
-        let newer = format!(r#""format":{}"#, VERSION + 1);
+        let format = |version: u32| format!(r#""format":{version}"#);
+        let (own, newer) = (format(VERSION), format(VERSION + 1));
         for (from, to) in [
-            (r#""format":3"#, newer.as_str()),
+            (own.as_str(), newer.as_str()),
             ("[3,3]", "[3,4]"),
             ("[3,3]", "[3,2]"),
             ("[3,3]", "[]"),

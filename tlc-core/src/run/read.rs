@@ -10,6 +10,7 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 use parquet::file::metadata::PageIndexPolicy;
 
+use super::captured;
 use super::columns;
 use super::frame::End;
 use super::items::ItemKind;
@@ -296,7 +297,11 @@ impl Runs {
     ) -> Result<Vec<(String, String)>> {
         let mut flaws = Vec::new();
         match self.folded(run).await {
-            Ok(_) => {}
+            Ok(folded) => {
+                let code = folded.record.code.as_ref();
+                let flaw = captured::flaw(&self.project, code).await?;
+                flaws.extend(flaw.map(|what| ("log".to_owned(), what)));
+            }
             // Nothing was begun in that folder.
             Err(err) if err.kind() == ErrorKind::NotFound => return Ok(flaws),
             Err(err) if err.kind() == ErrorKind::Corrupt => {

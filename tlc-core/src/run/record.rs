@@ -63,6 +63,19 @@ pub struct Fork {
     pub step: i64,
 }
 
+/// The code that a run is of, in short.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunCode {
+    /// The commit that was checked out.
+    pub commit: Option<String>,
+    /// The branch that it was on.
+    pub branch: Option<String>,
+    /// Whether files were not as the commit has them.
+    pub is_dirty: bool,
+    /// The hash of the file that says the rest: [`Project::provenance`](crate::Project::provenance).
+    pub(crate) provenance: String,
+}
+
 /// One execution of a training program.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunRecord {
@@ -88,6 +101,10 @@ pub struct RunRecord {
     pub params: BTreeMap<String, String>,
     /// What it read, in the order it was told; of a fork first what the other run had read.
     pub inputs: Vec<(TableName, Revision)>,
+    /// What it wrote, in the order it was told.
+    pub outputs: Vec<(TableName, Revision)>,
+    /// The code of its newest attempt; `None` if that is not known, or not yet.
+    pub code: Option<RunCode>,
     /// The streams of sample metrics, in the order they began.
     pub streams: Vec<StreamRecord>,
     /// The value of each scalar at its largest step; of one that a fork did not log, the value it began with.
@@ -279,6 +296,8 @@ fn started(run: &RunName, entry: Entry) -> Result<Folded> {
         forked: None,
         params: BTreeMap::new(),
         inputs: Vec::new(),
+        outputs: Vec::new(),
+        code: None,
         streams: Vec::new(),
         last: BTreeMap::new(),
         lost: Lost::default(),
@@ -366,6 +385,26 @@ impl Folded {
                 if !self.record.inputs.contains(&input) {
                     self.record.inputs.push(input);
                 }
+            }
+            Event::Output { table, revision } => {
+                let output = (table.parse()?, Revision(revision));
+                if !self.record.outputs.contains(&output) {
+                    self.record.outputs.push(output);
+                }
+            }
+            Event::Captured {
+                commit,
+                branch,
+                dirty,
+                provenance,
+                ..
+            } => {
+                self.record.code = Some(RunCode {
+                    commit,
+                    branch,
+                    is_dirty: dirty,
+                    provenance,
+                });
             }
             Event::Stream {
                 name,

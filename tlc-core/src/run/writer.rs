@@ -13,9 +13,11 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use object_store::ObjectStoreExt as _;
+use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::buffer::{Lost, SCALARS_FLUSH, Scalars};
+use super::captured;
 use super::entries::Entries;
 use super::lane::Lane;
 use super::lasts::LastValues;
@@ -33,6 +35,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::run::{Event, Outcome};
 use crate::format::{self, VERSION};
 use crate::id::{Revision, RunName};
+use crate::provenance::{self, Captured};
 use crate::store::Place;
 
 /// How often metrics are written to this machine's disk.
@@ -46,6 +49,9 @@ pub const FLUSH_EVERY_MAX: Duration = Duration::from_secs(10);
 
 /// How often a run says that it lives.
 pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
+
+/// How long finishing waits until it is known what the process is made of.
+const CAPTURE_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// How long finishing pauses before it tries a store again that has failed.
 const FINISH_PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
@@ -63,6 +69,10 @@ pub(crate) struct Writer {
     /// Uploads what earlier attempts have left in the spool.
     left: Lane<()>,
     heartbeat: Lane<()>,
+    /// What the process is made of, until the log says it.
+    captured: Option<Receiver<Captured>>,
+    /// Stores it.
+    capture: Lane<Event>,
     /// Those who wait for what they logged to be stored.
     flushes: Vec<Flush>,
     id: String,
@@ -105,6 +115,8 @@ pub(crate) struct Opened {
     /// When the run began.
     #[cfg(feature = "system")]
     pub(crate) began: Micros,
+    /// What the process is made of, where the log is to say it.
+    pub(crate) captured: Option<Receiver<Captured>>,
     /// Segments of earlier attempts in the run's own folder whose processes are no more.
     pub(crate) left: Vec<Stem>,
     pub(crate) spool: Option<Spool>,
@@ -134,6 +146,8 @@ impl Writer {
             spool: opened.spool,
             left,
             heartbeat: Lane::default(),
+            captured: opened.captured,
+            capture: Lane::default(),
             flushes: Vec::new(),
             shared,
             runs: opened.runs,
@@ -240,6 +254,51 @@ impl Writer {
         }
         if let Some(uploaded) = self.left.ended().await {
             self.note(uploaded);
+        }
+        match self.capture.ended().await {
+            Some(stored) => self.end_capture(stored),
+            None if self.capture.is_free() => self.begin_capture(),
+            None => {}
+        }
+    }
+
+    /// Begins to store what the process is made of, once that is known.
+    fn begin_capture(&mut self) {
+        if let Some(captured) = self.captured.clone() {
+            let (project, writer) = (self.runs.project().clone(), self.id.clone());
+            self.capture.begin(&self.shared, async move {
+                let captured = provenance::whole(captured).await;
+                captured::store(&project, writer, captured).await
+            });
+        }
+    }
+
+    fn end_capture(&mut self, stored: Result<Event>) {
+        match stored {
+            Ok(event) => {
+                self.captured = None;
+                self.queue(event);
+            }
+            Err(err) => self.note(Err(err)),
+        }
+    }
+
+    /// Stores what is known by now of what the process is made of, if the log does not say it yet.
+    async fn finish_capture(&mut self) {
+        if self.captured.is_some() && self.capture.is_free() {
+            self.begin_capture();
+        }
+        match timeout(CAPTURE_WAIT_MAX, self.capture.end()).await {
+            Ok(Some(stored)) => self.end_capture(stored),
+            Ok(None) => {}
+            Err(_late) => {
+                if let Some(captured) = &self.captured {
+                    let known = provenance::so_far(captured, "the run had ended before");
+                    let project = self.runs.project().clone();
+                    let stored = captured::store(&project, self.id.clone(), known).await;
+                    self.end_capture(stored);
+                }
+            }
         }
     }
 
@@ -422,6 +481,7 @@ impl Writer {
 
     /// Stores the rest, says in the log how the run ended, and reads back what it became.
     async fn finish(&mut self, outcome: Outcome, reason: Option<String>) -> Result<RunRecord> {
+        self.finish_capture().await;
         self.close().await;
         for pause in FINISH_PAUSES {
             if self.is_clean() {

@@ -19,7 +19,7 @@ use crate::support::{Ground, rows, table, text};
 mod today;
 
 /// The version that is written today.
-const CURRENT: &str = "v3";
+const CURRENT: &str = "v4";
 
 #[test]
 fn tables_of_version_1_are_read() {
@@ -95,6 +95,21 @@ fn version_3_is_read_completely() {
         counts("killed"),
         "loss:0:1 accuracy:0:1 loss:1:1 accuracy:1:1 loss:2:1 accuracy:2:1"
     );
+}
+
+/// Version 4 likewise, with a run that says what it is made of, and what it wrote.
+#[test]
+fn version_4_is_read_completely() {
+    read_completely("v4");
+    let (_folder, project) = on_disk("v4");
+    let patch = block_on(project.code_patch("made")).unwrap().unwrap();
+    assert!(
+        patch.starts_with("diff --git a/new.rs b/new.rs\n"),
+        "{patch}"
+    );
+    let record = block_on(project.run("made")).unwrap();
+    assert!(record.code.unwrap().is_dirty);
+    assert_eq!(record.outputs.len(), 1);
 }
 
 fn read_completely(version: &str) {

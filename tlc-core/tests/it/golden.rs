@@ -327,6 +327,14 @@ pub(crate) fn run_text(project: &Project, run: &str) -> Result<String> {
         record.inputs,
         record.last
     );
+    if let Some(code) = &record.code {
+        let made_of = block_on(project.provenance(run))?;
+        let patch = block_on(project.code_patch(run))?;
+        writeln!(text, "{code:?}\n{made_of:?}\n{patch:?}").unwrap();
+    }
+    if !record.outputs.is_empty() {
+        writeln!(text, "outputs {:?}", record.outputs).unwrap();
+    }
     for stream in &record.streams {
         let columns = stream.schema.fields().iter().map(|field| field.to_string());
         let columns = columns.collect::<Vec<_>>().join(", ");

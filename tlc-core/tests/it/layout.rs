@@ -7,7 +7,8 @@ use futures::TryStreamExt as _;
 use serde_json::Value;
 use tlc_core::object_store::{ObjectMeta, ObjectStore as _, ObjectStoreExt as _};
 use tlc_core::{
-    CommitOptions, GcOptions, Keep, Merged, Patch, Project, Resolution, Table, block_on, schema,
+    Code, CommitOptions, GcOptions, Keep, Merged, Patch, Project, Provenance, Resolution,
+    RunOptions, Table, block_on, schema,
 };
 
 use crate::support::{animals, project, table};
@@ -150,7 +151,12 @@ fn with_all() -> Project {
     let project = project();
     let table = thousand(&project);
     block_on(project.write_aliases_file("ZOO: /data")).unwrap();
-    let run = project.start_run("zoo").unwrap();
+    let made_of = Provenance {
+        code: Some(Code::default()),
+        ..Provenance::default()
+    };
+    let options = RunOptions::from("zoo").provenance(made_of, Some("--- a\n".to_owned()));
+    let run = project.start_run(options).unwrap();
     run.log(1, &[("loss", 1.0)]);
     run.text(1, "note", "begun");
     run.histogram(1, "weights", &[0.0_f32, 1.0]);

@@ -281,6 +281,29 @@ fn a_run_knows_what_its_loader_reads() {
         record.inputs,
         [(table.name().clone(), head(&table).revision())]
     );
+    assert!(record.params.is_empty(), "{:?}", record.params);
+}
+
+#[test]
+fn a_run_knows_the_seeds_of_its_loaders() {
+    let project = block_on(Project::open("memory:///", "zoo")).unwrap();
+    let table = create_in(&project, rows(10));
+    let run = project.start_run("r").unwrap();
+    let loader = |stream: &str| Loader::new(&head(&table)).run(&run, stream).unwrap();
+    let (train, val) = (loader("train").shuffle(7), loader("val").shuffle(8));
+    // That of an order which is never used is none.
+    let _unused = loader("test").shuffle(9);
+    for epoch in 0..3 {
+        batches(&train, epoch);
+    }
+    batches(&val.clone(), 0);
+    let record = run.finish().unwrap();
+    let params: Vec<_> = record
+        .params
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    assert_eq!(params, ["seed.train=7", "seed.val=8"]);
 }
 
 #[test]
