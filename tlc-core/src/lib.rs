@@ -13,20 +13,23 @@
 //! in a bucket. Calls that touch storage are `async`; a synchronous program runs them with
 //! [`block_on`]. A [`Run`] and a [`Loader`] are synchronous: they belong to the training loop.
 //!
-//! The library reads no environment variable and no configuration file, and prints nothing.
+//! No environment variable and no configuration file changes what the library does, and it prints nothing.
 
 mod alias;
 mod blob;
 pub mod collect;
+mod comparison;
 mod env;
 mod error;
 mod format;
 mod id;
 pub mod import;
+mod lineage;
 pub mod loader;
 mod log;
 mod patch;
 mod project;
+mod provenance;
 pub mod quality;
 pub mod questions;
 mod redact;
@@ -46,19 +49,26 @@ pub use object_store;
 
 pub use alias::Aliases;
 pub use collect::Collector;
+pub use comparison::{
+    CodeComparison, Comparison, Difference, FileComparison, Pair, StreamComparison, TableComparison,
+};
 pub use env::{Env, Micros, Process};
 pub use error::{Error, ErrorKind, Result};
 pub use id::{Cell, ColumnName, ProjectName, ROWID, Revision, RunName, StreamName, TableName};
+pub use lineage::{Edge, EdgeKind, EdgeRole};
 pub use loader::Loader;
 pub use log::{Append, Log};
 pub use patch::{Patch, Value};
 pub use project::{Project, Root, RootOptions};
+pub use provenance::{
+    Build, CODE_WAIT_MAX, Change, ChangeKind, Code, Gpu, LockFile, Machine, PatchFile, Provenance,
+};
 pub use quality::{IssueRanking, IssueSelection, LabelIssueOptions};
 pub use questions::{ClassOptions, Top};
 pub use redact::{REDACTED, redacted, redacted_arguments, redacted_environment};
 #[cfg(feature = "tracing")]
 pub use run::EventLayer;
-pub use run::{Fork, ItemKind, Rows, Run, RunOptions, RunRecord, RunStatus, StreamRecord};
+pub use run::{Fork, ItemKind, Rows, Run, RunCode, RunOptions, RunRecord, RunStatus, StreamRecord};
 pub use runtime::block_on;
 pub use schema::{Class, Role};
 #[cfg(feature = "sql")]

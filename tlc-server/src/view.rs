@@ -11,7 +11,7 @@ use tlc_core::run::StreamRecord;
 use tlc_core::schema::{self, Role};
 use tlc_core::sql::Written;
 use tlc_core::{
-    Committed, Garbage, Micros, Report, RevisionRecord, RunRecord, StoreReport, Synced,
+    Committed, Garbage, Micros, Provenance, Report, RevisionRecord, RunRecord, StoreReport, Synced,
 };
 
 /// What `tlc check` says of a query; the rows follow as `first_rows`.
@@ -538,8 +538,12 @@ pub struct RunView {
     pub finished: Option<String>,
     /// How long it took, if it ended.
     pub duration_secs: Option<f64>,
+    /// The code that it is of; null if that is not known.
+    pub code: Option<CodeView>,
     /// The table revisions it used, as `TABLE@REV`.
     pub inputs: Vec<InputView>,
+    /// The table revisions it wrote.
+    pub outputs: Vec<InputView>,
     /// Its parameters.
     pub params: BTreeMap<String, String>,
     /// The last value of each scalar; one that is no number is null.
@@ -548,6 +552,79 @@ pub struct RunView {
     pub streams: Vec<StreamView>,
     /// Metrics that were dropped because storage did not keep up.
     pub lost: LostView,
+}
+
+/// The code that a run is of, in short.
+#[derive(Clone, Debug, Serialize)]
+pub struct CodeView {
+    /// The commit that was checked out.
+    pub commit: Option<String>,
+    /// The branch that it was on.
+    pub branch: Option<String>,
+    /// Whether files were not as the commit has them.
+    pub dirty: bool,
+}
+
+/// What `tlc run compare` answers, without its pairs: these follow as `pairs`.
+#[derive(Clone, Debug, Serialize)]
+pub struct ComparisonView {
+    /// The runs, in the order they were asked for.
+    pub runs: Vec<String>,
+    /// Parameters that are not the same in all.
+    pub params: Vec<DifferenceView>,
+    /// How the programs were built, called and where they ran.
+    pub environment: Vec<DifferenceView>,
+    /// The last values of scalars.
+    pub scalars: Vec<ScalarDifferenceView>,
+}
+
+/// What is not the same in all runs.
+#[derive(Clone, Debug, Serialize)]
+pub struct DifferenceView {
+    /// Its name.
+    pub name: String,
+    /// One for each run.
+    pub values: Vec<Option<String>>,
+}
+
+/// A scalar that is not the same in all runs.
+#[derive(Clone, Debug, Serialize)]
+pub struct ScalarDifferenceView {
+    /// Its name.
+    pub name: String,
+    /// One for each run.
+    pub values: Vec<Option<f64>>,
+    /// From the first run to each of the others.
+    pub changes: Vec<Option<f64>>,
+}
+
+/// A file that two runs have changed differently.
+#[derive(Clone, Debug, Serialize)]
+pub struct ComparedFileView {
+    /// The file.
+    pub path: String,
+    /// The patch of the first run.
+    pub first: Option<String>,
+    /// The patch of the other run.
+    pub other: Option<String>,
+}
+
+/// What `tlc report` answers.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReportView {
+    /// The report.
+    pub markdown: String,
+}
+
+/// What `tlc run code` answers.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProvenanceView {
+    /// `PROJECT/RUN`.
+    pub run: String,
+    /// What it is made of; null if it says nothing of that.
+    pub provenance: Option<Provenance>,
+    /// The difference to the commit.
+    pub patch: Option<String>,
 }
 
 /// Where a fork begins.
@@ -570,7 +647,7 @@ pub struct LostView {
     pub items: u64,
 }
 
-/// A table revision that a run used.
+/// A table revision that a run used or wrote.
 #[derive(Clone, Debug, Serialize)]
 pub struct InputView {
     /// The table.
@@ -615,7 +692,13 @@ impl RunView {
             duration_secs: record
                 .finished
                 .map(|finished| finished.since(record.started).as_secs_f64()),
+            code: record.code.as_ref().map(|code| CodeView {
+                commit: code.commit.clone(),
+                branch: code.branch.clone(),
+                dirty: code.is_dirty,
+            }),
             inputs: record.inputs.iter().map(input).collect(),
+            outputs: record.outputs.iter().map(input).collect(),
             params: record.params.clone(),
             scalars: record.last.clone(),
             streams: record.streams.iter().map(StreamView::from).collect(),

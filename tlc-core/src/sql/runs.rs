@@ -5,8 +5,8 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{
-    ArrayRef, Float64Builder, Int32Array, Int64Array, Int64Builder, ListBuilder, MapBuilder,
-    RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray, UInt64Array,
+    ArrayRef, BooleanArray, Float64Builder, Int32Array, Int64Array, Int64Builder, ListBuilder,
+    MapBuilder, RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray, UInt64Array,
 };
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -15,19 +15,16 @@ use datafusion::common::Result as EngineResult;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 
 use crate::env::Micros;
 use crate::error::Result;
-use crate::id::{ProjectName, Revision, RunName, TableName};
+use crate::id::{ProjectName, Revision, RunName};
+use crate::lineage::{Edge, TableLog, edges, logs};
 use crate::project::Project;
 use crate::run::{ItemKind, RunRecord};
 use crate::table::RevisionRecord;
 
 use super::files::{Kind, RunFiles, key_filters, matching};
-
-/// How many logs are read at the same time.
-const READS_MAX: usize = 32;
 
 /// Up to how many new rows, or which part of all, are made beside those that were made before.
 const NEW_ROWS_MIN: usize = 16;
@@ -113,11 +110,6 @@ pub(super) async fn records(project: &Project, names: &[RunName]) -> Result<Vec<
     project.run_files().records_of(names).await
 }
 
-async fn log(project: Project, name: TableName) -> Result<Log> {
-    let table = project.table(name.as_str()).await?;
-    Ok((table.name().clone(), table.log().await?))
-}
-
 /// Rows made from logs when they are asked for. A filter on the name of the run or table decides
 /// which logs are read.
 struct RecordTable {
@@ -131,8 +123,6 @@ impl fmt::Debug for RecordTable {
         write!(f, "{}.{}", self.project.name(), self.kind.name())
     }
 }
-
-type Log = (TableName, Vec<RevisionRecord>);
 
 impl RecordTable {
     /// The column that says which log a row is from.
@@ -160,7 +150,7 @@ impl RecordTable {
             Records::Runs | Records::Params => Vec::new(),
             _ => {
                 let names = self.wanted(session, filters, self.project.tables().await?)?;
-                self.logs(&names).await?
+                logs(&self.project, names).await?
             }
         };
         Ok(match self.kind {
@@ -190,14 +180,6 @@ impl RecordTable {
             .zip(keep)
             .filter_map(|(name, keep)| keep.then_some(name))
             .collect())
-    }
-
-    async fn logs(&self, names: &[TableName]) -> Result<Vec<Log>> {
-        let reads: Vec<_> = names
-            .iter()
-            .map(|name| log(self.project.clone(), name.clone()).boxed())
-            .collect();
-        stream::iter(reads).buffered(READS_MAX).try_collect().await
     }
 }
 
@@ -308,7 +290,7 @@ fn stretches<'a>(
 }
 
 impl Records {
-    fn rows(self, runs: &[Arc<RunRecord>], logs: &[Log]) -> Result<RecordBatch> {
+    fn rows(self, runs: &[Arc<RunRecord>], logs: &[TableLog]) -> Result<RecordBatch> {
         match self {
             Self::Params => params(runs),
             Self::Revisions => revisions(logs),
@@ -340,6 +322,7 @@ fn run_rows<R: Deref<Target = RunRecord>>(runs: &[R]) -> Result<RecordBatch> {
         }
         inputs.append(true);
     }
+    let codes = || runs.iter().map(|run| run.code.as_ref());
     Ok(RecordBatch::try_from_iter_with_nullable([
         (
             "name",
@@ -387,6 +370,23 @@ fn run_rows<R: Deref<Target = RunRecord>>(runs: &[R]) -> Result<RecordBatch> {
             )),
             true,
         ),
+        (
+            "commit",
+            text(codes().map(|code| code?.commit.as_deref())),
+            true,
+        ),
+        (
+            "branch",
+            text(codes().map(|code| code?.branch.as_deref())),
+            true,
+        ),
+        (
+            "dirty",
+            Arc::new(BooleanArray::from_iter(
+                codes().map(|code| code.map(|code| code.is_dirty)),
+            )),
+            true,
+        ),
     ])?)
 }
 
@@ -417,7 +417,7 @@ fn params(runs: &[Arc<RunRecord>]) -> Result<RecordBatch> {
     ])?)
 }
 
-fn revisions(logs: &[Log]) -> Result<RecordBatch> {
+fn revisions(logs: &[TableLog]) -> Result<RecordBatch> {
     let rows = || {
         logs.iter()
             .flat_map(|(table, log)| log.iter().map(move |record| (table, record)))
@@ -480,57 +480,21 @@ fn revisions(logs: &[Log]) -> Result<RecordBatch> {
     ])?)
 }
 
-/// Edges from what was there to what was made of it: a revision to the next, a revision to a run.
-fn lineage(runs: &[Arc<RunRecord>], logs: &[Log]) -> Result<RecordBatch> {
-    let parents = logs.iter().flat_map(|(table, log)| {
-        let spell = move |revision| format!("{table}@{revision}");
-        let edges = move |record: &RevisionRecord| {
-            let (target, revision) = (spell(record.revision), record.revision);
-            let edge = move |parent| {
-                (
-                    spell(parent),
-                    target.clone(),
-                    "revision",
-                    revision,
-                    "parent",
-                )
-            };
-            record
-                .parents
-                .iter()
-                .map(|parent| parent.revision)
-                .map(edge)
-                .collect::<Vec<_>>()
-        };
-        log.iter().flat_map(edges)
-    });
-    let inputs = runs.iter().flat_map(|run| {
-        let target = run.name.to_string();
-        run.inputs.iter().map(move |(table, revision)| {
-            (
-                format!("{table}@{revision}"),
-                target.clone(),
-                "run",
-                *revision,
-                "input",
-            )
-        })
-    });
-    let edges: Vec<_> = parents.chain(inputs).collect();
+fn lineage(runs: &[Arc<RunRecord>], logs: &[TableLog]) -> Result<RecordBatch> {
+    let edges = edges(runs, logs);
+    let revisions = edges.iter().map(|edge| edge.revision);
+    let revisions = revisions.map(|revision| revision.map(|revision| revision.0.cast_signed()));
+    let column = |of: fn(&Edge) -> &str| text(edges.iter().map(|edge| Some(of(edge))));
     Ok(RecordBatch::try_from_iter_with_nullable([
+        ("source", column(|edge| &edge.source), false),
+        ("target", column(|edge| &edge.target), false),
+        ("kind", column(|edge| edge.kind.as_str()), false),
         (
-            "source",
-            text(edges.iter().map(|edge| Some(edge.0.as_str()))),
-            false,
+            "revision",
+            Arc::new(Int64Array::from_iter(revisions)) as ArrayRef,
+            true,
         ),
-        (
-            "target",
-            text(edges.iter().map(|edge| Some(edge.1.as_str()))),
-            false,
-        ),
-        ("kind", text(edges.iter().map(|edge| Some(edge.2))), false),
-        ("revision", signed(edges.iter().map(|edge| edge.3)), false),
-        ("role", text(edges.iter().map(|edge| Some(edge.4))), false),
+        ("role", column(|edge| edge.role.as_str()), false),
     ])?)
 }
 
@@ -571,6 +535,8 @@ mod tests {
             forked: None,
             params: [("lr".to_owned(), name.to_owned())].into(),
             inputs: Vec::new(),
+            outputs: Vec::new(),
+            code: None,
             streams: Vec::new(),
             last: [("loss".to_owned(), 0.5)].into(),
             lost: Lost::default(),

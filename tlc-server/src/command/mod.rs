@@ -8,6 +8,7 @@ mod exec;
 mod gc;
 mod import;
 mod ls;
+mod report;
 mod run;
 mod session;
 mod spec;
@@ -74,6 +75,7 @@ enum Verb {
     Import(import::Import),
     Table(table::Table),
     Run(run::Run),
+    Report(report::Report),
     Alias(alias::Alias),
     Doctor(doctor::Doctor),
     Verify(verify::Verify),
@@ -92,6 +94,7 @@ impl Verb {
             Self::Ls(_)
             | Self::Check(_)
             | Self::Run(_)
+            | Self::Report(_)
             | Self::Doctor(_)
             | Self::Verify(_)
             | Self::Gc(_)
@@ -115,6 +118,7 @@ impl Verb {
             Self::Verify(verb) => return verb.run(session),
             Self::Run(verb) => return verb.run(session),
             Self::Ls(verb) => verb.run(session),
+            Self::Report(verb) => verb.run(session),
             Self::Sql(verb) => verb.run(session),
             Self::Import(verb) => verb.run(session),
             Self::Table(verb) => verb.run(session),

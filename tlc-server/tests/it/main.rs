@@ -10,6 +10,7 @@ mod exec;
 mod history;
 mod house;
 mod import;
+mod provenance;
 mod ranks;
 mod run;
 #[path = "../../../tlc-core/tests/it/servers.rs"]

@@ -1,6 +1,6 @@
 //! `tlc table diff`: the cells that differ between two revisions.
 
-use std::io::Write as _;
+use std::io::Write;
 use std::sync::Arc;
 
 use clap::Args;
@@ -12,7 +12,7 @@ use super::words::column_changes;
 use crate::command::TableSpec;
 use crate::command::session::{Session, view_json, with_log_hint};
 use crate::error::{Failure, Result};
-use crate::output::{Align, Cells, ROWS_SHOWN_MAX, Target, TextTable, count_text, json_texts};
+use crate::output::{Align, Cells, ROWS_SHOWN_MAX, TextTable, count_text, json_texts};
 use crate::view::ColumnView;
 
 /// How many whole rows are read together.
@@ -42,10 +42,10 @@ pub(in crate::command) struct Diff {
 }
 
 /// A diff and the two snapshots it lies between.
-struct Between {
-    from: Snapshot,
-    to: Snapshot,
-    diff: CoreDiff,
+pub(in crate::command) struct Between {
+    pub(in crate::command) from: Snapshot,
+    pub(in crate::command) to: Snapshot,
+    pub(in crate::command) diff: CoreDiff,
 }
 
 impl Diff {
@@ -110,7 +110,7 @@ impl Between {
     }
 
     /// Writes the array item by item, columns first; whole rows are read a thousand at a time.
-    fn write_json(&self, target: &mut Target) -> Result<()> {
+    pub(in crate::command) fn write_json(&self, target: &mut dyn Write) -> Result<()> {
         let mut items = Items { target, n_items: 0 };
         for name in &self.diff.columns_added {
             let new = column_json(column(&self.to, name.as_str()))?;
@@ -151,7 +151,7 @@ impl Between {
         Ok(target.write_all(end.as_bytes())?)
     }
 
-    fn to_text(&self) -> CoreResult<String> {
+    pub(in crate::command) fn to_text(&self) -> CoreResult<String> {
         let names = ["_rowid", "column", "old", "new"];
         let mut table = TextTable::new(names.map(|name| {
             (
@@ -259,7 +259,7 @@ impl Between {
 
 /// The items of the JSON array, written as they come.
 struct Items<'a> {
-    target: &'a mut Target,
+    target: &'a mut dyn Write,
     n_items: u64,
 }
 

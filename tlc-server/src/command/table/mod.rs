@@ -27,7 +27,7 @@ use super::session::Session;
 use crate::error::Result;
 use crate::output::{bytes_text, count_text};
 use crate::view::CommitView;
-pub(super) use diff::show_cells;
+pub(super) use diff::{Between, show_cells};
 
 /// The program that a revision of this command names.
 pub(super) const TOOL: &str = concat!("tlc ", env!("CARGO_PKG_VERSION"));

@@ -1,16 +1,22 @@
-//! `tlc run`: look at one run, or make one of any program.
+//! `tlc run`: look at runs, or make one of any program.
+
+mod code;
+mod compare;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use tlc_core::{ErrorKind, block_on};
+use tlc_core::{ErrorKind, Project, RunRecord, block_on};
 
+use self::code::ShowCode;
+use self::compare::Compare;
+pub(super) use self::compare::{Compared, changes};
 use super::session::{Session, listed};
 use super::spec::RunSpec;
 use crate::error::{Failure, Result};
 use crate::output::{Align, TextTable, count_text};
-use crate::view::RunView;
+use crate::view::{CodeView, RunView};
 
 /// Look at a run, or run a program as one
 #[derive(Debug, Args)]
@@ -22,6 +28,8 @@ pub(super) struct Run {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Show(Show),
+    Code(ShowCode),
+    Compare(Compare),
     #[cfg(unix)]
     Exec(super::exec::Exec),
 }
@@ -30,6 +38,8 @@ impl Run {
     pub(super) fn run(&self, session: &Session) -> Result<ExitCode> {
         match &self.verb {
             Verb::Show(verb) => verb.run(session).map(|()| ExitCode::SUCCESS),
+            Verb::Code(verb) => verb.run(session).map(|()| ExitCode::SUCCESS),
+            Verb::Compare(verb) => verb.run(session).map(|()| ExitCode::SUCCESS),
             #[cfg(unix)]
             Verb::Exec(verb) => verb.run(session),
         }
@@ -54,17 +64,20 @@ impl Show {
 
     async fn view(&self, session: &Session) -> Result<RunView> {
         let project = session.project(&self.run.project).await?;
-        match project.run(self.run.run.as_str()).await {
-            Ok(record) => Ok(RunView::new(self.run.project.as_str(), &record)),
-            Err(err) if err.kind() == ErrorKind::NotFound => {
-                let names = project.runs().await?;
-                Err(Failure::from(err).hint(listed(
-                    &format!("the runs of {} are", self.run.project),
-                    &names,
-                )))
-            }
-            Err(err) => Err(err.into()),
+        let record = record(&project, &self.run).await?;
+        Ok(RunView::new(self.run.project.as_str(), &record))
+    }
+}
+
+/// A run that is there.
+async fn record(project: &Project, spec: &RunSpec) -> Result<RunRecord> {
+    match project.run(spec.run.as_str()).await {
+        Err(err) if err.kind() == ErrorKind::NotFound => {
+            let names = project.runs().await?;
+            Err(Failure::from(err)
+                .hint(listed(&format!("the runs of {} are", spec.project), &names)))
         }
+        record => Ok(record?),
     }
 }
 
@@ -80,6 +93,9 @@ fn run_text(view: &RunView) -> String {
     );
     if let Some(fork) = &view.forked {
         text += &format!("forked    from {} at step {}\n", fork.run, fork.step);
+    }
+    if let Some(code) = &view.code {
+        text += &format!("code      {}\n", code_text(code));
     }
     if view.attempts > 1 {
         text += &format!("attempts  {}\n", view.attempts);
@@ -102,6 +118,11 @@ fn run_text(view: &RunView) -> String {
         .iter()
         .map(|input| (input.table.clone(), format!("r{}", input.revision)));
     text += &section("input", "revision", Align::Left, inputs);
+    let outputs = view
+        .outputs
+        .iter()
+        .map(|output| (output.table.clone(), format!("r{}", output.revision)));
+    text += &section("output", "revision", Align::Left, outputs);
     text += &section(
         "parameter",
         "value",
@@ -124,6 +145,17 @@ fn run_text(view: &RunView) -> String {
         .map(|stream| (stream.stream.clone(), stream.columns.join(", ")));
     text += &section("stream", "columns", Align::Left, streams);
     text
+}
+
+/// `1a2b3c4d5e6f on main, with changes`.
+fn code_text(code: &CodeView) -> String {
+    let commit = match &code.commit {
+        Some(commit) => commit.get(..12).unwrap_or(commit),
+        None => return "not known".to_owned(),
+    };
+    let branch = code.branch.as_deref().map(|branch| format!(" on {branch}"));
+    let changes = if code.dirty { ", with changes" } else { "" };
+    format!("{commit}{}{changes}", branch.unwrap_or_default())
 }
 
 /// A table of names and values; nothing where there are none.

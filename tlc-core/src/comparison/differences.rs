@@ -1,0 +1,159 @@
+//! Names and values of several runs: those that are not the same in all.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::id::{Revision, TableName};
+use crate::provenance::Provenance;
+
+/// One name, and its value in each run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference<T> {
+    /// What it is the value of.
+    pub name: String,
+    /// One for each run, in their order; `None` if a run has none.
+    pub values: Vec<Option<T>>,
+}
+
+/// What is not the same in all of `runs`, by name.
+pub(super) fn differing<T: Clone>(
+    runs: Vec<BTreeMap<String, T>>,
+    is_same: fn(&T, &T) -> bool,
+) -> Vec<Difference<T>> {
+    let names: BTreeSet<&String> = runs.iter().flat_map(BTreeMap::keys).collect();
+    let differences = names.into_iter().map(|name| Difference {
+        name: name.clone(),
+        values: runs.iter().map(|run| run.get(name).cloned()).collect(),
+    });
+    let is_different = |difference: &Difference<T>| {
+        let mut pairs = difference.values.windows(2);
+        pairs.any(|pair| match pair {
+            [Some(a), Some(b)] => !is_same(a, b),
+            [None, None] => false,
+            _ => true,
+        })
+    };
+    differences.filter(is_different).collect()
+}
+
+/// What a run is made of beside its code, by name.
+pub(super) fn facts(made_of: &Option<Provenance>) -> BTreeMap<String, String> {
+    let Some(made_of) = made_of else {
+        return BTreeMap::new();
+    };
+    let (build, machine) = (&made_of.build, &made_of.machine);
+    let gpus: Vec<&str> = machine.gpus.iter().map(|gpu| gpu.name.as_str()).collect();
+    let lock = made_of.lock.as_ref().map(|lock| lock.blake3.clone());
+    let known = [
+        ("build/compiler", Some(build.compiler.clone())),
+        ("build/features", Some(build.features.join(", "))),
+        ("build/library", Some(build.library.clone())),
+        ("build/opt_level", Some(build.opt_level.clone())),
+        ("build/profile", Some(build.profile.clone())),
+        ("build/target", Some(build.target.clone())),
+        ("command", Some(made_of.command.join(" "))),
+        ("folder", Some(made_of.folder.clone())),
+        ("lock", lock),
+        (
+            "machine/gpus",
+            Some(gpus.join(", ")).filter(|gpus| !gpus.is_empty()),
+        ),
+        ("machine/host", machine.host.clone()),
+        ("machine/kernel", machine.kernel.clone()),
+        (
+            "machine/memory",
+            machine.memory.map(|bytes| bytes.to_string()),
+        ),
+        ("machine/processor", machine.processor.clone()),
+        ("machine/system", machine.system.clone()),
+        (
+            "machine/threads",
+            machine.threads.map(|threads| threads.to_string()),
+        ),
+    ];
+    let known = known
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    let variables = made_of.environment.iter();
+    let variables = variables.map(|(name, value)| (format!("variable/{name}"), value.clone()));
+    known.chain(variables).collect()
+}
+
+type Input = (TableName, Revision);
+
+/// The tables of which one run read last another revision than the other, with what they read; by name.
+pub(super) fn tables(
+    first: &[Input],
+    other: &[Input],
+) -> Vec<(TableName, (Option<Revision>, Option<Revision>))> {
+    let last = |inputs: &[Input], table: &TableName| {
+        let mut of_table = inputs.iter().rev().filter(|(own, _)| own == table);
+        of_table.next().map(|(_, revision)| *revision)
+    };
+    let names: BTreeSet<&TableName> = first.iter().chain(other).map(|(table, _)| table).collect();
+    let revisions = names
+        .into_iter()
+        .map(|table| (table.clone(), (last(first, table), last(other, table))));
+    revisions
+        .filter(|(_, (first, other))| first != other)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_the_same_in_all_runs_is_left_out() {
+        let check = |runs: &[&str], expected: &str| {
+            let values = |text: &str| {
+                let pairs = text
+                    .split_whitespace()
+                    .map(|pair| pair.split_once('=').unwrap());
+                pairs
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .collect()
+            };
+            let found =
+                differing::<String>(runs.iter().map(|run| values(run)).collect(), PartialEq::eq);
+            let found = found.iter().map(|found| {
+                let values = found
+                    .values
+                    .iter()
+                    .map(|value| value.as_deref().unwrap_or("-"));
+                format!("{}:{}", found.name, values.collect::<Vec<_>>().join(","))
+            });
+            assert_eq!(found.collect::<Vec<_>>().join(" "), expected);
+        };
+        check(&["a=1 b=2", "a=1 b=2"], "");
+        check(&["a=1 b=2 c=3", "a=1 b=3 d=4"], "b:2,3 c:3,- d:-,4");
+        check(&["a=1", "a=1", "a=2"], "a:1,1,2");
+        check(&["a=1", "", "a=1"], "a:1,-,1");
+    }
+
+    #[test]
+    fn what_was_read_last_of_a_table_counts() {
+        let inputs = |text: &str| -> Vec<Input> {
+            let pairs = text
+                .split_whitespace()
+                .map(|pair| pair.split_once('@').unwrap());
+            pairs
+                .map(|(table, revision)| {
+                    (table.parse().unwrap(), Revision(revision.parse().unwrap()))
+                })
+                .collect()
+        };
+        let check = |first: &str, other: &str, expected: &str| {
+            let shown = |revision: Option<Revision>| {
+                revision.map_or("-".to_owned(), |found| found.to_string())
+            };
+            let found = tables(&inputs(first), &inputs(other));
+            let found = found.iter().map(|(table, (first, other))| {
+                format!("{table} {} {}", shown(*first), shown(*other))
+            });
+            assert_eq!(found.collect::<Vec<_>>().join(", "), expected);
+        };
+        check("train@1 test@0", "test@0 train@1", "");
+        check("train@0 train@2", "train@2", "");
+        check("train@0 test@0", "train@3", "test 0 -, train 0 3");
+    }
+}

@@ -1,0 +1,163 @@
+//! What came from what: edges between commits, revisions of tables and runs, as the logs say them. Nobody enters them by hand.
+
+use std::ops::Deref;
+
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
+
+use crate::error::Result;
+use crate::id::{Revision, TableName};
+use crate::project::Project;
+use crate::run::RunRecord;
+use crate::table::RevisionRecord;
+
+/// How many logs are read at the same time.
+const READS_MAX: usize = 32;
+
+/// One thing came from another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// What was there: `TABLE@REVISION`, the name of a run, or the hash of a commit.
+    pub source: String,
+    /// What came of it.
+    pub target: String,
+    /// What the target is.
+    pub kind: EdgeKind,
+    /// The revision that it is about, if it is about one.
+    pub revision: Option<Revision>,
+    /// What the source is to the target.
+    pub role: EdgeRole,
+}
+
+/// What an edge leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EdgeKind {
+    /// A revision of a table.
+    Revision,
+    /// A run.
+    Run,
+}
+
+impl EdgeKind {
+    /// The kind in one lower-case word, as SQL sees it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Revision => "revision",
+            Self::Run => "run",
+        }
+    }
+}
+
+/// Why there is an edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EdgeRole {
+    /// A revision builds on another.
+    Parent,
+    /// A run read a revision.
+    Input,
+    /// A run wrote a revision.
+    Output,
+    /// A run is of a commit, with or without changes.
+    Code,
+    /// A run goes on from another.
+    Fork,
+}
+
+impl EdgeRole {
+    /// The role in one lower-case word, as SQL sees it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Parent => "parent",
+            Self::Input => "input",
+            Self::Output => "output",
+            Self::Code => "code",
+            Self::Fork => "fork",
+        }
+    }
+}
+
+impl Project {
+    /// All edges of the project. Reads the logs of all tables and runs.
+    ///
+    /// # Errors
+    /// As [`Self::run_records`](Project::run_records) and [`Table::log`](crate::Table::log).
+    pub async fn lineage(&self) -> Result<Vec<Edge>> {
+        let runs = self.run_records().await?;
+        let runs: Vec<&RunRecord> = runs.iter().collect();
+        let logs = logs(self, self.tables().await?).await?;
+        Ok(edges(&runs, &logs))
+    }
+}
+
+/// The history of a table.
+pub(crate) type TableLog = (TableName, Vec<RevisionRecord>);
+
+/// The histories of these tables.
+///
+/// # Errors
+/// As [`Table::log`](crate::Table::log).
+pub(crate) async fn logs(project: &Project, names: Vec<TableName>) -> Result<Vec<TableLog>> {
+    let log = |name: TableName| {
+        let project = project.clone();
+        async move {
+            let table = project.table(name.as_str()).await?;
+            Ok((name, table.log().await?))
+        }
+        .boxed()
+    };
+    let reads = stream::iter(names.into_iter().map(log));
+    reads.buffered(READS_MAX).try_collect().await
+}
+
+/// The edges that these logs say.
+pub(crate) fn edges<R: Deref<Target = RunRecord>>(runs: &[R], logs: &[TableLog]) -> Vec<Edge> {
+    let parents = logs
+        .iter()
+        .flat_map(|(table, log)| log.iter().flat_map(|record| of_revision(table, record)));
+    parents
+        .chain(runs.iter().flat_map(|run| of_run(run)))
+        .collect()
+}
+
+fn spelled(table: &TableName, revision: Revision) -> String {
+    format!("{table}@{revision}")
+}
+
+fn of_revision(table: &TableName, record: &RevisionRecord) -> Vec<Edge> {
+    let edge = |parent: Revision| Edge {
+        source: spelled(table, parent),
+        target: spelled(table, record.revision),
+        kind: EdgeKind::Revision,
+        revision: Some(record.revision),
+        role: EdgeRole::Parent,
+    };
+    let parents = record.parents.iter().map(|parent| parent.revision);
+    parents.map(edge).collect()
+}
+
+fn of_run(run: &RunRecord) -> Vec<Edge> {
+    let name = run.name.to_string();
+    let into_run = |source: String, revision: Option<Revision>, role: EdgeRole| Edge {
+        source,
+        target: name.clone(),
+        kind: EdgeKind::Run,
+        revision,
+        role,
+    };
+    let inputs = run.inputs.iter().map(|(table, revision)| {
+        into_run(spelled(table, *revision), Some(*revision), EdgeRole::Input)
+    });
+    let commit = run.code.iter().filter_map(|code| code.commit.clone());
+    let code = commit.map(|commit| into_run(commit, None, EdgeRole::Code));
+    let fork = run.forked.iter();
+    let fork = fork.map(|fork| into_run(fork.run.to_string(), None, EdgeRole::Fork));
+    let outputs = run.outputs.iter().map(|(table, revision)| Edge {
+        source: name.clone(),
+        target: spelled(table, *revision),
+        kind: EdgeKind::Revision,
+        revision: Some(*revision),
+        role: EdgeRole::Output,
+    });
+    inputs.chain(code).chain(fork).chain(outputs).collect()
+}

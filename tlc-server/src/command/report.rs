@@ -1,0 +1,333 @@
+//! `tlc report`: a run and what it is compared with, as Markdown for a merge request.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use tlc_core::arrow::array::RecordBatch;
+use tlc_core::{Difference, Error, Pair, ProjectName, RunName, RunRecord, block_on};
+
+use super::run::{Compared, changes};
+use super::session::{Session, listed};
+use crate::error::{Failure, Result};
+use crate::output::{Cells, count_text};
+use crate::view::ReportView;
+
+/// How many lines of a patch or of cells are shown.
+const LINES_MAX: usize = 200;
+
+/// Write what a run became, compared with another one, as Markdown for a merge request
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tlc report mnist --compare before-1
+  tlc report mnist --run after-1 --compare before-1 > report.md")]
+pub(super) struct Report {
+    /// The project
+    project: ProjectName,
+    /// The run to compare with
+    #[arg(long, value_name = "RUN")]
+    compare: RunName,
+    /// The run to report on [default: the one that was started last, of those that have ended]
+    #[arg(long, value_name = "RUN")]
+    run: Option<RunName>,
+    /// How many samples to list of each stream, of those that changed most
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    samples: usize,
+}
+
+impl Report {
+    pub(super) fn run(&self, session: &Session) -> Result<()> {
+        let markdown = block_on(self.text(session))?;
+        let view = ReportView { markdown };
+        session.answer(&view, || view.markdown.clone())
+    }
+
+    async fn text(&self, session: &Session) -> Result<String> {
+        let project = session.project(&self.project).await?;
+        let runs = project.run_records().await?;
+        let missing = |name: &RunName| {
+            let names: Vec<&RunName> = runs.iter().map(|run| &run.name).collect();
+            let err = Error::not_found(format!("no run {name} in project {}", self.project));
+            Failure::from(err).hint(listed(&format!("the runs of {} are", self.project), &names))
+        };
+        for name in self.run.iter().chain([&self.compare]) {
+            if runs.iter().all(|run| run.name != *name) {
+                return Err(missing(name));
+            }
+        }
+        let run = match &self.run {
+            Some(run) => run.clone(),
+            None => newest(&runs, &self.compare).ok_or_else(|| {
+                Failure::from(Error::not_found(format!(
+                    "no run of project {} but {} has ended",
+                    self.project, self.compare
+                )))
+                .hint("name the run to report on with --run".to_owned())
+            })?,
+        };
+        let names = [self.compare.as_str(), run.as_str()];
+        let comparison = project.compare(&names, self.samples).await?;
+        markdown(
+            self.project.as_str(),
+            &Compared {
+                project,
+                comparison,
+            },
+        )
+        .await
+    }
+}
+
+fn newest(runs: &[RunRecord], but: &RunName) -> Option<RunName> {
+    let ended = runs
+        .iter()
+        .filter(|run| run.name != *but && run.finished.is_some());
+    Some(ended.max_by_key(|run| run.started)?.name.clone())
+}
+
+async fn markdown(project: &str, found: &Compared) -> Result<String> {
+    let comparison = &found.comparison;
+    let ([first, run], [pair]) = (&comparison.runs[..], &comparison.pairs[..]) else {
+        return Err(Error::invalid("a report is on two runs").into());
+    };
+    let mut text = format!(
+        "## Run `{}` of {}, compared with `{}`\n\n{}",
+        run.name,
+        escaped(project),
+        first.name,
+        summary(first, run)
+    );
+    text += &section("Scalars", scalars(&comparison.scalars));
+    text += &section("Parameters", differences(&comparison.params));
+    text += &section("Data", data(found, pair).await?);
+    text += &section("Samples", samples(pair)?);
+    text += &section("Code", code(pair));
+    text += &section("Environment", differences(&comparison.environment));
+    Ok(text)
+}
+
+/// Status, commit and data of both.
+fn summary(first: &RunRecord, run: &RunRecord) -> String {
+    let commit = |run: &RunRecord| match &run.code {
+        Some(code) => {
+            let commit = code
+                .commit
+                .as_deref()
+                .map(|commit| commit.get(..12).unwrap_or(commit));
+            let changes = if code.is_dirty { " with changes" } else { "" };
+            format!("`{}`{changes}", commit.unwrap_or("none"))
+        }
+        None => "not known".to_owned(),
+    };
+    let inputs = |run: &RunRecord| {
+        let inputs = run
+            .inputs
+            .iter()
+            .map(|(table, revision)| format!("{table}@{revision}"));
+        inputs.collect::<Vec<_>>().join(", ")
+    };
+    let row =
+        |name: &str, of: &dyn Fn(&RunRecord) -> String| vec![name.to_owned(), of(first), of(run)];
+    let head = [
+        "".to_owned(),
+        format!("`{}`", first.name),
+        format!("`{}`", run.name),
+    ];
+    table(
+        &head,
+        [
+            row("status", &|run| run.status.as_str().to_owned()),
+            row("started", &|run| run.started.to_rfc3339()),
+            row("commit", &commit),
+            row("data", &inputs),
+        ],
+    )
+}
+
+fn section(title: &str, text: String) -> String {
+    match text.is_empty() {
+        true => text,
+        false => format!("\n### {title}\n\n{text}"),
+    }
+}
+
+fn differences(differences: &[Difference<String>]) -> String {
+    let rows = differences.iter().map(|difference| {
+        let values = difference.values.iter();
+        let values = values.map(|value| value.clone().unwrap_or_else(|| "–".to_owned()));
+        [difference.name.clone()]
+            .into_iter()
+            .chain(values)
+            .collect()
+    });
+    table(&["name", "before", "now"].map(str::to_owned), rows)
+}
+
+fn scalars(differences: &[Difference<f64>]) -> String {
+    let rows = differences.iter().map(|difference| {
+        let number =
+            |value: &Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.6}"));
+        let values = difference.values.iter().map(number);
+        let changes = changes(difference);
+        let changes =
+            changes.map(|change| change.map_or("–".to_owned(), |change| format!("{change:+.6}")));
+        let name = [difference.name.clone()].into_iter();
+        name.chain(values).chain(changes).collect()
+    });
+    table(
+        &["name", "before", "now", "change"].map(str::to_owned),
+        rows,
+    )
+}
+
+async fn data(found: &Compared, pair: &Pair) -> Result<String> {
+    let mut text = String::new();
+    for compared in &pair.data {
+        let shown = |revision: Option<tlc_core::Revision>| match revision {
+            Some(revision) => format!("r{revision}"),
+            None => "not read".to_owned(),
+        };
+        let (from, to) = (shown(compared.first), shown(compared.other));
+        let name = escaped(compared.table.as_str());
+        let Some(between) = found.between(compared).await? else {
+            writeln!(text, "- `{name}`: {from} → {to}").unwrap_or_default();
+            continue;
+        };
+        let n_cells: usize = between
+            .diff
+            .cells
+            .iter()
+            .map(|cells| cells.row_ids.len())
+            .sum();
+        let counts = [
+            count_text(n_cells as u64, "cell") + " set",
+            count_text(between.diff.rows_added.len() as u64, "row") + " added",
+            count_text(between.diff.rows_dropped.len() as u64, "row") + " dropped",
+        ];
+        writeln!(text, "- `{name}`: {from} → {to}, {}", counts.join(", ")).unwrap_or_default();
+        text += &folded("cells", "", &between.to_text()?);
+    }
+    Ok(text)
+}
+
+fn samples(pair: &Pair) -> Result<String> {
+    let mut text = String::new();
+    for stream in &pair.streams {
+        let (from, to) = stream.epochs;
+        let name = escaped(stream.stream.as_str());
+        writeln!(
+            text,
+            "Stream `{name}` by `{}`, epoch {from} before and {to} now:\n",
+            stream.measure
+        )
+        .unwrap_or_default();
+        text += &rows(&stream.classes)?;
+        if stream.changed.num_rows() > 0 {
+            let n = count_text(stream.changed.num_rows() as u64, "sample");
+            writeln!(text, "\nThe {n} that changed most:\n").unwrap_or_default();
+            text += &rows(&stream.changed)?;
+        }
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+fn code(pair: &Pair) -> String {
+    let code = &pair.code;
+    let mut text = String::new();
+    let commit = |commit: &Option<String>| commit.clone().unwrap_or_else(|| "not known".to_owned());
+    if code.first != code.other {
+        writeln!(
+            text,
+            "Commit `{}` → `{}`",
+            commit(&code.first),
+            commit(&code.other)
+        )
+        .unwrap_or_default();
+    }
+    for file in &code.files {
+        let path = escaped(&file.path);
+        for (when, patch) in [("before", &file.first), ("now", &file.other)] {
+            if let Some(patch) = patch {
+                text += &folded(&format!("`{path}`, changed {when}"), "diff", patch);
+            }
+        }
+    }
+    text
+}
+
+/// What a reader may open.
+fn folded(title: &str, language: &str, content: &str) -> String {
+    let mut lines: Vec<&str> = content.lines().take(LINES_MAX).collect();
+    let n_more = content.lines().count() - lines.len();
+    let more = format!("({n_more} lines more)");
+    if n_more > 0 {
+        lines.push(&more);
+    }
+    let longest = content.split(|letter| letter != '`').map(str::len).max();
+    let fence = "`".repeat(longest.unwrap_or(0).max(2) + 1);
+    format!(
+        "\n<details><summary>{title}</summary>\n\n{fence}{language}\n{}\n{fence}\n\n</details>\n\n",
+        lines.join("\n")
+    )
+}
+
+/// A batch as a table.
+fn rows(batch: &RecordBatch) -> Result<String> {
+    let schema = batch.schema();
+    let columns = schema.fields().iter().zip(batch.columns());
+    let cells = columns.map(|(field, array)| Cells::new(field, array));
+    let cells = cells.collect::<tlc_core::Result<Vec<_>>>()?;
+    let head: Vec<String> = schema
+        .fields()
+        .iter()
+        .map(|field| field.name().clone())
+        .collect();
+    let rows = 0..batch.num_rows();
+    let rows = rows.map(|row| cells.iter().map(|cells| cells.text(row)).collect());
+    Ok(table(&head, rows))
+}
+
+/// Nothing if there is no row.
+fn table(head: &[String], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let line = |cells: &[String]| {
+        let cells: Vec<String> = cells.iter().map(|cell| escaped(cell)).collect();
+        format!("| {} |\n", cells.join(" | "))
+    };
+    let rows: Vec<String> = rows.into_iter().map(|row| line(&row)).collect();
+    match rows.is_empty() {
+        true => String::new(),
+        false => format!(
+            "{}{}\n{}",
+            line(head),
+            "|---".repeat(head.len()) + "|",
+            rows.concat()
+        ),
+    }
+}
+
+/// A text that ends no cell, and opens no tag.
+fn escaped(text: &str) -> String {
+    text.replace('|', "\\|")
+        .replace('<', "&lt;")
+        .replace(['\n', '\r'], " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_breaks_out_of_its_place() {
+        let head = ["a".to_owned(), "b|c".to_owned()];
+        let row = vec!["x\ny".to_owned(), "<script>".to_owned()];
+        assert_eq!(
+            table(&head, [row]),
+            "| a | b\\|c |\n|---|---|\n| x y | &lt;script> |\n"
+        );
+        assert_eq!(table(&head, []), "");
+        let text = folded("t", "diff", "+````\n");
+        assert!(text.contains("\n`````diff\n+````\n`````\n"), "{text}");
+        let long = "x\n".repeat(LINES_MAX + 7);
+        assert!(folded("t", "", &long).contains("x\n(7 lines more)\n```"));
+    }
+}
