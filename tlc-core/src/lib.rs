@@ -16,6 +16,7 @@
 //! The library reads no environment variable and no configuration file, and prints nothing.
 
 mod alias;
+pub mod artifact;
 mod blob;
 pub mod collect;
 mod env;
@@ -45,10 +46,16 @@ pub use arrow;
 pub use object_store;
 
 pub use alias::Aliases;
+pub use artifact::{
+    Artifact, ArtifactRecord, ArtifactSource, ArtifactVersion, GetOptions, PutOptions,
+    VersionRecord,
+};
 pub use collect::Collector;
 pub use env::{Env, Micros, Process};
 pub use error::{Error, ErrorKind, Result};
-pub use id::{Cell, ColumnName, ProjectName, ROWID, Revision, RunName, StreamName, TableName};
+pub use id::{
+    ArtifactName, Cell, ColumnName, ProjectName, ROWID, Revision, RunName, StreamName, TableName,
+};
 pub use loader::Loader;
 pub use log::{Append, Log};
 pub use patch::{Patch, Value};

@@ -25,6 +25,7 @@ const LAYERS: &[&str] = &[
     "log",
     "blob",
     "table",
+    "artifact",
     "collect",
     "run",
     "project",

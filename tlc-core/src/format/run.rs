@@ -55,6 +55,12 @@ pub(crate) enum Event {
     Params { values: BTreeMap<String, String> },
     /// The run read a table at a revision.
     Input { table: String, revision: u64 },
+    /// The run read or made a version of an artifact.
+    Artifact {
+        artifact: String,
+        version: u64,
+        role: Role,
+    },
     /// The columns of a stream: an IPC stream without batches, as base64, and what the first rows were of.
     Stream {
         name: String,
@@ -81,6 +87,14 @@ pub(crate) enum Event {
         lost: Lost,
         last: BTreeMap<String, Last>,
     },
+}
+
+/// What an artifact is to a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Role {
+    Input,
+    Output,
 }
 
 /// What a run begins with that goes on from another one of its project, as that one was then.
@@ -291,6 +305,14 @@ mod tests {
                 revision: 3,
             },
             r#"{"kind":"input","table":"t","revision":3}"#,
+        );
+        check(
+            Event::Artifact {
+                artifact: "model".into(),
+                version: 2,
+                role: Role::Output,
+            },
+            r#"{"kind":"artifact","artifact":"model","version":2,"role":"output"}"#,
         );
         check(
             Event::Stream {

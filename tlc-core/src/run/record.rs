@@ -6,10 +6,11 @@ use std::time::Duration;
 use arrow::datatypes::SchemaRef;
 
 use super::buffer::Lost;
+use crate::artifact::{ArtifactRole, ArtifactUse};
 use crate::env::{Micros, Process};
 use crate::error::{Error, Result};
 use crate::format::decode_schema;
-use crate::format::run::{Entry, Event, Last, Number, Outcome};
+use crate::format::run::{Entry, Event, Last, Number, Outcome, Role};
 use crate::id::{Revision, RunName, StreamName, TableName};
 
 /// A run that has not ended reads as interrupted when its last sign of life is older than this.
@@ -88,6 +89,8 @@ pub struct RunRecord {
     pub params: BTreeMap<String, String>,
     /// What it read, in the order it was told; of a fork first what the other run had read.
     pub inputs: Vec<(TableName, Revision)>,
+    /// The versions of artifacts that it read and made, in the order it was told; of a fork its own.
+    pub artifacts: Vec<ArtifactUse>,
     /// The streams of sample metrics, in the order they began.
     pub streams: Vec<StreamRecord>,
     /// The value of each scalar at its largest step; of one that a fork did not log, the value it began with.
@@ -279,6 +282,7 @@ fn started(run: &RunName, entry: Entry) -> Result<Folded> {
         forked: None,
         params: BTreeMap::new(),
         inputs: Vec::new(),
+        artifacts: Vec::new(),
         streams: Vec::new(),
         last: BTreeMap::new(),
         lost: Lost::default(),
@@ -365,6 +369,23 @@ impl Folded {
                 let input = (table.parse()?, Revision(revision));
                 if !self.record.inputs.contains(&input) {
                     self.record.inputs.push(input);
+                }
+            }
+            Event::Artifact {
+                artifact,
+                version,
+                role,
+            } => {
+                let artifact = ArtifactUse {
+                    artifact: artifact.parse()?,
+                    version,
+                    role: match role {
+                        Role::Input => ArtifactRole::Input,
+                        Role::Output => ArtifactRole::Output,
+                    },
+                };
+                if !self.record.artifacts.contains(&artifact) {
+                    self.record.artifacts.push(artifact);
                 }
             }
             Event::Stream {

@@ -571,6 +571,7 @@ mod tests {
             forked: None,
             params: [("lr".to_owned(), name.to_owned())].into(),
             inputs: Vec::new(),
+            artifacts: Vec::new(),
             streams: Vec::new(),
             last: [("loss".to_owned(), 0.5)].into(),
             lost: Lost::default(),
