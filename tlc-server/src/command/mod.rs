@@ -1,6 +1,7 @@
 //! The verbs, one file each, and what they share: the root, the answer, the way an error leaves.
 
 mod alias;
+mod artifact;
 mod check;
 mod doctor;
 #[cfg(unix)]
@@ -28,11 +29,11 @@ use crate::config::{Config, Flags};
 use crate::error::{Failure, Result, USAGE, error_json};
 use crate::output::Out;
 use session::Session;
-pub use spec::{Assignment, RunSpec, TableSpec};
+pub use spec::{ArtifactSpec, Assignment, RunSpec, TableSpec};
 
-/// Tables with a history, training runs, and SQL over both.
+/// Tables with a history, training runs, models, and SQL over tables and runs.
 ///
-/// A root is a folder or a bucket that holds projects; a project holds tables and runs. The root is taken from
+/// A root is a folder or a bucket that holds projects; a project holds tables, runs and artifacts. The root is taken from
 /// --root, else the variable TLC_ROOT, else `root:` in the config file (TLC_CONFIG, else
 /// ~/.config/tlc/config.yaml), else ~/.local/share/tlc.
 #[derive(Debug, Parser)]
@@ -63,6 +64,7 @@ const EXAMPLES: &str = "Examples:
   tlc table edit mnist/train@cleanup --set weight=0 --where 'label = 3' -m 'no threes'
   tlc table merge mnist/train cleanup
   tlc table log mnist/train
+  tlc artifact put mnist/model model.safetensors --run baseline --as best
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 conflict, 4 not found; of `tlc run exec` that of the program";
 
@@ -74,6 +76,7 @@ enum Verb {
     Import(import::Import),
     Table(table::Table),
     Run(run::Run),
+    Artifact(artifact::Artifact),
     Alias(alias::Alias),
     Doctor(doctor::Doctor),
     Verify(verify::Verify),
@@ -89,6 +92,7 @@ impl Verb {
             Self::Table(table) => table.author(),
             Self::Alias(alias) => alias.author(),
             Self::Sql(sql) => sql.author(),
+            Self::Artifact(artifact) => artifact.author(),
             Self::Ls(_)
             | Self::Check(_)
             | Self::Run(_)
@@ -118,6 +122,7 @@ impl Verb {
             Self::Sql(verb) => verb.run(session),
             Self::Import(verb) => verb.run(session),
             Self::Table(verb) => verb.run(session),
+            Self::Artifact(verb) => verb.run(session),
             Self::Alias(verb) => verb.run(session),
             Self::Doctor(verb) => verb.run(session),
             Self::Gc(verb) => verb.run(session),

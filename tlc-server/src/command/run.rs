@@ -102,6 +102,11 @@ fn run_text(view: &RunView) -> String {
         .iter()
         .map(|input| (input.table.clone(), format!("r{}", input.revision)));
     text += &section("input", "revision", Align::Left, inputs);
+    let artifacts = view.artifacts.iter().map(|used| {
+        let version = format!("{}@{}", used.artifact, used.version);
+        (version, used.role.to_owned())
+    });
+    text += &section("artifact", "role", Align::Left, artifacts);
     text += &section(
         "parameter",
         "value",

@@ -59,6 +59,7 @@ fn a_run_is_shown_to_programs() {
             "finished": null,
             "duration_secs": null,
             "inputs": [{"table": "animals", "revision": 0}],
+            "artifacts": [],
             "params": {"lr": "0.5", "optimizer.name": "sgd"},
             "scalars": {"loss": 0.25},
             "streams": [],
