@@ -1,15 +1,16 @@
 //! Tables with sparse revisions, training runs with per-sample metrics, and SQL over both, in a
 //! folder or a bucket.
 //!
-//! Five nouns make the library:
+//! Six nouns make the library:
 //!
 //! - a [`Table`] is named rows with a history; you read from
 //! - a [`Snapshot`], the table at one revision, which never changes; you change it by committing
 //! - a [`Patch`]: cells and elements set, rows appended or dropped, columns added or changed;
 //! - a [`Run`] is one execution of a training program: its parameters, its inputs, its scalars, and
-//! - for every sample what the model thought of it, as a [`Collector`] worked it out.
+//! - for every sample what the model thought of it, as a [`Collector`] worked it out; an [`Artifact`] is
+//! - a file or a folder with a history of versions, such as the model that a run made.
 //!
-//! Tables and runs live in a [`Project`], projects under a [`Root`]: the URL of a folder on disk or
+//! Tables, runs and artifacts live in a [`Project`], projects under a [`Root`]: the URL of a folder on disk or
 //! in a bucket. Calls that touch storage are `async`; a synchronous program runs them with
 //! [`block_on`]. A [`Run`] and a [`Loader`] are synchronous: they belong to the training loop.
 //!

@@ -13,6 +13,7 @@ use super::paths::{CHUNKS, FOLDER, is_chunk, is_manifest};
 use super::{Artifact, folders};
 use crate::env::Micros;
 use crate::error::Result;
+use crate::id::ArtifactName;
 use crate::log;
 use crate::store::{self, Place};
 use crate::table::{Garbage, GcOptions, delete_files, garbage_file};
@@ -88,9 +89,12 @@ enum Kind {
 
 /// What a file below the folder of artifacts is.
 fn kind_below(name: &str) -> Kind {
-    let Some((_, inside)) = name.split_once('/') else {
+    let Some((artifact, inside)) = name.split_once('/') else {
         return Kind::Unknown;
     };
+    if artifact.parse::<ArtifactName>().is_err() {
+        return Kind::Unknown;
+    }
     let entry = inside.strip_prefix("log/").and_then(log::number);
     match entry {
         Some(_) => Kind::Entry,

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::ObjectMeta;
+use tokio::sync::OnceCell;
 
 use super::paths::{MANIFEST_BYTES_MAX, checked, is_manifest};
 use super::{Artifact, LOOKS_MAX, folders};
 use crate::blob::{check_name, is_young_file};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format;
 use crate::format::artifact::{Chunk, Entry, Event, Manifest};
 use crate::runtime::run_blocking;
@@ -62,28 +63,44 @@ pub(crate) fn manifest_of(entry: &[u8]) -> Result<Option<String>> {
     }
 }
 
-/// Whether a chunk that is there stays: because it is young, or because a version names it.
+/// Whether a chunk that is there stays: because it is young, or because a version names it. Where an artifact is damaged, an
+/// old one is said not to stay.
 ///
 /// # Errors
-/// As [`named_chunks`], which is asked only about an old one.
+/// Those of the store.
 pub(crate) async fn is_at_hand(
     project: &Place,
     found: &ObjectMeta,
-    named: &tokio::sync::OnceCell<BTreeSet<String>>,
+    named: &OnceCell<BTreeSet<String>>,
 ) -> Result<bool> {
     if is_young_file(project, found) {
         return Ok(true);
     }
-    let named = named.get_or_try_init(|| named_chunks(project)).await?;
     let name = found.location.filename().unwrap_or_default();
-    Ok(named.contains(name))
+    let named = named_at_hand(project, named).await?;
+    Ok(named.is_some_and(|named| named.contains(name)))
+}
+
+/// What [`named_chunks`] gives, read once; `None` if an artifact is damaged, and nobody can say.
+///
+/// # Errors
+/// Those of the store.
+pub(super) async fn named_at_hand<'a>(
+    project: &Place,
+    named: &'a OnceCell<BTreeSet<String>>,
+) -> Result<Option<&'a BTreeSet<String>>> {
+    match named.get_or_try_init(|| named_chunks(project)).await {
+        Ok(named) => Ok(Some(named)),
+        Err(err) if err.kind() == ErrorKind::Corrupt => Ok(None),
+        Err(err) => Err(err),
+    }
 }
 
 /// The names of all chunks that a version of an artifact of the project names. Reads all logs, and all manifests.
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming an entry or a manifest that is damaged; those of the store.
-pub(crate) async fn named_chunks(project: &Place) -> Result<BTreeSet<String>> {
+async fn named_chunks(project: &Place) -> Result<BTreeSet<String>> {
     let mut named = BTreeSet::new();
     for name in folders(project).await? {
         let artifact = Artifact::new(project, name);

@@ -8,7 +8,7 @@ use object_store::{ObjectMeta, ObjectStoreExt as _, PutMode};
 use tokio::sync::OnceCell;
 
 use super::cut::Piece;
-use super::named::named_chunks;
+use super::named::named_at_hand;
 use super::paths::CHUNKS;
 use crate::blob::is_young_file;
 use crate::error::{Error, Result};
@@ -64,8 +64,8 @@ impl Stored {
                 return Ok((chunk, 0));
             }
             Ok(found) if found.size == bytes => {
-                let named = self.named.get_or_try_init(|| named_chunks(&self.project));
-                if let Some(id) = id_in(named.await?, &chunk.blake3) {
+                let named = named_at_hand(&self.project, &self.named).await?;
+                if let Some(id) = named.and_then(|named| id_in(named, &chunk.blake3)) {
                     chunk.id = id;
                     return Ok((chunk, 0));
                 }

@@ -9,7 +9,7 @@ use super::gc::listed;
 use super::named::read_manifest;
 use super::paths::{CHUNKS, FOLDER};
 use super::stored::{flaw_of_size, read};
-use super::{Artifact, folders};
+use super::{Artifact, LOOKS_MAX, folders};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::artifact::Chunk;
 use crate::runtime::run_aside;
@@ -97,8 +97,13 @@ async fn versions(
         let name = format!("{artifact}@{}", version.version);
         manifests.entry(version.manifest).or_default().insert(name);
     }
-    for (file, versions) in manifests {
-        match read_manifest(&place, &file).await {
+    let reads = manifests.into_iter().map(|(file, versions)| {
+        let place = place.clone();
+        async move { (read_manifest(&place, &file).await, file, versions) }
+    });
+    let mut reads = stream::iter(reads).buffered(LOOKS_MAX);
+    while let Some((read, file, versions)) = reads.next().await {
+        match read {
             Ok(manifest) => {
                 for chunk in manifest.chunks {
                     let known = named.entry(chunk.file());

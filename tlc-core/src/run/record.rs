@@ -375,19 +375,7 @@ impl Folded {
                 artifact,
                 version,
                 role,
-            } => {
-                let artifact = ArtifactUse {
-                    artifact: artifact.parse()?,
-                    version,
-                    role: match role {
-                        Role::Input => ArtifactRole::Input,
-                        Role::Output => ArtifactRole::Output,
-                    },
-                };
-                if !self.record.artifacts.contains(&artifact) {
-                    self.record.artifacts.push(artifact);
-                }
-            }
+            } => self.touch(&artifact, version, role)?,
             Event::Stream {
                 name,
                 schema,
@@ -424,6 +412,22 @@ impl Folded {
                     self.settle(time);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// The run read or made a version of an artifact.
+    fn touch(&mut self, artifact: &str, version: u64, role: Role) -> Result<()> {
+        let used = ArtifactUse {
+            artifact: artifact.parse()?,
+            version,
+            role: match role {
+                Role::Input => ArtifactRole::Input,
+                Role::Output => ArtifactRole::Output,
+            },
+        };
+        if !self.record.artifacts.contains(&used) {
+            self.record.artifacts.push(used);
         }
         Ok(())
     }

@@ -1184,3 +1184,22 @@ fn tensors_are_listed_from_the_first_chunk_alone() {
     let err = block_on(version.tensors("other")).unwrap_err();
     assert_eq!(err.kind(), ErrorKind::NotFound);
 }
+
+#[test]
+fn a_damaged_artifact_hinders_no_put() {
+    let project = project();
+    let (bytes, left) = (noise(700, 1), noise(600, 2));
+    put_bytes(&project, "broken", bytes.clone());
+    cut_off(&project, "model", left.clone());
+    let manifest = objects(&project, "artifacts/broken/manifests").remove(0);
+    harm(&project, &manifest.location, "cut");
+    // Old, and nobody can say whether a version names it.
+    let put = put_bytes(&fresh_at(&project, DAY), "model", left.clone());
+    assert_eq!(put.bytes_stored, 600);
+    assert_eq!(bytes_of(&project, "model"), left);
+    let again = put_bytes(&fresh_at(&project, DAY), "broken", bytes.clone());
+    assert_eq!(again.version, 2);
+    assert_eq!(bytes_of(&project, "broken@2"), bytes);
+    let err = block_on(project.gc(GcOptions::new())).unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Corrupt, "nothing is deleted then");
+}
