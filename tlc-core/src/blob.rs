@@ -17,8 +17,8 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use object_store::path::Path;
 use object_store::{
-    GetOptions, GetResult, OBJECT_STORE_COALESCE_DEFAULT, ObjectStore, ObjectStoreExt as _,
-    PutMode, coalesce_ranges,
+    GetOptions, GetResult, OBJECT_STORE_COALESCE_DEFAULT, ObjectMeta, ObjectStore,
+    ObjectStoreExt as _, PutMode, coalesce_ranges,
 };
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::ArrowWriter;
@@ -249,13 +249,16 @@ async fn create(place: &Place, path: &Path, bytes: Bytes) -> Result<bool> {
 /// Whether a file is there and far from being collected: younger than half of the least age.
 async fn is_young(place: &Place, path: &Path) -> Result<bool> {
     match place.store.head(path).await {
-        Ok(found) => {
-            let written = Micros(found.last_modified.timestamp_micros());
-            Ok(place.env.now().since(written) < COLLECTED_AFTER_MIN / 2)
-        }
+        Ok(found) => Ok(is_young_file(place, &found)),
         Err(object_store::Error::NotFound { .. }) => Ok(false),
         Err(err) => Err(Error::from(err).context(format!("cannot look at {path}"))),
     }
+}
+
+/// The same of a file that was looked at.
+pub(crate) fn is_young_file(place: &Place, found: &ObjectMeta) -> bool {
+    let written = Micros(found.last_modified.timestamp_micros());
+    place.env.now().since(written) < COLLECTED_AFTER_MIN / 2
 }
 
 /// Reads the footer of a Parquet file, and its page index where `pages` says so. One request, or two

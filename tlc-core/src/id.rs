@@ -84,7 +84,7 @@ macro_rules! name {
             fn from_str(name: &str) -> Result<Self> {
                 match $check(name) {
                     Ok(()) => Ok(Self(name.to_owned())),
-                    Err(why) => Err(Error::invalid(format!("{name:?} cannot name a {}: {why}", $what))),
+                    Err(why) => Err(Error::invalid(format!("{name:?} cannot name {}: {why}", $what))),
                 }
             }
         }
@@ -105,23 +105,27 @@ macro_rules! name {
 
 name! {
     /// The name of a project: a folder under the root.
-    ProjectName, "project", check_folder
+    ProjectName, "a project", check_folder
 }
 name! {
     /// The name of a table, unique in its project.
-    TableName, "table", check_folder
+    TableName, "a table", check_folder
 }
 name! {
     /// The name of a run, unique in its project.
-    RunName, "run", check_folder
+    RunName, "a run", check_folder
 }
 name! {
     /// The name of a stream of sample metrics in a run, such as `train` or `val`.
-    StreamName, "stream", check_folder
+    StreamName, "a stream", check_folder
+}
+name! {
+    /// The name of an artifact, unique in its project.
+    ArtifactName, "an artifact", check_folder
 }
 name! {
     /// The name of a column: any text that does not begin with `_row`, which the system keeps.
-    ColumnName, "column", check_column
+    ColumnName, "a column", check_column
 }
 
 /// Folder names: letters and digits of any script, `-`, `_`, `.` inside. No path can be spelled with them.

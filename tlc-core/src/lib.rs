@@ -1,21 +1,23 @@
 //! Tables with sparse revisions, training runs with per-sample metrics, and SQL over both, in a
 //! folder or a bucket.
 //!
-//! Five nouns make the library:
+//! Six nouns make the library:
 //!
 //! - a [`Table`] is named rows with a history; you read from
 //! - a [`Snapshot`], the table at one revision, which never changes; you change it by committing
 //! - a [`Patch`]: cells and elements set, rows appended or dropped, columns added or changed;
 //! - a [`Run`] is one execution of a training program: its parameters, its inputs, its scalars, and
-//! - for every sample what the model thought of it, as a [`Collector`] worked it out.
+//! - for every sample what the model thought of it, as a [`Collector`] worked it out; an [`Artifact`] is
+//! - a file or a folder with a history of versions, such as the model that a run made.
 //!
-//! Tables and runs live in a [`Project`], projects under a [`Root`]: the URL of a folder on disk or
+//! Tables, runs and artifacts live in a [`Project`], projects under a [`Root`]: the URL of a folder on disk or
 //! in a bucket. Calls that touch storage are `async`; a synchronous program runs them with
 //! [`block_on`]. A [`Run`] and a [`Loader`] are synchronous: they belong to the training loop.
 //!
 //! No environment variable and no configuration file changes what the library does, and it prints nothing.
 
 mod alias;
+pub mod artifact;
 mod blob;
 pub mod collect;
 mod comparison;
@@ -48,13 +50,19 @@ pub use arrow;
 pub use object_store;
 
 pub use alias::Aliases;
+pub use artifact::{
+    Artifact, ArtifactRecord, ArtifactSource, ArtifactVersion, GetOptions, PutOptions,
+    VersionRecord,
+};
 pub use collect::Collector;
 pub use comparison::{
     CodeComparison, Comparison, Difference, FileComparison, Pair, StreamComparison, TableComparison,
 };
 pub use env::{Env, Micros, Process};
 pub use error::{Error, ErrorKind, Result};
-pub use id::{Cell, ColumnName, ProjectName, ROWID, Revision, RunName, StreamName, TableName};
+pub use id::{
+    ArtifactName, Cell, ColumnName, ProjectName, ROWID, Revision, RunName, StreamName, TableName,
+};
 pub use lineage::{Edge, EdgeKind, EdgeRole};
 pub use loader::Loader;
 pub use log::{Append, Log};

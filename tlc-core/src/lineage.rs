@@ -4,6 +4,7 @@ use std::ops::Deref;
 
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 
+use crate::artifact::ArtifactRole;
 use crate::error::Result;
 use crate::id::{Revision, TableName};
 use crate::project::Project;
@@ -16,13 +17,13 @@ const READS_MAX: usize = 32;
 /// One thing came from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edge {
-    /// What was there: `TABLE@REVISION`, the name of a run, or the hash of a commit.
+    /// What was there: `TABLE@REVISION`, `artifacts/ARTIFACT@VERSION`, the name of a run, or the hash of a commit.
     pub source: String,
     /// What came of it.
     pub target: String,
     /// What the target is.
     pub kind: EdgeKind,
-    /// The revision that it is about, if it is about one.
+    /// The revision of a table, or version of an artifact, that it is about, if it is about one.
     pub revision: Option<Revision>,
     /// What the source is to the target.
     pub role: EdgeRole,
@@ -35,6 +36,8 @@ pub enum EdgeKind {
     Revision,
     /// A run.
     Run,
+    /// A version of an artifact.
+    Artifact,
 }
 
 impl EdgeKind {
@@ -44,6 +47,7 @@ impl EdgeKind {
         match self {
             Self::Revision => "revision",
             Self::Run => "run",
+            Self::Artifact => "artifact",
         }
     }
 }
@@ -53,9 +57,9 @@ impl EdgeKind {
 pub enum EdgeRole {
     /// A revision builds on another.
     Parent,
-    /// A run read a revision.
+    /// A run read a revision or a version.
     Input,
-    /// A run wrote a revision.
+    /// A run wrote a revision or made a version.
     Output,
     /// A run is of a commit, with or without changes.
     Code,
@@ -159,5 +163,22 @@ fn of_run(run: &RunRecord) -> Vec<Edge> {
         revision: Some(*revision),
         role: EdgeRole::Output,
     });
-    inputs.chain(code).chain(fork).chain(outputs).collect()
+    let artifacts = run.artifacts.iter().map(|used| {
+        let (version, revision) = (
+            format!("artifacts/{}@{}", used.artifact, used.version),
+            Revision(used.version),
+        );
+        match used.role {
+            ArtifactRole::Input => into_run(version, Some(revision), EdgeRole::Input),
+            ArtifactRole::Output => Edge {
+                source: name.clone(),
+                target: version,
+                kind: EdgeKind::Artifact,
+                revision: Some(revision),
+                role: EdgeRole::Output,
+            },
+        }
+    });
+    let into = inputs.chain(code).chain(fork);
+    into.chain(outputs).chain(artifacts).collect()
 }

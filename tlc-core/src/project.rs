@@ -11,10 +11,11 @@ use object_store::{ObjectStore, ObjectStoreExt as _};
 use url::Url;
 
 use crate::alias::Aliases;
+use crate::artifact::{self, Artifact, ArtifactSource, ArtifactVersion, PutOptions, VersionRecord};
 use crate::env::Env;
 use crate::error::{ErrorKind, Result};
 use crate::format::aliases;
-use crate::id::{ProjectName, Revision, RunName, StreamName, TableName};
+use crate::id::{ArtifactName, ProjectName, Revision, RunName, StreamName, TableName};
 use crate::provenance::Provenance;
 use crate::redact::redacted_url;
 use crate::run::captured;
@@ -281,7 +282,7 @@ impl Root {
         store::examine(&self.place, &self.url).await
     }
 
-    /// Verifies every table and run of every project: as [`Table::verify`].
+    /// Verifies every table, run and artifact of every project: as [`Project::verify`].
     ///
     /// # Errors
     /// As [`Table::verify`].
@@ -295,7 +296,7 @@ impl Root {
         Ok(report)
     }
 
-    /// Collects the garbage of every project: as [`Table::gc`].
+    /// Collects the garbage of every project: as [`Project::gc`].
     ///
     /// # Errors
     /// As [`Table::gc`]; what was collected before the error stays collected.
@@ -332,7 +333,7 @@ impl fmt::Debug for Root {
     }
 }
 
-/// A folder of a root: tables and runs. Cheap to clone.
+/// A folder of a root: tables, runs and artifacts. Cheap to clone.
 #[derive(Clone)]
 pub struct Project {
     root: Root,
@@ -485,8 +486,59 @@ impl Project {
         Ok(table)
     }
 
-    /// Verifies every table and run of the project: as [`Table::verify`]; of runs that log entries and
-    /// files can be read.
+    /// The artifacts, by name. One listing, and one request for each.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn artifacts(&self) -> Result<Vec<ArtifactName>> {
+        artifact::list(&self.place).await
+    }
+
+    /// The artifact of that name. Costs what [`Artifact::record`] costs.
+    ///
+    /// # Errors
+    /// As [`Artifact::record`].
+    pub async fn artifact(&self, name: &str) -> Result<Artifact> {
+        let artifact = Artifact::new(&self.place, name.parse()?);
+        artifact.record().await?;
+        Ok(artifact)
+    }
+
+    /// The version that a text names: `model` the newest, `model@3` by its number, `model@best` by an alias.
+    ///
+    /// # Errors
+    /// As [`Artifact::at`]; [`ErrorKind::Invalid`] if it cannot name a version.
+    pub async fn artifact_version(&self, text: &str) -> Result<ArtifactVersion> {
+        artifact::find(&self.place, text).await
+    }
+
+    /// Puts a file or a folder of this machine, or bytes in memory, as the next version of an artifact, or as the first one.
+    ///
+    /// It is read once, as a stream, and cut into chunks of about 2 MiB where its content says so; only chunks that the project does not
+    /// have are stored, eight at a time. A put that was cut off leaves no version, and the next one sends the rest. Costs one
+    /// request for each chunk that the version before does not have, and one more for each that is new; holds about 20 MB of memory, at
+    /// most 100, and for each chunk some hundred bytes. Of what a file system knows of a file only its name, its
+    /// bytes and whether it is a program are kept; folders that nothing is in are kept too.
+    ///
+    /// With [`PutOptions::run`], the run's log says from then on that it made the version.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is no such file or run; [`ErrorKind::Invalid`] naming what cannot be in a version: a symbolic link
+    /// (only the path itself may be one), a name that is not UTF-8 or has a backslash or a control character in it; or if an alias cannot be
+    /// one; [`ErrorKind::Conflict`] naming a file that changed while it was read, as far as sizes and times tell; those of the
+    /// store. There is no version then, except where only the log of the run could not be written, which the error says.
+    pub async fn put_artifact(
+        &self,
+        name: &str,
+        source: impl Into<ArtifactSource> + Send,
+        options: impl Into<PutOptions> + Send,
+    ) -> Result<VersionRecord> {
+        let (source, options) = (source.into(), options.into());
+        self.run_files().put_artifact(name, source, options).await
+    }
+
+    /// Verifies every table, run and artifact of the project: as [`Table::verify`]; of runs that log entries and
+    /// files can be read, of artifacts that all chunks are there and what they were.
     ///
     /// # Errors
     /// As [`Table::verify`].
@@ -506,6 +558,7 @@ impl Project {
         for name in self.runs().await? {
             report.add(self.verify_run(&name, &options).await?);
         }
+        report.add(artifact::verify(&self.place, &options).await?);
         Ok(report)
     }
 
@@ -539,7 +592,8 @@ impl Project {
         })
     }
 
-    /// Collects the garbage of every table of the project: as [`Table::gc`].
+    /// Collects the garbage of every table of the project: as [`Table::gc`]; and that of its artifacts: chunks and
+    /// manifests that no version names.
     ///
     /// # Errors
     /// As [`Table::gc`]; what was collected before the error stays collected.
@@ -551,6 +605,7 @@ impl Project {
             let table = self.handle(name.as_str())?;
             garbage.add(table.gc(options.clone()).await?);
         }
+        garbage.add(artifact::gc(&self.place, &options).await?);
         Ok(garbage)
     }
 

@@ -1,21 +1,24 @@
-//! From one root to another: what a project holds there and not here, its tables and runs with their logs.
+//! From one root to another: what a project holds there and not here, its tables, artifacts and runs with their logs.
 //!
 //! Everything but logs is named by its content or by the one writer it has, and logs only grow, so a
 //! second time copies nothing, and a copy that was cut off goes on where it was. Files come before the entries
-//! that name them: the target is complete at any moment as far as its logs say. A table or run of the
+//! that name them: the target is complete at any moment as far as its logs say. A table, artifact or run of the
 //! same name that is another one, or that went on differently on both sides, is a conflict, and nothing of it is copied.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt as _, WriteMultipart};
+use tokio::sync::OnceCell;
 
+use crate::artifact::{CHUNKS, FOLDER, is_at_hand, manifest_chunks, manifest_of};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::artifact::Chunk;
 use crate::id::Revision;
 use crate::log::{self, Append, Log};
 use crate::project::{Project, Root};
-use crate::run::captured::FOLDER;
+use crate::run::captured::FOLDER as PROVENANCE;
 use crate::run::upload_left;
 use crate::store::{self, Place};
 
@@ -32,6 +35,8 @@ pub struct Synced {
     pub tables: u64,
     /// Runs of which something was copied.
     pub runs: u64,
+    /// Artifacts of which something was copied.
+    pub artifacts: u64,
     /// Files that were copied, log entries among them.
     pub files: u64,
     /// Their bytes.
@@ -43,6 +48,7 @@ impl Synced {
     pub fn add(&mut self, other: Self) {
         self.tables += other.tables;
         self.runs += other.runs;
+        self.artifacts += other.artifacts;
         self.files += other.files;
         self.bytes += other.bytes;
     }
@@ -69,31 +75,36 @@ impl Root {
         let project = |name: &str| Ok(self.project(name)?.place().clone());
         let uploaded = upload_left(spool, |_| true, project).await?;
         Ok(Synced {
-            tables: 0,
             runs: uploaded.runs,
             files: uploaded.files,
             bytes: uploaded.bytes,
+            ..Synced::default()
         })
     }
 }
 
 impl Project {
-    /// Copies to `target` the tables and runs that it lacks, and what it lacks of those that it has.
+    /// Copies to `target` the tables, artifacts and runs that it lacks, and what it lacks of those that it has.
     ///
-    /// Of a run that goes on it copies what is there, and the rest the next time. Lists both sides once for each table and
+    /// Of a run that goes on it copies what is there, and the rest the next time. Lists both sides once for each table, artifact and
     /// run, and reads one log entry on each side to know that they are the same. Bases in place are not copied: they lie
-    /// elsewhere. `only` names the tables and runs that are meant; empty means all.
+    /// elsewhere. `only` names the tables, artifacts and runs that are meant; empty means all. Of an artifact the manifests of the versions that the
+    /// target lacks are read, and each of their chunks is asked for there.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] naming a table or run that went on differently in the target; what was copied before stays, and is
+    /// [`ErrorKind::Conflict`] naming a table, artifact or run that went on differently in the target; what was copied before stays, and is
     /// passed over the next time. [`ErrorKind::NotFound`] naming one of `only` that is not here; those of both stores.
     pub async fn sync_to(&self, target: &Self, only: &[String]) -> Result<Synced> {
         let mut synced = Synced::default();
         let mut met: Vec<&String> = Vec::new();
-        let (from, to) = (self.place().child(FOLDER), target.place().child(FOLDER));
+        let (from, to) = (
+            self.place().child(PROVENANCE),
+            target.place().child(PROVENANCE),
+        );
         // Shared by runs, and small.
         synced.add(copy_files(&from, &to, &list(&from).await?, &list(&to).await?).await?);
-        for kind in ["tables", "runs"] {
+        let chunks = Chunks::new(self.place(), target.place());
+        for kind in ["tables", FOLDER, "runs"] {
             let (from, to) = (self.place().child(kind), target.place().child(kind));
             for name in from.folders().await? {
                 let meant = only.iter().find(|only| **only == name);
@@ -101,12 +112,15 @@ impl Project {
                 if !only.is_empty() && meant.is_none() {
                     continue;
                 }
-                let copied = copy_logged(&from.child(&name), &to.child(&name)).await;
+                let (from, to) = (from.child(&name), to.child(&name));
+                let chunks = (kind == FOLDER).then_some(&chunks);
+                let copied = copy_logged(&from, &to, chunks).await;
                 let mut copied = copied.map_err(|err| {
                     err.context(format!("cannot sync {}/{kind}/{name}", self.name()))
                 })?;
                 let n = match kind {
                     "runs" => &mut copied.runs,
+                    FOLDER => &mut copied.artifacts,
                     _ => &mut copied.tables,
                 };
                 *n = u64::from(copied.files > 0);
@@ -115,7 +129,7 @@ impl Project {
         }
         match only.iter().find(|only| !met.contains(only)) {
             Some(missing) => Err(Error::not_found(format!(
-                "no table and no run {missing} in project {}",
+                "no table, artifact or run {missing} in project {}",
                 self.name()
             ))),
             None => Ok(synced),
@@ -123,7 +137,7 @@ impl Project {
     }
 }
 
-/// The files of a table or a run by their paths in its folder, and the number of its log entries.
+/// The files of a table, a run or an artifact by their paths in its folder, and the number of its log entries.
 struct Listing {
     files: BTreeMap<String, ObjectMeta>,
     n_entries: u64,
@@ -154,7 +168,57 @@ async fn list(place: &Place) -> Result<Listing> {
     Ok(listing)
 }
 
-async fn copy_logged(from: &Place, to: &Place) -> Result<Synced> {
+/// The chunks of two projects.
+struct Chunks<'a> {
+    from: &'a Place,
+    to: &'a Place,
+    /// Those that versions in the target name; read when it matters.
+    named: OnceCell<BTreeSet<String>>,
+}
+
+impl<'a> Chunks<'a> {
+    fn new(from: &'a Place, to: &'a Place) -> Self {
+        Self {
+            from,
+            to,
+            named: OnceCell::new(),
+        }
+    }
+
+    /// Copies a manifest of an artifact, and before it the chunks that it names and that the target does not have. What is there, old and named
+    /// by no version of the target is copied as well: there it is garbage, and may be collected.
+    async fn bring(&self, from: &Place, to: &Place, manifest: &str) -> Result<Synced> {
+        let named = manifest_chunks(from, manifest).await?;
+        let chunks: BTreeSet<String> = named.iter().map(Chunk::file).collect();
+        let copies: Vec<_> = chunks.iter().map(|name| self.copy_one(name)).collect();
+        let mut copies = stream::iter(copies).buffer_unordered(COPIES_MAX);
+        let mut synced = Synced::default();
+        while let Some(bytes) = copies.try_next().await? {
+            bytes.into_iter().for_each(|bytes| synced.count(bytes));
+        }
+        let bytes = store::read(&*from.store, &below(from, manifest)).await?;
+        let bytes = bytes.ok_or_else(|| Error::corrupt(format!("{manifest} is missing")))?;
+        synced.count(bytes.len() as u64);
+        to.store.put(&below(to, manifest), bytes.into()).await?;
+        Ok(synced)
+    }
+
+    async fn copy_one(&self, name: &str) -> Result<Option<u64>> {
+        let at = |project: &Place| below(project, &format!("{CHUNKS}/{name}"));
+        match self.to.store.head(&at(self.to)).await {
+            Ok(found) if is_at_hand(self.to, &found, &self.named).await? => return Ok(None),
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(err) => return Err(err.into()),
+        }
+        let bytes = store::read(&*self.from.store, &at(self.from)).await?;
+        let bytes = bytes.ok_or_else(|| Error::corrupt(format!("chunk {name} is missing")))?;
+        let n = bytes.len() as u64;
+        self.to.store.put(&at(self.to), bytes.into()).await?;
+        Ok(Some(n))
+    }
+}
+
+async fn copy_logged(from: &Place, to: &Place, chunks: Option<&Chunks<'_>>) -> Result<Synced> {
     let (source, target) = (list(from).await?, list(to).await?);
     let (from_log, to_log) = (Log::of(from), Log::of(to));
     if let Some(last) = source.n_entries.min(target.n_entries).checked_sub(1) {
@@ -169,11 +233,20 @@ async fn copy_logged(from: &Place, to: &Place) -> Result<Synced> {
             ));
         }
     }
-    let mut synced = copy_files(from, to, &source, &target).await?;
+    let mut synced = match chunks {
+        // Of an artifact only what its entries name, with each of them: other manifests are garbage, and their chunks may be gone.
+        Some(_) => Synced::default(),
+        None => copy_files(from, to, &source, &target).await?,
+    };
     for number in target.n_entries..source.n_entries {
         let entry = from_log.read(Revision(number)).await?;
         let entry = entry.ok_or_else(|| Error::corrupt(format!("entry {number} is missing")))?;
         synced.count(entry.len() as u64);
+        if let Some(chunks) = chunks
+            && let Some(manifest) = manifest_of(&entry)?
+        {
+            synced.add(chunks.bring(from, to, &manifest).await?);
+        }
         if to_log.append(Revision(number), entry).await? == Append::Taken {
             return Err(Error::new(
                 ErrorKind::Conflict,
@@ -219,13 +292,15 @@ fn is_missing(target: &Listing, path: &str, object: &ObjectMeta) -> bool {
     }
 }
 
+/// The object of that path in a folder.
+fn below(place: &Place, path: &str) -> Path {
+    path.split('/')
+        .fold(place.path.clone(), |at, name| at.join(name))
+}
+
 /// Copies one file; gives its bytes. One that is gone by now was folded or collected, which the next time tells.
 async fn copy(from: &Place, to: &Place, path: &str, object: &ObjectMeta) -> Result<u64> {
-    let at = |place: &Place| {
-        path.split('/')
-            .fold(place.path.clone(), |at, name| at.join(name))
-    };
-    let (source, target) = (at(from), at(to));
+    let (source, target) = (below(from, path), below(to, path));
     if object.size <= PIECE_BYTES {
         let Some(bytes) = store::read(&*from.store, &source).await? else {
             return Ok(0);

@@ -26,6 +26,7 @@ const LAYERS: &[&str] = &[
     "log",
     "blob",
     "table",
+    "artifact",
     "collect",
     "run",
     "project",

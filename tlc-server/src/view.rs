@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tlc_core::arrow::datatypes::Field;
+use tlc_core::artifact::{ArtifactFile, ArtifactUse, TensorRecord, Tensors};
 use tlc_core::run::StreamRecord;
 use tlc_core::schema::{self, Role};
 use tlc_core::sql::Written;
 use tlc_core::{
-    Committed, Garbage, Micros, Provenance, Report, RevisionRecord, RunRecord, StoreReport, Synced,
+    ArtifactName, ArtifactRecord, Committed, Garbage, Micros, Provenance, Report,
+    Result as CoreResult, RevisionRecord, RunRecord, StoreReport, Synced, VersionRecord,
 };
 
 /// What `tlc check` says of a query; the rows follow as `first_rows`.
@@ -135,7 +137,9 @@ pub struct VerifyView {
     pub tables: Vec<VerifiedTableView>,
     /// How many runs were.
     pub runs: u64,
-    /// How many files of tables there are.
+    /// How many artifacts were.
+    pub artifacts: u64,
+    /// How many files of tables and artifacts there are.
     pub files: u64,
     /// Their sizes together.
     pub bytes: u64,
@@ -190,6 +194,7 @@ impl From<&Report> for VerifyView {
             findings: findings.collect(),
             tables: tables.collect(),
             runs: report.n_runs,
+            artifacts: report.n_artifacts,
             files: report.n_files,
             bytes: report.bytes,
         }
@@ -249,6 +254,8 @@ pub struct SyncedView {
     pub tables: u64,
     /// Runs of which something was copied.
     pub runs: u64,
+    /// Artifacts of which something was copied.
+    pub artifacts: u64,
     /// Files that were copied.
     pub files: u64,
     /// Their bytes.
@@ -260,6 +267,7 @@ impl From<Synced> for SyncedView {
         Self {
             tables: synced.tables,
             runs: synced.runs,
+            artifacts: synced.artifacts,
             files: synced.files,
             bytes: synced.bytes,
         }
@@ -478,6 +486,8 @@ pub struct ProjectView {
     pub tables: usize,
     /// How many runs it holds.
     pub runs: usize,
+    /// How many artifacts it holds.
+    pub artifacts: usize,
 }
 
 /// What `tlc ls PROJECT` answers.
@@ -489,6 +499,8 @@ pub struct ProjectContentView {
     pub tables: Vec<TableEntryView>,
     /// Its runs by name.
     pub runs: Vec<RunEntryView>,
+    /// Its artifacts by name.
+    pub artifacts: Vec<ArtifactEntryView>,
 }
 
 /// One table of `tlc ls PROJECT`.
@@ -544,6 +556,8 @@ pub struct RunView {
     pub inputs: Vec<InputView>,
     /// The table revisions it wrote.
     pub outputs: Vec<InputView>,
+    /// The versions of artifacts that it read and made.
+    pub artifacts: Vec<ArtifactUseView>,
     /// Its parameters.
     pub params: BTreeMap<String, String>,
     /// The last value of each scalar; one that is no number is null.
@@ -656,6 +670,27 @@ pub struct InputView {
     pub revision: u64,
 }
 
+/// A version of an artifact that a run read or made.
+#[derive(Clone, Debug, Serialize)]
+pub struct ArtifactUseView {
+    /// The artifact.
+    pub artifact: String,
+    /// The number of the version.
+    pub version: u64,
+    /// `input` or `output`.
+    pub role: &'static str,
+}
+
+impl From<&ArtifactUse> for ArtifactUseView {
+    fn from(used: &ArtifactUse) -> Self {
+        Self {
+            artifact: used.artifact.to_string(),
+            version: used.version,
+            role: used.role.as_str(),
+        }
+    }
+}
+
 /// One stream of sample metrics.
 #[derive(Clone, Debug, Serialize)]
 pub struct StreamView {
@@ -699,6 +734,7 @@ impl RunView {
             }),
             inputs: record.inputs.iter().map(input).collect(),
             outputs: record.outputs.iter().map(input).collect(),
+            artifacts: record.artifacts.iter().map(ArtifactUseView::from).collect(),
             params: record.params.clone(),
             scalars: record.last.clone(),
             streams: record.streams.iter().map(StreamView::from).collect(),
@@ -725,4 +761,267 @@ impl From<&StreamRecord> for StreamView {
                 .collect(),
         }
     }
+}
+
+/// What `tlc artifact put` answers.
+#[derive(Clone, Debug, Serialize)]
+pub struct PutView {
+    /// `PROJECT/NAME`.
+    pub artifact: String,
+    /// The version that was made.
+    #[serde(flatten)]
+    pub version: VersionView,
+    /// The aliases that it was given.
+    pub aliases: Vec<String>,
+}
+
+impl PutView {
+    /// The view of a version of `artifact` that was put.
+    #[must_use]
+    pub fn new(artifact: &str, put: &VersionRecord, aliases: &[String]) -> Self {
+        Self {
+            artifact: artifact.to_owned(),
+            version: put.into(),
+            aliases: aliases.to_vec(),
+        }
+    }
+}
+
+/// One version of an artifact.
+#[derive(Clone, Debug, Serialize)]
+pub struct VersionView {
+    /// Its number.
+    pub version: u64,
+    /// When it was put.
+    pub time: String,
+    /// Who put it.
+    pub author: String,
+    /// The run that made it.
+    pub run: Option<String>,
+    /// Why.
+    pub message: String,
+    /// How many files it has.
+    pub files: u64,
+    /// Their sizes together.
+    pub bytes: u64,
+    /// What it added to the root.
+    pub bytes_stored: u64,
+}
+
+impl From<&VersionRecord> for VersionView {
+    fn from(record: &VersionRecord) -> Self {
+        Self {
+            version: record.version,
+            time: record.time.to_rfc3339(),
+            author: record.author.clone(),
+            run: record.run.as_ref().map(ToString::to_string),
+            message: record.message.clone(),
+            files: record.n_files,
+            bytes: record.bytes,
+            bytes_stored: record.bytes_stored,
+        }
+    }
+}
+
+/// What `tlc artifact get` answers.
+#[derive(Clone, Debug, Serialize)]
+pub struct GotView {
+    /// `PROJECT/NAME`.
+    pub artifact: String,
+    /// The number of the version.
+    pub version: u64,
+    /// The file or folder that it is now.
+    pub target: String,
+    /// How many files it has.
+    pub files: u64,
+    /// Their sizes together.
+    pub bytes: u64,
+}
+
+/// One artifact of `tlc artifact list` and `tlc ls PROJECT`.
+#[derive(Clone, Debug, Serialize)]
+pub struct ArtifactEntryView {
+    /// Its name.
+    pub artifact: String,
+    /// The newest version.
+    pub version: Option<u64>,
+    /// The sizes of that version's files together.
+    pub bytes: Option<u64>,
+    /// When that was put.
+    pub time: Option<String>,
+    /// The versions that its aliases name.
+    pub aliases: BTreeMap<String, u64>,
+    /// Why it cannot be read, if it cannot.
+    pub error: Option<String>,
+}
+
+impl ArtifactEntryView {
+    /// The view of an artifact of that name.
+    #[must_use]
+    pub fn new(name: &ArtifactName, record: &CoreResult<ArtifactRecord>) -> Self {
+        let newest = record
+            .as_ref()
+            .ok()
+            .and_then(|record| record.versions.last());
+        let aliases = record.iter().flat_map(|record| &record.aliases);
+        let named = aliases.filter_map(|alias| Some((alias.name.clone(), alias.version?)));
+        Self {
+            artifact: name.to_string(),
+            version: newest.map(|newest| newest.version),
+            bytes: newest.map(|newest| newest.bytes),
+            time: newest.map(|newest| newest.time.to_rfc3339()),
+            aliases: named.collect(),
+            error: record.as_ref().err().map(|err| format!("{err:#}")),
+        }
+    }
+}
+
+/// What `tlc artifact show` answers.
+#[derive(Clone, Debug, Serialize)]
+pub struct ArtifactView {
+    /// `PROJECT/NAME`.
+    pub artifact: String,
+    /// The version whose files are shown.
+    pub version: u64,
+    /// All versions, the first one first.
+    pub versions: Vec<VersionView>,
+    /// The aliases by name, also those that were taken away.
+    pub aliases: Vec<AliasHistoryView>,
+    /// The files of the version that is shown.
+    pub files: Vec<FileView>,
+    /// Of those files that are safetensors, the tensors.
+    pub tensors: Vec<TensorsView>,
+}
+
+/// An alias of an artifact.
+#[derive(Clone, Debug, Serialize)]
+pub struct AliasHistoryView {
+    /// Its name.
+    pub alias: String,
+    /// The version that it names; null if it was taken away.
+    pub version: Option<u64>,
+    /// Its moves, the first one first.
+    pub moves: Vec<AliasMoveView>,
+}
+
+/// One move of an alias.
+#[derive(Clone, Debug, Serialize)]
+pub struct AliasMoveView {
+    /// When.
+    pub time: String,
+    /// Who moved it.
+    pub author: String,
+    /// The version that it named before; null for none.
+    pub from: Option<u64>,
+    /// The version that it named afterwards; null for none.
+    pub to: Option<u64>,
+}
+
+/// One file of a version.
+#[derive(Clone, Debug, Serialize)]
+pub struct FileView {
+    /// Its path in the version.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
+    /// The BLAKE3 hash of its bytes.
+    pub blake3: String,
+    /// Whether it is a program.
+    pub executable: bool,
+}
+
+/// The tensors of one file.
+#[derive(Clone, Debug, Serialize)]
+pub struct TensorsView {
+    /// The file's path in the version.
+    pub file: String,
+    /// In the order in which they lie in the file.
+    pub tensors: Vec<TensorView>,
+    /// What else the file says of itself.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// One tensor.
+#[derive(Clone, Debug, Serialize)]
+pub struct TensorView {
+    /// Its name.
+    pub name: String,
+    /// The type of its elements.
+    pub dtype: String,
+    /// Its dimensions.
+    pub shape: Vec<usize>,
+    /// Its size in the file.
+    pub bytes: u64,
+}
+
+impl ArtifactView {
+    /// The view of an artifact, and of what is in its version of that number.
+    #[must_use]
+    pub fn new(
+        artifact: &str,
+        record: &ArtifactRecord,
+        version: u64,
+        files: &[ArtifactFile],
+        tensors: Vec<TensorsView>,
+    ) -> Self {
+        let file = |file: &ArtifactFile| FileView {
+            path: file.path.clone(),
+            bytes: file.bytes,
+            blake3: file.blake3.clone(),
+            executable: file.is_executable,
+        };
+        let aliases = record.aliases.iter().map(|alias| AliasHistoryView {
+            alias: alias.name.clone(),
+            version: alias.version,
+            moves: alias
+                .moves
+                .iter()
+                .map(|moved| AliasMoveView {
+                    time: moved.time.to_rfc3339(),
+                    author: moved.author.clone(),
+                    from: moved.from,
+                    to: moved.to,
+                })
+                .collect(),
+        });
+        Self {
+            artifact: artifact.to_owned(),
+            version,
+            versions: record.versions.iter().map(VersionView::from).collect(),
+            aliases: aliases.collect(),
+            files: files.iter().map(file).collect(),
+            tensors,
+        }
+    }
+}
+
+impl TensorsView {
+    /// The view of the tensors in `file`.
+    #[must_use]
+    pub fn new(file: &str, tensors: &Tensors) -> Self {
+        let tensor = |tensor: &TensorRecord| TensorView {
+            name: tensor.name.clone(),
+            dtype: tensor.dtype.clone(),
+            shape: tensor.shape.clone(),
+            bytes: tensor.bytes,
+        };
+        Self {
+            file: file.to_owned(),
+            tensors: tensors.tensors.iter().map(tensor).collect(),
+            metadata: tensors.metadata.clone(),
+        }
+    }
+}
+
+/// What `tlc artifact alias` answers.
+#[derive(Clone, Debug, Serialize)]
+pub struct AliasMovedView {
+    /// `PROJECT/NAME`.
+    pub artifact: String,
+    /// The alias.
+    pub alias: String,
+    /// The version that it names now; null if it was taken away.
+    pub version: Option<u64>,
+    /// The version that it named before; null for none.
+    pub from: Option<u64>,
 }

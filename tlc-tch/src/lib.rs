@@ -3,7 +3,8 @@
 //! Two things stand between `tlc_core`, which knows Arrow and never a tensor, and a training loop
 //! with `tch`. [`Loader`] gives batches of tensors with the ids of their rows. [`RunExt`] takes tensors
 //! back: one line in the loop logs what the model thought of every sample, and the curves of loss
-//! and accuracy with it. [`Taps`] bring out what single layers put out, as embeddings. [`to_arrow`] is
+//! and accuracy with it. [`Taps`] bring out what single layers put out, as embeddings. [`ModelExt`] keeps
+//! models as artifacts of a project, and loads them by name. [`to_arrow`] is
 //! there for programs that want to do this by themselves. The names are those of `tlc_candle`.
 //!
 //! The lines marked below are what a plain loop gains; the rest is the loop.
@@ -61,10 +62,12 @@
 
 mod collect;
 mod loader;
+mod model;
 mod taps;
 
 pub use tch;
 
 pub use self::collect::{RunExt, to_arrow, to_record};
 pub use self::loader::{Batch, Epoch, Loader, to_tensor};
+pub use self::model::{ModelExt, to_tensors};
 pub use self::taps::{Layer, Taps};

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::loss::cross_entropy;
 use candle_nn::{Module as _, Optimizer as _, SGD, VarBuilder, VarMap, linear, seq};
-use tlc_candle::{Batch, Epoch, Loader, RunExt as _, Taps, to_arrow, to_record, to_tensor};
+use tlc_candle::{
+    Batch, Epoch, Loader, ModelExt as _, RunExt as _, Taps, to_arrow, to_record, to_tensor,
+};
 use tlc_core::arrow::array::{
     Array as _, ArrayRef, BooleanArray, FixedSizeListArray, Float16Array, Float32Array,
     Float64Array, Int8Array, Int32Array, Int64Array, RecordBatch, RecordBatchIterator, StringArray,
@@ -21,8 +23,8 @@ use tlc_core::loader::Weighted;
 use tlc_core::schema::{self, Role};
 use tlc_core::testing::{Adapter, adapter_contract};
 use tlc_core::{
-    Collector as _, CommitOptions, Error, ErrorKind, Project, Rows, Run, RunStatus, Snapshot,
-    block_on,
+    ArtifactSource, Collector as _, CommitOptions, Error, ErrorKind, Project, PutOptions, Rows,
+    Run, RunStatus, Snapshot, block_on,
 };
 
 const CPU: Device = Device::Cpu;
@@ -479,5 +481,80 @@ fn what_a_tap_kept_is_an_embedding_of_each_sample() -> Result<(), Box<dyn StdErr
     let column = collected.column_by_name("embedding").ok_or("no column")?;
     let embedding = to_tensor(field, column, &CPU)?;
     assert_eq!(text(&embedding), "f32 [2, 2] [2.0, 4.0, 6.0, 8.0]");
+    Ok(())
+}
+
+/// A model of one layer, and its variables.
+fn model(inputs: usize, outputs: usize) -> Result<(candle_nn::Linear, VarMap), Box<dyn StdError>> {
+    let weights = VarMap::new();
+    let builder = VarBuilder::from_varmap(&weights, DType::F32, &CPU);
+    Ok((linear(inputs, outputs, builder)?, weights))
+}
+
+#[test]
+fn a_model_is_saved_by_a_run_and_loaded_by_its_alias() -> Result<(), Box<dyn StdError>> {
+    let project = project();
+    let x = Tensor::new(&[[1_f32, -2.0, 3.0]], &CPU)?;
+    let (first, weights) = model(3, 2)?;
+    let (second, mut others) = model(3, 2)?;
+    let expected = text(&first.forward(&x)?);
+    assert_ne!(text(&second.forward(&x)?), expected);
+
+    let run = project.start_run("first")?;
+    let put = run.save_model("lenet", &weights, PutOptions::new("trained").alias("best"))?;
+    assert_eq!((put.version, put.bytes_stored), (1, put.bytes));
+    assert_eq!(
+        project.save_model("lenet", &weights, "again")?.bytes_stored,
+        0
+    );
+    assert_eq!(run.load_model("lenet@best", &mut others)?.number(), 1);
+    assert_eq!(text(&second.forward(&x)?), expected);
+    let tensors = project.load_tensors("lenet", &CPU)?;
+    let names: Vec<&str> = tensors.keys().map(String::as_str).collect();
+    assert_eq!(names, ["bias", "weight"]);
+    assert_eq!(tensors["weight"].dims(), [2, 3]);
+    let uses = run.finish()?.artifacts;
+    let uses: Vec<_> = uses
+        .iter()
+        .map(|used| (used.version, used.role.as_str()))
+        .collect();
+    assert_eq!(uses, [(1, "output"), (1, "input")]);
+    Ok(())
+}
+
+#[test]
+fn a_model_that_does_not_fit_is_left_alone() -> Result<(), Box<dyn StdError>> {
+    let project = project();
+    project.save_model("lenet", &model(3, 2)?.1, "")?;
+    let (wide, mut weights) = model(4, 2)?;
+    let before = text(wide.weight());
+    let err = project.load_model("lenet", &mut weights).unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Invalid);
+    let expected = "variable weight: it has the shape [2, 4], and in demo/lenet@1 [2, 3]";
+    assert_eq!(err.to_string(), expected);
+    assert_eq!(text(wide.weight()), before);
+
+    let mut deep = VarMap::new();
+    let builder = VarBuilder::from_varmap(&deep, DType::F32, &CPU);
+    linear(3, 2, builder.pp("layer"))?;
+    let err = project.load_model("lenet", &mut deep).unwrap_err();
+    assert!(
+        err.to_string().contains("demo/lenet@1 does not have it"),
+        "{err}"
+    );
+
+    let text_file = ArtifactSource::bytes("notes.txt", b"none".to_vec());
+    block_on(project.put_artifact("notes", text_file, ""))?;
+    let lie = ArtifactSource::bytes("x.safetensors", b"none".to_vec());
+    block_on(project.put_artifact("lie", lie, ""))?;
+    for (name, kind) in [
+        ("notes", ErrorKind::Invalid),
+        ("lie", ErrorKind::Invalid),
+        ("lenet@best", ErrorKind::NotFound),
+        ("absent", ErrorKind::NotFound),
+    ] {
+        let err = project.load_tensors(name, &CPU).unwrap_err();
+        assert_eq!(err.kind(), kind, "{name}: {err:?}");
+    }
     Ok(())
 }

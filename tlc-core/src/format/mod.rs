@@ -5,6 +5,7 @@
 //! anything else of it is read, and a record of our version with an unknown field is not ours.
 
 pub(crate) mod aliases;
+pub(crate) mod artifact;
 pub(crate) mod checkpoint;
 pub(crate) mod footer;
 pub(crate) mod pack;

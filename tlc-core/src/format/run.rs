@@ -69,6 +69,12 @@ pub(crate) enum Event {
         /// The hash of the file, in hexadecimal digits.
         provenance: String,
     },
+    /// The run read or made a version of an artifact.
+    Artifact {
+        artifact: String,
+        version: u64,
+        role: Role,
+    },
     /// The columns of a stream: an IPC stream without batches, as base64, and what the first rows were of.
     Stream {
         name: String,
@@ -95,6 +101,14 @@ pub(crate) enum Event {
         lost: Lost,
         last: BTreeMap<String, Last>,
     },
+}
+
+/// What an artifact is to a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Role {
+    Input,
+    Output,
 }
 
 /// What a run begins with that goes on from another one of its project, as that one was then.
@@ -305,6 +319,14 @@ mod tests {
                 revision: 3,
             },
             r#"{"kind":"input","table":"t","revision":3}"#,
+        );
+        check(
+            Event::Artifact {
+                artifact: "model".into(),
+                version: 2,
+                role: Role::Output,
+            },
+            r#"{"kind":"artifact","artifact":"model","version":2,"role":"output"}"#,
         );
         check(
             Event::Stream {

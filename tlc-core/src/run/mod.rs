@@ -5,6 +5,7 @@
 //! is lost is counted and told. A run is what its log says ([`RunRecord`]), metrics are Parquet
 //! files beside it, and a run whose process died reads as interrupted without anyone cleaning up.
 
+mod artifacts;
 mod attempts;
 mod buffer;
 pub(crate) mod captured;
@@ -104,6 +105,7 @@ type Inputs = BTreeMap<(TableName, Revision), Option<Snapshot>>;
 /// since.
 pub struct Run {
     name: RunName,
+    project: Place,
     env: Env,
     aliases: Aliases,
     shared: Arc<Shared>,
@@ -127,6 +129,7 @@ impl Run {
         let params = std::mem::take(&mut begun.params);
         let run = Self {
             name: begun.name,
+            project: project.clone(),
             env: project.env.clone(),
             aliases: begun.aliases,
             shared,

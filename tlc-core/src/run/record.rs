@@ -6,10 +6,11 @@ use std::time::Duration;
 use arrow::datatypes::SchemaRef;
 
 use super::buffer::Lost;
+use crate::artifact::{ArtifactRole, ArtifactUse};
 use crate::env::{Micros, Process};
 use crate::error::{Error, Result};
 use crate::format::decode_schema;
-use crate::format::run::{Entry, Event, Last, Number, Outcome};
+use crate::format::run::{Entry, Event, Last, Number, Outcome, Role};
 use crate::id::{Revision, RunName, StreamName, TableName};
 
 /// A run that has not ended reads as interrupted when its last sign of life is older than this.
@@ -105,6 +106,8 @@ pub struct RunRecord {
     pub outputs: Vec<(TableName, Revision)>,
     /// The code of its newest attempt; `None` if that is not known, or not yet.
     pub code: Option<RunCode>,
+    /// The versions of artifacts that it read and made, in the order it was told; of a fork its own.
+    pub artifacts: Vec<ArtifactUse>,
     /// The streams of sample metrics, in the order they began.
     pub streams: Vec<StreamRecord>,
     /// The value of each scalar at its largest step; of one that a fork did not log, the value it began with.
@@ -298,6 +301,7 @@ fn started(run: &RunName, entry: Entry) -> Result<Folded> {
         inputs: Vec::new(),
         outputs: Vec::new(),
         code: None,
+        artifacts: Vec::new(),
         streams: Vec::new(),
         last: BTreeMap::new(),
         lost: Lost::default(),
@@ -406,6 +410,11 @@ impl Folded {
                     provenance,
                 });
             }
+            Event::Artifact {
+                artifact,
+                version,
+                role,
+            } => self.touch(&artifact, version, role)?,
             Event::Stream {
                 name,
                 schema,
@@ -442,6 +451,22 @@ impl Folded {
                     self.settle(time);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// The run read or made a version of an artifact.
+    fn touch(&mut self, artifact: &str, version: u64, role: Role) -> Result<()> {
+        let used = ArtifactUse {
+            artifact: artifact.parse()?,
+            version,
+            role: match role {
+                Role::Input => ArtifactRole::Input,
+                Role::Output => ArtifactRole::Output,
+            },
+        };
+        if !self.record.artifacts.contains(&used) {
+            self.record.artifacts.push(used);
         }
         Ok(())
     }

@@ -537,6 +537,7 @@ mod tests {
             inputs: Vec::new(),
             outputs: Vec::new(),
             code: None,
+            artifacts: Vec::new(),
             streams: Vec::new(),
             last: [("loss".to_owned(), 0.5)].into(),
             lost: Lost::default(),

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use object_store::{ObjectMeta, ObjectStoreExt as _};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _};
 
 use super::Table;
 use super::checkpoint::{FOLDER, NEWEST};
@@ -20,7 +20,7 @@ use super::history::{Ancestry as _, Known, line};
 use super::named::{FOLDERS, Named, is_entry, of_entry, of_folded, of_state};
 use super::state::State;
 use crate::blob::COLLECTED_AFTER_MIN;
-use crate::env::Micros;
+use crate::env::{Env, Micros};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::checkpoint::GivenUp;
 use crate::format::{self, VERSION};
@@ -83,6 +83,27 @@ impl GcOptions {
         self.delete = true;
         self
     }
+
+    /// Whether files may be judged that are so young.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if not.
+    pub(crate) fn check(&self, env: &Env) -> Result<()> {
+        if self.older_than < COLLECTED_AFTER_MIN && !env.is_manual() {
+            return Err(Error::invalid(
+                "files younger than a day may belong to a commit that is under way; take a longer time",
+            ));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn age(&self) -> Duration {
+        self.older_than
+    }
+
+    pub(crate) fn deletes(&self) -> bool {
+        self.delete
+    }
 }
 
 impl Default for GcOptions {
@@ -98,7 +119,7 @@ pub struct Garbage {
     pub files: Vec<GarbageFile>,
     /// Whether they were deleted.
     pub is_deleted: bool,
-    /// Files that no revision names either, but too young to be judged.
+    /// Files that nobody names either, but too young to be judged.
     pub n_young: u64,
     /// Files that are none of this library's. They are left alone.
     pub unknown: Vec<String>,
@@ -145,11 +166,7 @@ impl Table {
     pub async fn gc(&self, options: impl Into<GcOptions> + Send) -> Result<Garbage> {
         let options = options.into();
         let env = &self.place().env;
-        if options.older_than < COLLECTED_AFTER_MIN && !env.is_manual() {
-            return Err(Error::invalid(
-                "files younger than a day may belong to a commit that is under way; take a longer time",
-            ));
-        }
+        options.check(env)?;
         // In this order: what a commit names that lands in between is young, or was named before.
         let listed = self.files().await?;
         let kept = self.kept(&listed, options.keep).await?;
@@ -162,7 +179,11 @@ impl Table {
                 .iter()
                 .map(|file| file.location.to_string())
                 .collect(),
-            files: judged.garbage.iter().map(|file| found(file)).collect(),
+            files: judged
+                .garbage
+                .iter()
+                .map(|file| garbage_file(file))
+                .collect(),
             given_up: Vec::new(),
         };
         let named = |number: &u64| {
@@ -275,25 +296,30 @@ impl Table {
             .into_iter()
             .partition(|file| file.location.extension() == Some("json"));
         for files in [first, then] {
-            let deletes = files.into_iter().map(|file| async move {
-                match self.place().store.delete(&file.location).await {
-                    Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-                    Err(err) => {
-                        let message = format!("cannot delete {}", file.location);
-                        Err(Error::from(err).context(message))
-                    }
-                }
-            });
-            stream::iter(deletes)
-                .buffer_unordered(DELETES_MAX)
-                .try_collect::<()>()
-                .await?;
+            delete_files(&*self.place().store, files).await?;
         }
         Ok(())
     }
 }
 
-fn found(file: &ObjectMeta) -> GarbageFile {
+/// Deletes files, several at a time, begun in their order; one that is gone is no error.
+pub(crate) async fn delete_files(store: &dyn ObjectStore, files: Vec<&ObjectMeta>) -> Result<()> {
+    let deletes = files.into_iter().map(|file| async move {
+        match store.delete(&file.location).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(err) => {
+                let message = format!("cannot delete {}", file.location);
+                Err(Error::from(err).context(message))
+            }
+        }
+    });
+    stream::iter(deletes)
+        .buffer_unordered(DELETES_MAX)
+        .try_collect::<()>()
+        .await
+}
+
+pub(crate) fn garbage_file(file: &ObjectMeta) -> GarbageFile {
     GarbageFile {
         path: file.location.to_string(),
         bytes: file.size,

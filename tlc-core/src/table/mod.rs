@@ -47,6 +47,7 @@ pub use commit::{CommitOptions, Committed};
 pub use diff::{CellsDiff, ColumnDiff, Diff};
 use file::DataFile;
 pub use gc::{Garbage, GarbageFile, GcOptions, Keep};
+pub(crate) use gc::{delete_files, garbage_file};
 use history::Known;
 pub use log::{Parent, RevisionRecord};
 use recent::Recent;

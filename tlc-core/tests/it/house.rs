@@ -52,12 +52,12 @@ fn busy(project: &Project) -> Table {
     table
 }
 
-fn fresh(project: &Project) -> Project {
+pub(crate) fn fresh(project: &Project) -> Project {
     project_over(project, |store| store)
 }
 
 #[track_caller]
-fn clean(project: &Project) -> Report {
+pub(crate) fn clean(project: &Project) -> Report {
     let report = block_on(project.verify(VerifyOptions::new())).unwrap();
     assert!(!report.is_damaged(), "{:#?}", report.findings);
     report
@@ -370,7 +370,7 @@ impl ObjectStore for Hooked {
 }
 
 /// A project on the store of another, where `hook` happens right before the first such request.
-fn hooked(
+pub(crate) fn hooked(
     project: &Project,
     request: &'static str,
     path: &'static str,
@@ -680,7 +680,7 @@ fn runs_are_verified_too() {
 }
 
 /// Moves the clock of a project to so much after the newest file in its store.
-fn later(project: &Project, by: Duration) {
+pub(crate) fn later(project: &Project, by: Duration) {
     let all = project.root().store().list(Some(project.root().path()));
     let all: Vec<ObjectMeta> = block_on(all.try_collect()).unwrap();
     let newest = all

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use serde_json::Value;
+use tlc_core::artifact::AliasOptions;
 use tlc_core::object_store::{ObjectMeta, ObjectStore as _, ObjectStoreExt as _};
 use tlc_core::{
-    Code, CommitOptions, GcOptions, Keep, Merged, Patch, Project, Provenance, Resolution,
-    RunOptions, Table, block_on, schema,
+    Code, CommitOptions, GcOptions, Keep, Merged, Patch, Project, Provenance, PutOptions,
+    Resolution, RunOptions, Table, block_on, schema,
 };
 
 use crate::support::{animals, project, table};
@@ -78,7 +79,7 @@ fn is_a(what: &str, text: &str) -> bool {
         "n" | "attempt" => text.chars().all(|c| c.is_ascii_digit()),
         "epoch" => text.parse::<i64>().is_ok(),
         "writer" => is_hex(text, text.len()),
-        "project" | "table" | "run" | "stream" => text == "zoo" || text == "train",
+        "project" | "table" | "run" | "stream" | "artifact" => text == "zoo" || text == "train",
         other => panic!("the layout has <{other}>, which this test does not know"),
     }
 }
@@ -169,6 +170,13 @@ fn with_all() -> Project {
         let seen = batch.record.project(&[1]).unwrap();
         run.samples(&batch.rows, &seen).unwrap();
     }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("empty")).unwrap();
+    std::fs::write(folder.path().join("model"), "weights").unwrap();
+    let options = PutOptions::new("a folder").alias("best");
+    run.put_artifact("zoo", folder.path(), options).unwrap();
+    let artifact = block_on(project.artifact("zoo")).unwrap();
+    block_on(artifact.set_alias("prod", 1, AliasOptions::new())).unwrap();
     run.finish().unwrap();
     // Far later than any file: the clock of the store is the real one.
     let century = std::time::Duration::from_secs(100 * 365 * 86_400);
@@ -262,6 +270,28 @@ fn entries_are_numbered_without_gaps_and_say_only_what_is_described() {
         "blocks",
     ] {
         assert!(seen.contains(word), "no entry and no checkpoint has {word}");
+    }
+}
+
+#[test]
+fn what_is_stored_of_artifacts_is_described() {
+    let words: BTreeSet<&str> = described(section("## Artifacts")).collect();
+    let mut seen = BTreeSet::new();
+    for (path, bytes) in files(&with_all()) {
+        if path.starts_with("zoo/artifacts/") && path.ends_with(".json") {
+            keys(&serde_json::from_slice(&bytes).unwrap(), &mut seen);
+        }
+        if let Some(chunk) = path.strip_prefix("zoo/chunks/") {
+            assert_eq!(chunk, blake3::hash(&bytes).to_hex().as_str());
+        }
+    }
+    let undescribed: Vec<&String> = seen
+        .iter()
+        .filter(|key| !words.contains(key.as_str()))
+        .collect();
+    assert!(undescribed.is_empty(), "{undescribed:?}");
+    for word in ["alias", "aliases", "run", "empty_folders", "chunks", "cut"] {
+        assert!(seen.contains(word), "nothing says {word}");
     }
 }
 

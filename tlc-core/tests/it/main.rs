@@ -8,6 +8,7 @@
 )]
 
 mod aliases;
+mod artifacts;
 mod bad_input;
 mod commit;
 mod ended;

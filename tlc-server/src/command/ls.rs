@@ -1,4 +1,4 @@
-//! `tlc ls`: the projects of a root; the tables and runs of one.
+//! `tlc ls`: the projects of a root; the tables, runs and artifacts of one.
 
 use clap::Args;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -6,6 +6,7 @@ use tlc_core::{
     Error, Project, ProjectName, Result as CoreResult, Root, RunName, TableName, block_on,
 };
 
+use super::artifact::{entries, entries_table};
 use super::session::Session;
 use crate::error::{Failure, Result};
 use crate::output::{Align, TextTable, count_text};
@@ -14,13 +15,13 @@ use crate::view::{ProjectContentView, ProjectView, RunEntryView, TableEntryView}
 /// How many things of a project are looked at together.
 const READS_MAX: usize = 16;
 
-/// List the projects, or the tables and runs of one
+/// List the projects, or the tables, runs and artifacts of one
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tlc ls
   tlc ls mnist --json")]
 pub(super) struct Ls {
-    /// The project whose tables and runs to list
+    /// The project whose tables, runs and artifacts to list
     project: Option<ProjectName>,
 }
 
@@ -50,10 +51,12 @@ async fn projects(root: &Root) -> CoreResult<Vec<ProjectView>> {
     let view = |name: ProjectName| async move {
         let project = root.project(name.as_str())?;
         let (tables, runs) = (project.tables().await?.len(), project.runs().await?.len());
+        let artifacts = project.artifacts().await?.len();
         Ok::<_, Error>(ProjectView {
             project: name.to_string(),
             tables,
             runs,
+            artifacts,
         })
     };
     stream::iter(names)
@@ -71,6 +74,7 @@ async fn content(project: &Project) -> CoreResult<ProjectContentView> {
         project: project.name().to_string(),
         tables: tables.buffered(READS_MAX).collect().await,
         runs: runs.buffered(READS_MAX).collect().await,
+        artifacts: entries(project).await?,
     })
 }
 
@@ -106,12 +110,14 @@ fn projects_text(projects: &[ProjectView], session: &Session) -> String {
         ("project", Align::Left),
         ("tables", Align::Right),
         ("runs", Align::Right),
+        ("artifacts", Align::Right),
     ]);
     for project in projects {
         table.row([
             project.project.clone(),
             project.tables.to_string(),
             project.runs.to_string(),
+            project.artifacts.to_string(),
         ]);
     }
     table.to_text()
@@ -150,7 +156,9 @@ fn content_text(content: &ProjectContentView) -> String {
         runs.row([entry.run.clone(), status, started]);
     }
     let mut text = String::new();
-    for (list, thing) in [(tables, "table"), (runs, "run")] {
+    let artifacts = entries_table(&content.artifacts);
+    let lists = [(tables, "table"), (runs, "run"), (artifacts, "artifact")];
+    for (list, thing) in lists {
         if list.n_rows() > 0 {
             text += &list.to_text();
         }

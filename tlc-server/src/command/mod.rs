@@ -1,6 +1,7 @@
 //! The verbs, one file each, and what they share: the root, the answer, the way an error leaves.
 
 mod alias;
+mod artifact;
 mod check;
 mod doctor;
 #[cfg(unix)]
@@ -29,11 +30,11 @@ use crate::config::{Config, Flags};
 use crate::error::{Failure, Result, USAGE, error_json};
 use crate::output::Out;
 use session::Session;
-pub use spec::{Assignment, RunSpec, TableSpec};
+pub use spec::{ArtifactSpec, Assignment, RunSpec, TableSpec};
 
-/// Tables with a history, training runs, and SQL over both.
+/// Tables with a history, training runs, models, and SQL over tables and runs.
 ///
-/// A root is a folder or a bucket that holds projects; a project holds tables and runs. The root is taken from
+/// A root is a folder or a bucket that holds projects; a project holds tables, runs and artifacts. The root is taken from
 /// --root, else the variable TLC_ROOT, else `root:` in the config file (TLC_CONFIG, else
 /// ~/.config/tlc/config.yaml), else ~/.local/share/tlc.
 #[derive(Debug, Parser)]
@@ -64,6 +65,7 @@ const EXAMPLES: &str = "Examples:
   tlc table edit mnist/train@cleanup --set weight=0 --where 'label = 3' -m 'no threes'
   tlc table merge mnist/train cleanup
   tlc table log mnist/train
+  tlc artifact put mnist/model model.safetensors --run baseline --as best
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 conflict, 4 not found; of `tlc run exec` that of the program";
 
@@ -76,6 +78,7 @@ enum Verb {
     Table(table::Table),
     Run(run::Run),
     Report(report::Report),
+    Artifact(artifact::Artifact),
     Alias(alias::Alias),
     Doctor(doctor::Doctor),
     Verify(verify::Verify),
@@ -91,6 +94,7 @@ impl Verb {
             Self::Table(table) => table.author(),
             Self::Alias(alias) => alias.author(),
             Self::Sql(sql) => sql.author(),
+            Self::Artifact(artifact) => artifact.author(),
             Self::Ls(_)
             | Self::Check(_)
             | Self::Run(_)
@@ -122,6 +126,7 @@ impl Verb {
             Self::Sql(verb) => verb.run(session),
             Self::Import(verb) => verb.run(session),
             Self::Table(verb) => verb.run(session),
+            Self::Artifact(verb) => verb.run(session),
             Self::Alias(verb) => verb.run(session),
             Self::Doctor(verb) => verb.run(session),
             Self::Gc(verb) => verb.run(session),

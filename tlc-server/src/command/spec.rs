@@ -1,9 +1,9 @@
-//! How tables and runs are named on the command line.
+//! How tables, runs and artifacts are named on the command line.
 
 use std::fmt;
 use std::str::FromStr;
 
-use tlc_core::{Error, ProjectName, Result, RunName, TableName};
+use tlc_core::{ArtifactName, Error, ProjectName, Result, RunName, TableName};
 
 /// `PROJECT/TABLE` or `PROJECT/TABLE@REV`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +122,49 @@ impl fmt::Display for RunSpec {
     }
 }
 
+/// `PROJECT/NAME`, `PROJECT/NAME@VERSION` or `PROJECT/NAME@ALIAS`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArtifactSpec {
+    /// The project.
+    pub project: ProjectName,
+    /// The artifact.
+    pub artifact: ArtifactName,
+    /// The version or the alias after `@`; without it, the newest version.
+    pub which: Option<String>,
+}
+
+impl FromStr for ArtifactSpec {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = || {
+            Error::invalid(format!(
+                "{text:?} names no artifact; write PROJECT/NAME, such as mnist/model, or mnist/model@best"
+            ))
+        };
+        let (project, rest) = text.split_once('/').ok_or_else(wrong)?;
+        let (artifact, which) = match rest.split_once('@') {
+            Some((_, "")) => return Err(wrong()),
+            Some((artifact, which)) => (artifact, Some(which.to_owned())),
+            None => (rest, None),
+        };
+        Ok(Self {
+            project: project.parse()?,
+            artifact: artifact.parse()?,
+            which,
+        })
+    }
+}
+
+impl fmt::Display for ArtifactSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.project, self.artifact)?;
+        self.which
+            .as_ref()
+            .map_or(Ok(()), |which| write!(f, "@{which}"))
+    }
+}
+
 /// `COLUMN=EXPRESSION`: a column and the SQL that gives its new value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignment {
@@ -205,6 +248,20 @@ mod tests {
         check::<RunSpec>("mnist/first", "mnist/first", show);
         check::<RunSpec>("mnist", "\"mnist\" names no run", show);
         check::<RunSpec>("mnist/..", "\"..\" cannot name a run", show);
+    }
+
+    #[test]
+    fn an_artifact_is_a_project_a_name_and_perhaps_a_version() {
+        let show =
+            |spec: &ArtifactSpec| format!("{} {} {:?}", spec.project, spec.artifact, spec.which);
+        check("mnist/model", "mnist model None", show);
+        check("mnist/model@3", "mnist model Some(\"3\")", show);
+        check("mnist/model@best", "mnist model Some(\"best\")", show);
+        for wrong in ["", "mnist", "mnist/model@"] {
+            check(wrong, &format!("{wrong:?} names no artifact"), show);
+        }
+        check("mnist/", "\"\" cannot name an artifact", show);
+        check("mnist/a/b", "\"a/b\" cannot name an artifact", show);
     }
 
     #[test]

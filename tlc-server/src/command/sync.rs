@@ -1,4 +1,4 @@
-//! `tlc sync`: bring tables and runs from one root to another, or what runs have kept on this machine to theirs.
+//! `tlc sync`: bring tables, runs and artifacts from one root to another, or what runs have kept on this machine to theirs.
 
 use clap::Args;
 use tlc_core::{ProjectName, Root, Synced, block_on};
@@ -8,13 +8,13 @@ use crate::error::{Failure, Result};
 use crate::output::{bytes_text, count_text};
 use crate::view::SyncedView;
 
-/// Copy tables and runs from one root to another, or upload what runs could not
+/// Copy tables, runs and artifacts from one root to another, or upload what runs could not
 ///
 /// Without SOURCE and TARGET: uploads to the root (--root, TLC_ROOT) what its runs have logged on this machine and could not
 /// upload themselves, because they were killed or the store could not be reached until they ended.
 ///
 /// Copies what the target lacks, so a second time copies nothing, and one that was cut off goes on. The source may be in
-/// use; of a run that goes on what is there is copied. A table or run that went on differently in the target is a
+/// use; of a run that goes on what is there is copied. A table, run or artifact that went on differently in the target is a
 /// conflict (exit code 3); nothing of it is changed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -28,7 +28,7 @@ pub(super) struct Sync {
     source: Option<String>,
     /// The root to copy to
     target: Option<String>,
-    /// What is meant, as PROJECT or PROJECT/TABLE or PROJECT/RUN [default: all]
+    /// What is meant, as PROJECT or PROJECT/TABLE or PROJECT/RUN or PROJECT/ARTIFACT [default: all]
     places: Vec<String>,
 }
 
@@ -97,9 +97,10 @@ fn copied_text(synced: Synced) -> String {
         return "the target has everything\n".to_owned();
     }
     format!(
-        "copied of {} and {}: {}, {}\n",
+        "copied of {}, {} and {}: {}, {}\n",
         count_text(synced.tables, "table"),
         count_text(synced.runs, "run"),
+        count_text(synced.artifacts, "artifact"),
         count_text(synced.files, "file"),
         bytes_text(synced.bytes)
     )

@@ -100,7 +100,9 @@ fn text(report: &Report, view: &VerifyView, root: &Path) -> String {
         true => "NOT all is well",
         false => "all is well",
     };
-    text += &format!("{verdict}: {files}, {}, {runs}\n", bytes_text(report.bytes));
+    let artifacts = count_text(report.n_artifacts, "artifact");
+    let size = bytes_text(report.bytes);
+    text += &format!("{verdict}: {files}, {size}, {runs}, {artifacts}\n");
     text
 }
 

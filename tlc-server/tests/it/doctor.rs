@@ -51,7 +51,10 @@ fn a_server_that_keeps_conditional_puts_is_safe() {
     tlc(&site, &address, &["import", "a.csv", "p/a"]).done();
     let answer = tlc(&site, &address, &["ls", "--json"]).done();
     let listed: serde_json::Value = serde_json::from_slice(&answer.out).unwrap();
-    assert_eq!(listed, json!([{"project": "p", "tables": 1, "runs": 0}]));
+    assert_eq!(
+        listed,
+        json!([{"project": "p", "tables": 1, "runs": 0, "artifacts": 0}])
+    );
 }
 
 #[test]

@@ -173,9 +173,9 @@ fn a_pipe_shows_no_progress() {
 fn ls_lists_projects_and_what_one_holds() {
     let site = Site::with_animals();
     let expected = "
-        project  tables  runs
-        ───────  ──────  ────
-        zoo           1     0
+        project  tables  runs  artifacts
+        ───────  ──────  ────  ─────────
+        zoo           1     0          0
         ";
     site.check(&["ls"], expected);
     let expected = "
@@ -184,16 +184,17 @@ fn ls_lists_projects_and_what_one_holds() {
         animals         0     4
         (1 table)
         (0 runs)
+        (0 artifacts)
         ";
     site.check(&["ls", "zoo"], expected);
     assert_eq!(
         site.json(&["ls"]),
-        json!([{"project": "zoo", "tables": 1, "runs": 0}])
+        json!([{"project": "zoo", "tables": 1, "runs": 0, "artifacts": 0}])
     );
     let animals = json!({"table": "animals", "revision": 0, "rows": 4, "error": null});
     assert_eq!(
         site.json(&["ls", "zoo"]),
-        json!({"project": "zoo", "tables": [animals], "runs": []})
+        json!({"project": "zoo", "tables": [animals], "runs": [], "artifacts": []})
     );
 }
 

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod alias;
+mod artifact;
 mod check;
 mod doctor;
 mod errors;

@@ -65,6 +65,7 @@ fn a_run_is_shown_to_programs() {
             "code": null,
             "outputs": [],
             "inputs": [{"table": "animals", "revision": 0}],
+            "artifacts": [],
             "params": {"lr": "0.5", "optimizer.name": "sgd"},
             "scalars": {"loss": 0.25},
             "streams": [],
@@ -239,7 +240,7 @@ fn a_report_is_markdown_on_the_newest_run() {
         "| loss | 0.500000 | 0.250000 | -0.250000 |\n",
         "| rate | 0.5 | 0.25 |\n",
         "- `animals`: r0 → r1, 1 cell set, 0 rows added, 0 rows dropped\n",
-        "| bug | 1 | 1 | 0 | 0 | 1 |\n",
+        "| bug | 1 | 1 | 0 | 0.0 | 1.0 |\n",
     ] {
         assert!(report.contains(expected), "{expected:?} is not in {report}");
     }

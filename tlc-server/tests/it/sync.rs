@@ -55,7 +55,7 @@ fn only_what_is_named_is_copied_and_what_is_not_there_is_said() {
     let listed: Value = site.json(&["--root", "elsewhere", "ls"]);
     assert_eq!(
         listed,
-        json!([{"project": "other", "tables": 1, "runs": 0}])
+        json!([{"project": "other", "tables": 1, "runs": 0, "artifacts": 0}])
     );
     for (place, missing) in [("nowhere", "nowhere"), ("zoo/lions", "lions")] {
         let answer = site.tlc(&["sync", root, "elsewhere", place]);

@@ -19,10 +19,12 @@ use tlc_core::loader::Weighted;
 use tlc_core::schema::{self, Role};
 use tlc_core::testing::{Adapter, adapter_contract};
 use tlc_core::{
-    Collector as _, CommitOptions, Error, ErrorKind, Project, Rows, Run, RunStatus, Snapshot,
-    block_on,
+    ArtifactSource, Collector as _, CommitOptions, Error, ErrorKind, Project, PutOptions, Rows,
+    Run, RunStatus, Snapshot, block_on,
 };
-use tlc_tch::{Batch, Epoch, Loader, RunExt as _, Taps, to_arrow, to_record, to_tensor};
+use tlc_tch::{
+    Batch, Epoch, Loader, ModelExt as _, RunExt as _, Taps, to_arrow, to_record, to_tensor,
+};
 
 const CPU: Device = Device::Cpu;
 
@@ -571,5 +573,79 @@ fn what_a_tap_kept_is_an_embedding_of_each_sample() -> Result<(), Box<dyn StdErr
     let column = collected.column_by_name("embedding").ok_or("no column")?;
     let embedding = to_tensor(field, column, CPU)?;
     assert_eq!(text(&embedding), "Float [2, 2] [2.0, 4.0, 6.0, 8.0]");
+    Ok(())
+}
+
+#[test]
+fn a_model_is_saved_by_a_run_and_loaded_by_its_alias() -> Result<(), Box<dyn StdError>> {
+    for device in devices() {
+        let project = project();
+        let x = Tensor::f_from_slice(&[1_f32, -2.0, 3.0])?.f_to_device(device)?;
+        let (weights, mut others) = (VarStore::new(device), VarStore::new(device));
+        let first = linear(weights.root(), 3, 2, Default::default());
+        let second = linear(others.root(), 3, 2, Default::default());
+        let expected = numbers(&first.forward(&x));
+        assert_ne!(numbers(&second.forward(&x)), expected);
+
+        let run = project.start_run("first")?;
+        let options = PutOptions::new("trained").alias("best");
+        let put = run.save_model("lenet", &weights, options)?;
+        assert_eq!((put.version, put.bytes_stored), (1, put.bytes));
+        assert_eq!(
+            project.save_model("lenet", &weights, "again")?.bytes_stored,
+            0
+        );
+        assert_eq!(run.load_model("lenet@best", &mut others)?.number(), 1);
+        assert_eq!(numbers(&second.forward(&x)), expected);
+        let tensors = project.load_tensors("lenet", &device)?;
+        let names: Vec<&str> = tensors.keys().map(String::as_str).collect();
+        assert_eq!(names, ["bias", "weight"]);
+        assert_eq!(tensors["weight"].size(), [2, 3]);
+        let uses = run.finish()?.artifacts;
+        let uses: Vec<_> = uses
+            .iter()
+            .map(|used| (used.version, used.role.as_str()))
+            .collect();
+        assert_eq!(uses, [(1, "output"), (1, "input")]);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_model_that_does_not_fit_is_left_alone() -> Result<(), Box<dyn StdError>> {
+    let project = project();
+    let weights = VarStore::new(CPU);
+    linear(weights.root(), 3, 2, Default::default());
+    project.save_model("lenet", &weights, "")?;
+    let mut wide = VarStore::new(CPU);
+    let layer = linear(wide.root(), 4, 2, Default::default());
+    let before = numbers(&layer.ws);
+    let err = project.load_model("lenet", &mut wide).unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Invalid);
+    let expected = "variable weight: it has the shape [2, 4], and in demo/lenet@1 [2, 3]";
+    assert_eq!(err.to_string(), expected);
+    assert_eq!(numbers(&layer.ws), before);
+
+    let mut deep = VarStore::new(CPU);
+    linear(deep.root() / "layer", 3, 2, Default::default());
+    let err = project.load_model("lenet", &mut deep).unwrap_err();
+    assert!(
+        err.to_string().contains("demo/lenet@1 does not have it"),
+        "{err}"
+    );
+
+    let text_file = ArtifactSource::bytes("notes.txt", b"none".to_vec());
+    block_on(project.put_artifact("notes", text_file, ""))?;
+    let lie = ArtifactSource::bytes("x.safetensors", b"none".to_vec());
+    block_on(project.put_artifact("lie", lie, ""))?;
+    for (name, kind) in [
+        ("notes", ErrorKind::Invalid),
+        ("lie", ErrorKind::Invalid),
+        ("lenet@best", ErrorKind::NotFound),
+        ("absent", ErrorKind::NotFound),
+    ] {
+        let err = project.load_tensors(name, &CPU).unwrap_err();
+        assert_eq!(err.kind(), kind, "{name}: {err:?}");
+    }
     Ok(())
 }

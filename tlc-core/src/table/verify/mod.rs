@@ -104,7 +104,7 @@ impl Severity {
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
-    /// The folder of the table or run in the store.
+    /// The folder of the table, run or artifact in the store; of a chunk that of the project.
     pub folder: String,
     /// The file in that folder, or the URL of a file used in place.
     pub file: String,
@@ -136,6 +136,8 @@ pub struct Report {
     pub tables: Vec<VerifiedTable>,
     /// How many runs were looked at.
     pub n_runs: u64,
+    /// How many artifacts.
+    pub n_artifacts: u64,
     /// How many files.
     pub n_files: u64,
     /// Their sizes together.
@@ -157,6 +159,7 @@ impl Report {
             .sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         self.tables.extend(other.tables);
         self.n_runs += other.n_runs;
+        self.n_artifacts += other.n_artifacts;
         self.n_files += other.n_files;
         self.bytes += other.bytes;
     }
@@ -276,6 +279,7 @@ impl Table {
             findings,
             tables: vec![table],
             n_runs: 0,
+            n_artifacts: 0,
             n_files: listed.len() as u64,
             bytes: listed.values().map(|file| file.size).sum(),
         });

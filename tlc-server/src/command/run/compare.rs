@@ -50,10 +50,11 @@ impl Compare {
         let project = session.project(&self.first.project).await?;
         let mut specs = vec![self.first.clone()];
         for other in &self.others {
-            let spec: RunSpec = match other.contains('/') {
-                true => other.parse()?,
-                false => format!("{}/{other}", self.first.project).parse()?,
+            let spec = match other.contains('/') {
+                true => other.parse::<RunSpec>(),
+                false => format!("{}/{other}", self.first.project).parse(),
             };
+            let spec = spec.map_err(|err| Failure::usage(err.to_string()))?;
             if spec.project != self.first.project {
                 return Err(Failure::usage(format!(
                     "{other} is in another project than {}; runs of one project can be compared",

@@ -123,6 +123,11 @@ fn run_text(view: &RunView) -> String {
         .iter()
         .map(|output| (output.table.clone(), format!("r{}", output.revision)));
     text += &section("output", "revision", Align::Left, outputs);
+    let artifacts = view.artifacts.iter().map(|used| {
+        let version = format!("{}@{}", used.artifact, used.version);
+        (version, used.role.to_owned())
+    });
+    text += &section("artifact", "role", Align::Left, artifacts);
     text += &section(
         "parameter",
         "value",

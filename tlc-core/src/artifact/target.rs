@@ -1,0 +1,389 @@
+//! Where a version is written on this machine: under a name of its own beside the target, which becomes the target's
+//! when it is whole.
+//!
+//! Everything below that name was made here: folders and files are made anew and never opened, so no link is
+//! followed, and two paths that are one to this file system (`A` and `a` on some) are found out. All of this waits for the disk.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File as DiskFile, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::paths::folders_of;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::artifact::{File, Manifest};
+
+/// A version that is being written. Dropped before the end, it takes away what was written.
+pub(super) struct Target {
+    target: PathBuf,
+    replaces: bool,
+    /// Where it is written until it is whole.
+    staging: PathBuf,
+    is_file: bool,
+    waiting: std::vec::IntoIter<File>,
+    writing: Option<Writing>,
+    is_over: bool,
+}
+
+/// A file that is being written.
+struct Writing {
+    file: File,
+    disk: DiskFile,
+    hasher: blake3::Hasher,
+    n_left: u64,
+}
+
+impl Target {
+    /// Begins to write what a manifest says to `target`; `id` is one that nobody else has.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if something is there and is not to be replaced; [`ErrorKind::Invalid`] if two paths are one
+    /// here; [`ErrorKind::Unavailable`] naming what cannot be written.
+    pub(super) fn begin(
+        target: &Path,
+        replaces: bool,
+        manifest: &Manifest,
+        id: &str,
+    ) -> Result<Self> {
+        // Of a bare name the folder is the current one, and `..` has a folder too.
+        let target = std::path::absolute(target).map_err(|err| unwritable(target, err))?;
+        refuse_existing(&target, replaces)?;
+        let folder = target.parent().filter(|_| target.file_name().is_some());
+        let folder = folder
+            .ok_or_else(|| Error::invalid(format!("{} cannot be written to", target.display())))?;
+        fs::create_dir_all(folder).map_err(|err| unwritable(folder, err))?;
+        let written = Self {
+            staging: folder.join(format!(".tlc-{id}.part")),
+            target,
+            replaces,
+            is_file: manifest.is_file,
+            waiting: manifest.files.clone().into_iter(),
+            writing: None,
+            is_over: false,
+        };
+        if !written.is_file {
+            written.make_folders(manifest)?;
+        }
+        Ok(written)
+    }
+
+    fn make_folders(&self, manifest: &Manifest) -> Result<()> {
+        let files = manifest.files.iter().map(|file| file.path.as_str());
+        let mut folders: BTreeSet<&str> = files.flat_map(folders_of).collect();
+        for empty in &manifest.empty_folders {
+            folders.extend(folders_of(empty));
+            folders.insert(empty);
+        }
+        fs::create_dir(&self.staging).map_err(|err| unwritable(&self.staging, err))?;
+        for folder in folders {
+            let path = self.staging.join(folder);
+            fs::create_dir(&path).map_err(|err| unwritten(folder, err))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the next bytes of the stream.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] naming a file whose bytes are not those that its hash says; as [`Self::begin`].
+    pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            self.turn_to_next()?;
+            let Some(writing) = &mut self.writing else {
+                return Err(Error::corrupt("its chunks have more bytes than its files"));
+            };
+            let n = bytes
+                .len()
+                .min(usize::try_from(writing.n_left).unwrap_or(usize::MAX));
+            let (now, later) = bytes.split_at(n);
+            let written = writing.disk.write_all(now);
+            written.map_err(|err| unwritten(&writing.file.path, err))?;
+            writing.hasher.update(now);
+            writing.n_left -= n as u64;
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// Gives what was written its name.
+    ///
+    /// # Errors
+    /// As [`Self::write`] and [`Self::begin`].
+    pub(super) fn finish(mut self) -> Result<()> {
+        self.turn_to_next()?;
+        if self.writing.is_some() {
+            return Err(Error::corrupt("its chunks have fewer bytes than its files"));
+        }
+        refuse_existing(&self.target, self.replaces)?;
+        let target = &self.target;
+        let named = match fs::symlink_metadata(target) {
+            Ok(found) if !self.is_file || found.is_dir() => self.change_places(),
+            _ => fs::rename(&self.staging, target),
+        };
+        named.map_err(|err| unwritable(target, err))?;
+        self.is_over = true;
+        Ok(())
+    }
+
+    /// Puts what is not replaced in one step where something else is now: a folder, or a file in place of one.
+    fn change_places(&self) -> std::io::Result<()> {
+        let before = self.staging.with_extension("before");
+        fs::rename(&self.target, &before)?;
+        if let Err(err) = fs::rename(&self.staging, &self.target) {
+            fs::rename(&before, &self.target)?;
+            return Err(err);
+        }
+        remove(&before);
+        Ok(())
+    }
+
+    /// Goes on to the file that the next byte belongs to; to none at the end.
+    fn turn_to_next(&mut self) -> Result<()> {
+        while self
+            .writing
+            .as_ref()
+            .is_none_or(|writing| writing.n_left == 0)
+        {
+            if let Some(done) = self.writing.take() {
+                done.check()?;
+            }
+            let Some(file) = self.waiting.next() else {
+                return Ok(());
+            };
+            let path = match self.is_file {
+                true => self.staging.clone(),
+                false => self.staging.join(&file.path),
+            };
+            let disk = create(&path, file.executable).map_err(|err| unwritten(&file.path, err))?;
+            self.writing = Some(Writing {
+                disk,
+                hasher: blake3::Hasher::new(),
+                n_left: file.bytes,
+                file,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Writing {
+    fn check(self) -> Result<()> {
+        match self.hasher.finalize().to_hex().as_str() == self.file.blake3 {
+            true => Ok(()),
+            false => Err(Error::corrupt(format!(
+                "{} is not what its hash says, though its chunks are",
+                self.file.path
+            ))),
+        }
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if !self.is_over {
+            remove(&self.staging);
+        }
+    }
+}
+
+fn refuse_existing(target: &Path, replaces: bool) -> Result<()> {
+    match fs::symlink_metadata(target) {
+        Ok(_) if !replaces => Err(Error::new(
+            ErrorKind::Conflict,
+            format!("{} is there already", target.display()),
+        )),
+        Ok(found) if found.is_dir() => match target.parent() {
+            Some(_) => Ok(()),
+            None => Err(Error::invalid("the root of a disk cannot be replaced")),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// Takes away a file or a folder, a link itself. What cannot be removed stays in its hidden place.
+fn remove(path: &Path) {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(_) => return,
+    };
+    removed.unwrap_or_default();
+}
+
+#[cfg(unix)]
+fn create(path: &Path, is_executable: bool) -> std::io::Result<DiskFile> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mode = if is_executable { 0o777 } else { 0o666 };
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(mode).open(path)
+}
+
+#[cfg(not(unix))]
+fn create(path: &Path, _is_executable: bool) -> std::io::Result<DiskFile> {
+    OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+/// What a failure to make a file or a folder of a version means.
+fn unwritten(path: &str, err: std::io::Error) -> Error {
+    match err.kind() {
+        std::io::ErrorKind::AlreadyExists => Error::invalid(format!(
+            "{path} and another path of the version are one on this file system; get it on one that tells them apart"
+        )),
+        _ => unwritable(Path::new(path), err),
+    }
+}
+
+fn unwritable(path: &Path, err: std::io::Error) -> Error {
+    let message = format!("cannot write {}", path.display());
+    Error::new(ErrorKind::Unavailable, message).with_source(err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::artifact::Cut;
+
+    fn manifest(is_file: bool, files: &[(&str, &str)], empty_folders: &[&str]) -> Manifest {
+        let mut offset = 0;
+        let files = files.iter().map(|(path, text)| {
+            let bytes = text.len() as u64;
+            offset += bytes;
+            File {
+                path: (*path).to_owned(),
+                offset: offset - bytes,
+                bytes,
+                blake3: blake3::hash(text.as_bytes()).to_hex().to_string(),
+                executable: *text == "run",
+            }
+        });
+        Manifest {
+            format: 1,
+            is_file,
+            cut: Cut {
+                algorithm: String::new(),
+                bytes_min: 1,
+                bytes_average: 1,
+                bytes_max: 1,
+            },
+            files: files.collect(),
+            empty_folders: empty_folders
+                .iter()
+                .map(|path| (*path).to_owned())
+                .collect(),
+            chunks: Vec::new(),
+        }
+    }
+
+    /// The paths below a folder, with `/` behind folders.
+    fn tree(folder: &Path) -> String {
+        let mut paths = Vec::new();
+        let mut pending = vec![folder.to_owned()];
+        while let Some(at) = pending.pop() {
+            for entry in fs::read_dir(at).unwrap() {
+                let path = entry.unwrap().path();
+                let name = path.strip_prefix(folder).unwrap().display().to_string();
+                if path.is_dir() {
+                    pending.push(path);
+                    paths.push(format!("{name}/"));
+                } else {
+                    paths.push(name);
+                }
+            }
+        }
+        paths.sort();
+        paths.join(" ")
+    }
+
+    fn write(target: &Path, replaces: bool, manifest: &Manifest, stream: &str) -> Result<()> {
+        let mut written = Target::begin(target, replaces, manifest, "7")?;
+        for piece in stream.as_bytes().chunks(2) {
+            written.write(piece)?;
+        }
+        written.finish()
+    }
+
+    #[test]
+    fn a_folder_is_there_when_it_is_whole_and_not_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("new/model");
+        let manifest = manifest(
+            false,
+            &[("a/b", "12345"), ("a/c", ""), ("d", "run")],
+            &["e/f"],
+        );
+        let mut written = Target::begin(&target, false, &manifest, "7").unwrap();
+        written.write(b"123").unwrap();
+        assert!(!target.exists());
+        drop(written);
+        assert_eq!(tree(folder.path()), "new/");
+        for (stream, expected) in [
+            ("12345ru", "fewer bytes"),
+            ("12345run1", "more bytes"),
+            ("12346run", "a/b is not what its hash says"),
+        ] {
+            let err = write(&target, false, &manifest, stream).unwrap_err();
+            assert_eq!(err.kind(), ErrorKind::Corrupt);
+            assert!(err.to_string().contains(expected), "{err}");
+            assert_eq!(tree(folder.path()), "new/");
+        }
+        write(&target, false, &manifest, "12345run").unwrap();
+        assert_eq!(tree(&target), "a/ a/b a/c d e/ e/f/");
+        assert_eq!(fs::read_to_string(target.join("a/b")).unwrap(), "12345");
+    }
+
+    #[test]
+    fn what_is_there_is_replaced_only_if_told_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, other) = (
+            manifest(true, &[("x", "12")], &[]),
+            manifest(false, &[("y", "34")], &[]),
+        );
+        let target = folder.path().join("model");
+        write(&target, false, &file, "12").unwrap();
+        for manifest in [&file, &other] {
+            let err = write(&target, false, manifest, "12").unwrap_err();
+            assert_eq!(err.kind(), ErrorKind::Conflict);
+        }
+        write(&target, true, &file, "12").unwrap();
+        assert_eq!(tree(folder.path()), "model");
+        write(&target, true, &other, "34").unwrap();
+        assert_eq!(tree(folder.path()), "model/ model/y");
+        write(&target, true, &other, "34").unwrap();
+        assert_eq!(tree(folder.path()), "model/ model/y");
+        write(&target, true, &file, "12").unwrap();
+        assert_eq!(tree(folder.path()), "model");
+    }
+
+    #[test]
+    fn paths_that_are_one_here_are_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = manifest(false, &[("A", "1"), ("a", "2")], &[]);
+        let mut written = Target::begin(&folder.path().join("x"), false, &manifest, "7").unwrap();
+        // As a file system that folds letters would have it.
+        fs::write(folder.path().join(".tlc-7.part/a"), "1").unwrap();
+        let err = written.write(b"12").unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::Invalid);
+        assert!(
+            err.to_string().contains("are one on this file system"),
+            "{err}"
+        );
+        drop(written);
+        assert_eq!(tree(folder.path()), "");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_at_the_target_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (elsewhere, target) = (folder.path().join("elsewhere"), folder.path().join("x"));
+        fs::write(&elsewhere, "mine").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &target).unwrap();
+        let file = manifest(true, &[("x", "12")], &[]);
+        let err = write(&target, false, &file, "12").unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::Conflict);
+        write(&target, true, &file, "12").unwrap();
+        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "mine");
+        assert_eq!(fs::read_to_string(&target).unwrap(), "12");
+        assert!(!fs::symlink_metadata(&target).unwrap().is_symlink());
+    }
+}
