@@ -1,12 +1,16 @@
 //! Which samples are near each other by the vectors that a run logged of them: the nearest ones of some, samples that are
 //! almost the same, and samples that are like no others.
 //!
-//! Neighbours are found by measuring every distance, in 64 bits and on all cores. So the answers are exact, and those to the
-//! same question are the same.
+//! The nearest ones of some samples are found by measuring every distance, in 64 bits and on all cores; so are those of all samples up to
+//! 20,000 of them. Of more an index finds them, which misses a few; without the feature `neighbours` there is none. Either way the same vectors
+//! have the same neighbours.
+//!
 //! Whoever reads the code begins with `graph`, which says what neighbours mean.
 
 mod exact;
 mod graph;
+#[cfg(feature = "neighbours")]
+mod index;
 mod vectors;
 
 use std::cmp::Ordering;
@@ -24,6 +28,10 @@ use crate::id::ROWID;
 use crate::project::Project;
 use crate::questions::best;
 use crate::runtime::run_blocking;
+
+/// Of more vectors than these the neighbours of all are looked up in an index.
+#[cfg(feature = "neighbours")]
+const EXACT_ROWS_MAX: usize = 20_000;
 
 /// A neighbour by its position, and how far away it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -101,7 +109,9 @@ impl Project {
     /// one, and one is among the neighbours of the other; the score is `1 - exp(-distance / median)`. The schema's metadata says how many rows counted (`rows`), and how many
     /// did not for want of a vector (`rows_without_vector`).
     ///
-    /// Costs what [`Self::nearest`] costs of all samples: the square of their number, times the length of a vector. Memory also for 16 bytes of each neighbour.
+    /// Costs what [`Self::nearest`] costs of all samples: the square of their number, times the length of a vector. Of more than 20,000 samples, with the feature `neighbours`,
+    /// neighbours are found by an index that is built on one thread, so that the answer is the same each time: it misses a few, and takes time in proportion to the samples.
+    /// Memory also for 16 bytes of each neighbour, and of an index for 4 bytes of each value and some 300 of each sample.
     ///
     /// # Errors
     /// As [`Self::nearest`].
@@ -192,6 +202,14 @@ impl Project {
 
 /// The neighbours of all vectors.
 async fn searched_all(vectors: Vectors, n: usize) -> Result<(Vectors, Vec<Vec<Near>>)> {
+    #[cfg(feature = "neighbours")]
+    if vectors.len() > EXACT_ROWS_MAX {
+        return run_blocking(move || {
+            let found = index::search_all(&vectors, n)?;
+            Ok((vectors, found))
+        })
+        .await;
+    }
     let wanted = (0..vectors.len()).collect();
     searched(vectors, wanted, n).await
 }

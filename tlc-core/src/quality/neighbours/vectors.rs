@@ -84,6 +84,21 @@ impl Vectors {
             .unwrap_or_default()
     }
 
+    #[cfg(feature = "neighbours")]
+    pub(super) fn n_dimensions(&self) -> usize {
+        self.n_dimensions
+    }
+
+    /// All values in 32 bits, vector after vector.
+    #[cfg(feature = "neighbours")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "what was logged is in 32 bits, or is rounded to them"
+    )]
+    pub(super) fn narrow(&self) -> Vec<f32> {
+        self.values.iter().map(|value| *value as f32).collect()
+    }
+
     /// The vectors in their order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &[f64]> {
         self.values.chunks_exact(self.n_dimensions)
