@@ -12,6 +12,8 @@ below the threshold; `loss_trend.csv` of row id, score, mean, last. The same is 
 `vectors.csv` (row id, values): `nearest.csv` of row id, neighbour, distance; `near_duplicates.csv` of row id, score, nearest, distance, group;
 `outliers.csv` of row id, score, distance. Neighbours are scikit-learn's, what they say is cleanlab's.
 
+`photos.csv` (how many there are), `drawn.csv` and `predicted.csv` (photo, id, class, corners, score): `box_issues.csv` of photo, issue, score, box.
+
 Needs cleanlab 2.
 """
 
@@ -31,6 +33,11 @@ from cleanlab.datalab.internal.issue_manager.duplicate import NearDuplicateIssue
 from cleanlab.datalab.internal.issue_manager.outlier import OutlierIssueManager  # noqa: E402
 from cleanlab.filter import find_label_issues  # noqa: E402
 from cleanlab.internal.neighbor.metric import decide_default_metric  # noqa: E402
+from cleanlab.object_detection.rank import (  # noqa: E402
+    compute_badloc_box_scores,
+    compute_overlooked_box_scores,
+    compute_swap_box_scores,
+)
 from cleanlab.outlier import OutOfDistribution  # noqa: E402
 from cleanlab.rank import get_label_quality_scores  # noqa: E402
 from sklearn.neighbors import NearestNeighbors  # noqa: E402
@@ -40,6 +47,7 @@ SELECTIONS = ["prune_by_noise_rate", "prune_by_class", "confident_learning"]
 RANKINGS = ["self_confidence", "normalized_margin"]
 EXTRA_CLASS = 4  # of threshold samples
 N_NEIGHBOURS = 10
+N_BOX_CLASSES = 3
 
 
 class NoDatalab:
@@ -182,7 +190,42 @@ def first_of_group(sets, start: int) -> int:
     return min(known)
 
 
-KINDS = {"samples.csv": label_issues, "epochs.csv": over_epochs, "vectors.csv": neighbours}
+def boxes(folder: Path):
+    n_photos = int(rows(folder / "photos.csv")[0][0])
+    drawn, predicted = ([[] for _ in range(n_photos)] for _ in range(2))
+    for name, photos in [("drawn", drawn), ("predicted", predicted)]:
+        for row, box_id, label, *numbers_of_box in rows(folder / f"{name}.csv"):
+            photos[int(row)].append((int(box_id), int(label), [float(number) for number in numbers_of_box]))
+    labels = [
+        {
+            "bboxes": np.array([box[2][:4] for box in photo]).reshape(-1, 4),
+            "labels": np.array([box[1] for box in photo], dtype=int),
+        }
+        for photo in drawn
+    ]
+    # cleanlab has predicted boxes by class.
+    predicted = [sorted(photo, key=lambda box: box[1]) for photo in predicted]
+    of_class = lambda photo, at: np.array([box[2] for box in photo if box[1] == at]).reshape(-1, 5)  # noqa: E731
+    predictions = [np.array([of_class(photo, at) for at in range(N_BOX_CLASSES)], dtype=object) for photo in predicted]
+    expected = {}
+    for issue, compute, photos in [
+        ("overlooked", compute_overlooked_box_scores, predicted),
+        ("swapped", compute_swap_box_scores, drawn),
+        ("badly_located", compute_badloc_box_scores, drawn),
+    ]:
+        for row, (scores, photo) in enumerate(zip(compute(labels=labels, predictions=predictions), photos)):
+            for score, box in zip(scores, photo):
+                if score < 1:
+                    expected[row, issue, box[0]] = score
+    found = {(int(row), issue, int(box)): float(score) for row, issue, score, box in rows(folder / "box_issues.csv")}
+    wrong = [key for key in found.keys() ^ expected.keys()]
+    # A score of 1 but for rounding may be there or not.
+    wrong = [key for key in wrong if {**found, **expected}[key] < 1 - SCORE_ERROR_MAX]
+    wrong += [key for key in found.keys() & expected.keys() if abs(found[key] - expected[key]) > SCORE_ERROR_MAX]
+    yield "box_issues", len(expected), f"differs in {sorted(wrong)[:9]}" if wrong else None
+
+
+KINDS = {"samples.csv": label_issues, "epochs.csv": over_epochs, "vectors.csv": neighbours, "photos.csv": boxes}
 
 
 def main() -> int:

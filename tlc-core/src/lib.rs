@@ -54,8 +54,8 @@ pub use log::{Append, Log};
 pub use patch::{Patch, Value};
 pub use project::{Project, Root, RootOptions};
 pub use quality::{
-    AreaOptions, Distance, IssueAction, IssueRanking, IssueSelection, LabelIssueOptions,
-    NeighbourOptions, TrendOptions,
+    AreaOptions, BoxOptions, Distance, IssueAction, IssueRanking, IssueSelection,
+    LabelIssueOptions, NeighbourOptions, TrendOptions,
 };
 pub use questions::{ClassOptions, Top};
 pub use redact::{REDACTED, redacted, redacted_arguments, redacted_environment};

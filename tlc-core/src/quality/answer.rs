@@ -23,7 +23,7 @@ pub(super) struct Found {
 /// # Errors
 /// Those of Arrow, for columns of other lengths.
 pub(super) fn rows(
-    issue: &str,
+    issues: ArrayRef,
     row_ids: &[u64],
     scores: &[f64],
     more: Vec<(Field, ArrayRef)>,
@@ -36,7 +36,7 @@ pub(super) fn rows(
     ];
     let mut columns: Vec<ArrayRef> = vec![
         Arc::new(UInt64Array::from(row_ids.to_vec())),
-        Arc::new(StringArray::from_iter_values(row_ids.iter().map(|_| issue))),
+        issues,
         Arc::new(Float64Array::from(scores.to_vec())),
     ];
     for (field, column) in more {
@@ -47,6 +47,11 @@ pub(super) fn rows(
     let metadata = metadata.map(|(key, value)| (key.to_owned(), value));
     let schema = Schema::new_with_metadata(fields, metadata.collect());
     Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
+}
+
+/// The name of one issue for so many rows.
+pub(super) fn named(issue: &str, n: usize) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(std::iter::repeat_n(issue, n)))
 }
 
 /// The same with `label` and `suggested`, of the type of the label column.
@@ -68,5 +73,5 @@ pub(super) fn issues(
         (field.clone().with_name("label"), labels),
         (field.clone().with_name("suggested"), suggested),
     ];
-    rows(issue, &ids, &scores, more, metadata)
+    rows(named(issue, found.len()), &ids, &scores, more, metadata)
 }

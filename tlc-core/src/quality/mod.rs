@@ -9,6 +9,7 @@
 //! | [`area_under_margin`](crate::Project::area_under_margin) | the mean margin of the logits over epochs | `margin` |
 //! | [`loss_trend`](crate::Project::loss_trend) | the slope of the loss over epochs | `loss_trend` |
 //! | [`near_duplicates`](crate::Project::near_duplicates), [`outliers`](crate::Project::outliers), [`nearest`](crate::Project::nearest) | distances between the embeddings of an epoch | `near_duplicate`, `outlier` |
+//! | [`box_issues`](crate::Project::box_issues) | the boxes of an epoch, predicted and true | `overlooked`, `swapped`, `badly_located` |
 //!
 //! All answers but those to `label_noise` and `nearest` have `_rowid`, `issue` and `score`, of which the lowest is worst, and
 //! [`Snapshot::patch_of_issues`](crate::Snapshot::patch_of_issues) makes a patch of them.
@@ -30,17 +31,19 @@
 //! validation stream or by cross-validation: a model that has learnt a wrong label by heart is sure of it. Margins and losses over
 //! epochs are those of the stream that is trained on.
 //!
-//! Whoever reads the code begins with `confident`, `areas` and `lines`, which know neither Arrow's columns nor storage; `rows` and `rated` bring
+//! Whoever reads the code begins with `confident`, `areas`, `lines` and `objects`, which know neither Arrow's columns nor storage; `rows` and `rated` bring
 //! columns to them, and the file named after each question asks it.
 
 mod answer;
 mod areas;
+mod boxes;
 mod confident;
 mod fix;
 mod label;
 mod lines;
 mod margin;
 mod neighbours;
+mod objects;
 mod options;
 mod per_sample;
 mod rated;
@@ -49,6 +52,6 @@ mod trend;
 
 pub use self::fix::IssueAction;
 pub use self::options::{
-    AreaOptions, Distance, IssueRanking, IssueSelection, LabelIssueOptions, NeighbourOptions,
-    TrendOptions,
+    AreaOptions, BoxOptions, Distance, IssueRanking, IssueSelection, LabelIssueOptions,
+    NeighbourOptions, TrendOptions,
 };

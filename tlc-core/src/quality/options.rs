@@ -87,6 +87,7 @@ impl LabelIssueOptions {
 
 label_setters!(LabelIssueOptions);
 label_setters!(AreaOptions);
+label_setters!(BoxOptions);
 
 impl From<usize> for LabelIssueOptions {
     fn from(rows_max: usize) -> Self {
@@ -230,6 +231,51 @@ impl TrendOptions {
 }
 
 impl From<usize> for TrendOptions {
+    fn from(rows_max: usize) -> Self {
+        Self::new().rows_max(rows_max)
+    }
+}
+
+/// Where predicted and true boxes are, and how many rows are wanted.
+///
+/// Without more said, predicted boxes are the column `predicted_boxes` of the stream, and true ones its column `boxes` or, if
+/// it has none, the column `boxes` of the table that the row ids are of, as it was at the revision that the rows name.
+/// [`Self::label`] gives that column another name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoxOptions {
+    pub(super) predicted: String,
+    pub(super) label: String,
+    pub(super) at: Option<String>,
+    pub(super) rows_max: Option<usize>,
+}
+
+impl Default for BoxOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl BoxOptions {
+    /// Columns `predicted_boxes` and `boxes`, and all rows.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            predicted: "predicted_boxes".to_owned(),
+            label: "boxes".to_owned(),
+            at: None,
+            rows_max: None,
+        }
+    }
+
+    /// The column of the stream that holds the predicted boxes.
+    #[must_use]
+    pub fn predicted(mut self, column: &str) -> Self {
+        column.clone_into(&mut self.predicted);
+        self
+    }
+}
+
+impl From<usize> for BoxOptions {
     fn from(rows_max: usize) -> Self {
         Self::new().rows_max(rows_max)
     }

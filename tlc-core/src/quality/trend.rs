@@ -6,7 +6,7 @@ use arrow::array::{Array as _, ArrayRef, AsArray as _, Float64Array, RecordBatch
 use arrow::datatypes::{DataType, Field};
 use futures::TryStreamExt as _;
 
-use super::answer::rows;
+use super::answer::{named, rows};
 use super::lines::{Lines, Trend};
 use super::options::TrendOptions;
 use crate::error::{Error, Result};
@@ -75,5 +75,11 @@ fn answer(stuck: &[Trend], metadata: Vec<(&'static str, String)>) -> Result<Reco
         numbers("mean", |trend| trend.mean),
         numbers("last", |trend| trend.last),
     ];
-    rows("loss_trend", &ids, &scores, more, metadata)
+    rows(
+        named("loss_trend", ids.len()),
+        &ids,
+        &scores,
+        more,
+        metadata,
+    )
 }

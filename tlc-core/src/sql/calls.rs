@@ -25,6 +25,7 @@ use super::{blame, diff, quality, questions};
 pub(super) enum Function {
     AreaUnderMargin,
     Blame,
+    BoxIssues,
     Confusion,
     Diff,
     Embeddings,
@@ -41,9 +42,10 @@ pub(super) enum Function {
 }
 
 impl Function {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::AreaUnderMargin,
         Self::Blame,
+        Self::BoxIssues,
         Self::Confusion,
         Self::Diff,
         Self::Embeddings,
@@ -64,6 +66,7 @@ impl Function {
         match self {
             Self::AreaUnderMargin => "area_under_margin",
             Self::Blame => "blame",
+            Self::BoxIssues => "box_issues",
             Self::Confusion => "confusion",
             Self::Diff => "diff",
             Self::Embeddings => "embeddings",
@@ -91,6 +94,9 @@ impl Function {
             }
             Self::Blame => {
                 "write blame('<project>/<table>', '<column>') or blame('<project>/<table>', '<column>', <revision>), such as blame('mnist/train', 'label', 3)"
+            }
+            Self::BoxIssues => {
+                "write box_issues('<project>/<run>', '<stream>', <epoch>), and how many at most or 'all', then '<true boxes>', '<predicted boxes>' and a revision of the table that has the true boxes, such as box_issues('coco/yolo', 'val', 6, 20)"
             }
             Self::Confusion => {
                 "write confusion('<project>/<run>', '<stream>', <epoch>), and if they are not called so '<label>', then '<predicted>', then a revision of the table that has the labels, such as confusion('mnist/lenet', 'test', 6, 'label', 'predicted', 'main')"
@@ -145,7 +151,7 @@ impl Function {
             Self::Flips | Self::LossTrend => 1..=3,
             Self::Embeddings => 2..=3,
             Self::AreaUnderMargin => 1..=6,
-            Self::LabelIssues => 2..=6,
+            Self::BoxIssues | Self::LabelIssues => 2..=6,
             Self::NearDuplicates | Self::Outliers => 2..=4,
             Self::Nearest => 3..=5,
         }
@@ -161,6 +167,7 @@ impl Function {
             Self::Flips => &questions::FLIPS,
             Self::Forgotten => &questions::FORGOTTEN,
             Self::AreaUnderMargin | Self::LabelIssues => &quality::ISSUES,
+            Self::BoxIssues => &quality::BOX_ISSUES,
             Self::LabelNoise => &quality::LABEL_NOISE,
             Self::LossTrend => &quality::LOSS_TREND,
             Self::NearDuplicates => &quality::NEAR_DUPLICATES,

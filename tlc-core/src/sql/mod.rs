@@ -20,6 +20,7 @@
 //! | `label_issues('<project>/<run>', 'stream', epoch, n)` | the samples whose label is probably wrong, and what it should be |
 //! | `label_noise('<project>/<run>', 'stream', epoch)` | how many labels are estimated to be wrong, by pairs of classes |
 //! | `area_under_margin('<project>/<run>', 'stream', n, class)` | the samples with the lowest mean margins over epochs; of threshold samples of a class, those below them |
+//! | `box_issues('<project>/<run>', 'stream', epoch, n)` | boxes that are probably missing, of the wrong class or badly placed |
 //! | `loss_trend('<project>/<run>', 'stream', n)` | the samples whose loss is high and does not fall |
 //! | `nearest('<project>/<run>', 'stream', epoch, 'ids', n)` | the nearest samples by their vectors |
 //! | `near_duplicates('<project>/<run>', 'stream', epoch)` | samples that are almost the same, by their vectors |

@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use crate::error::Result;
 use crate::id::ROWID;
 use crate::project::Project;
-use crate::quality::{AreaOptions, LabelIssueOptions, NeighbourOptions, TrendOptions};
+use crate::quality::{AreaOptions, BoxOptions, LabelIssueOptions, NeighbourOptions, TrendOptions};
 
 use super::calls::Function;
 
@@ -58,6 +58,14 @@ pub(super) static NEAR_DUPLICATES: LazyLock<SchemaRef> = LazyLock::new(|| {
 
 pub(super) static OUTLIERS: LazyLock<SchemaRef> =
     LazyLock::new(|| found(vec![Field::new("distance", DataType::Float64, false)]));
+
+pub(super) static BOX_ISSUES: LazyLock<SchemaRef> = LazyLock::new(|| {
+    found(vec![
+        Field::new("box", DataType::Int64, false),
+        Field::new("label", DataType::Int64, true),
+        Field::new("suggested", DataType::Int64, true),
+    ])
+});
 
 /// What all issues have, and more.
 fn found(more: Vec<Field>) -> SchemaRef {
@@ -114,6 +122,12 @@ async fn of_epoch(
         return Ok(None);
     };
     let rows = match function {
+        Function::BoxIssues => {
+            let Some(options) = boxes(more) else {
+                return Ok(None);
+            };
+            project.box_issues(run, stream, epoch, options).await?
+        }
         Function::LabelIssues => {
             let Some((rows_max, more)) = limited(more) else {
                 return Ok(None);
@@ -187,6 +201,17 @@ fn area(arguments: &[&str]) -> Option<AreaOptions> {
         [class, rest @ ..] => (options.threshold_class(class.parse().ok()?), rest),
     };
     let setters = [AreaOptions::column, AreaOptions::label, AreaOptions::at];
+    for (argument, set) in more.iter().zip(setters) {
+        options = set(options, argument);
+    }
+    Some(options)
+}
+
+/// How many, the columns of true and of predicted boxes, and the revision.
+fn boxes(arguments: &[&str]) -> Option<BoxOptions> {
+    let (rows_max, more) = limited(arguments)?;
+    let mut options = limit(rows_max, BoxOptions::new(), BoxOptions::rows_max);
+    let setters = [BoxOptions::label, BoxOptions::predicted, BoxOptions::at];
     for (argument, set) in more.iter().zip(setters) {
         options = set(options, argument);
     }

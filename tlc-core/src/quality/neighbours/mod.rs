@@ -21,7 +21,7 @@ use arrow::datatypes::{DataType, Field, Schema, UInt64Type};
 
 use self::graph::{Duplicate, Outlier, duplicates, outliers};
 use self::vectors::Vectors;
-use super::answer::rows;
+use super::answer::{named, rows};
 use super::options::NeighbourOptions;
 use crate::error::{Error, Result};
 use crate::id::ROWID;
@@ -146,7 +146,13 @@ impl Project {
         ];
         let row_ids = ids(&vectors, found.iter().map(|one| one.at));
         let scores: Vec<f64> = found.iter().map(|one| one.score).collect();
-        rows("near_duplicate", &row_ids, &scores, more, metadata)
+        rows(
+            named("near_duplicate", row_ids.len()),
+            &row_ids,
+            &scores,
+            more,
+            metadata,
+        )
     }
 
     /// The samples of an epoch that are like no others, by their vectors: `_rowid`, `issue` (text: `outlier`), `score` (Float64: towards 0 the farther away) and
@@ -176,7 +182,13 @@ impl Project {
         let more = vec![(field, numbers(found.iter().map(|one| one.distance)))];
         let row_ids = ids(&vectors, found.iter().map(|one| one.at));
         let scores: Vec<f64> = found.iter().map(|one| one.score).collect();
-        rows("outlier", &row_ids, &scores, more, metadata)
+        rows(
+            named("outlier", row_ids.len()),
+            &row_ids,
+            &scores,
+            more,
+            metadata,
+        )
     }
 
     /// The vectors of an epoch, and how many rows have one and how many have none.

@@ -1,6 +1,7 @@
 //! Labels that are probably wrong: planted ones are found, in the stream or in a table, whatever the files of the
 //! epoch are. With `TLC_QUALITY_OUT` the samples and the answers are also written, for `.ci/reference.py`.
 
+mod boxes;
 mod fixes;
 mod neighbours;
 mod over_epochs;

@@ -99,6 +99,13 @@ fn functions_of_sql_give_what_the_library_gives() {
         "outliers(LENET, 1, 'all', 'embedding')",
         block_on(project.outliers("lenet", "val", 1, new())),
     );
+    boxes::log_boxes(&project, &boxes::photos(4, 40));
+    let boxes = block_on(project.box_issues("yolo", "val", 3, 5)).unwrap();
+    let query = format!(
+        "SELECT * FROM box_issues('{name}/yolo', 'val', 3, 5, 'boxes', 'predicted_boxes', 0)"
+    );
+    assert_eq!(boxes.num_rows(), 5);
+    assert_eq!(ask(&sql, &query), lines(&[boxes]));
     // Joined with the table, numbers of classes have names.
     let names = format!(
         "SELECT count(*) FROM label_issues('{name}/lenet', 'val', 2, 'all', 'animal') i JOIN {name}.train t ON t._rowid = i._rowid WHERE t.animal = i.label AND i.label <> i.suggested"
