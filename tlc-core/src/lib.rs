@@ -71,7 +71,10 @@ pub use project::{Project, Root, RootOptions};
 pub use provenance::{
     Build, CODE_WAIT_MAX, Change, ChangeKind, Code, Gpu, LockFile, Machine, PatchFile, Provenance,
 };
-pub use quality::{IssueRanking, IssueSelection, LabelIssueOptions};
+pub use quality::{
+    AreaOptions, BoxOptions, Distance, IssueAction, IssueRanking, IssueSelection,
+    LabelIssueOptions, NeighbourOptions, TrendOptions,
+};
 pub use questions::{ClassOptions, Top};
 pub use redact::{REDACTED, redacted, redacted_arguments, redacted_environment};
 #[cfg(feature = "tracing")]

@@ -30,6 +30,7 @@ use arrow::datatypes::Schema;
 pub use self::aggregate::{Calibration, CalibrationBin, ConfusionMatrix, Quantiles, Summary};
 pub use self::classification::Classification;
 pub use self::detection::Detection;
+pub(crate) use self::detection::{Boxes, OneBox};
 pub use self::embedding::Embedding;
 pub use self::epoch::Aggregate;
 pub use self::language::Language;

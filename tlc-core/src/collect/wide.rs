@@ -27,9 +27,10 @@ const SCALARS: &[(&str, &str)] = &[
 /// | `gap` | Float32 | the largest `p` less the second largest, 1 for a single class: the margin by which active learning picks uncertain samples (Scheffer, Decomain and Wrobel 2001) |
 /// | `brier` | Float32 | `Σ (p[j] - [j = y])²` over all classes, in 0…2 (Brier 1950) |
 /// | `top_k_correct` | Boolean | fewer than `k` classes come before `y`: of a larger logit, or an equal one and a lower index; with [`Self::top_k`] |
+/// | `logit_margin` | Float32 | the logit of `y` less the largest other one, null for a single class: what the area under the margin is the mean of (Pleiss et al. 2020); with [`Self::logit_margin`] |
 /// | `probabilities` | `FixedSizeList<Float32>` | `p`; with [`Self::probabilities`] |
 ///
-/// A sample without a label has null `brier` and `top_k_correct`. Where the softmax does not exist,
+/// A sample without a label has null `brier`, `top_k_correct` and `logit_margin`. Where the softmax does not exist,
 /// numbers are NaN and `top_k_correct` is false.
 ///
 /// The cost is that of [`Classification`] twice.
@@ -45,6 +46,7 @@ const SCALARS: &[(&str, &str)] = &[
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WideClassification {
     k: Option<usize>,
+    logit_margin: bool,
     probabilities: bool,
 }
 
@@ -54,6 +56,14 @@ impl WideClassification {
     #[must_use]
     pub fn top_k(mut self, k: usize) -> Self {
         self.k = Some(k);
+        self
+    }
+
+    /// Adds by how much the logit of the label is above the others: 4 bytes for each sample, with which
+    /// [`Project::area_under_margin`](crate::Project::area_under_margin) finds wrong labels.
+    #[must_use]
+    pub fn logit_margin(mut self) -> Self {
+        self.logit_margin = true;
         self
     }
 
@@ -69,6 +79,7 @@ impl WideClassification {
         let mut gaps = Float32Builder::new();
         let mut briers = Float32Builder::new();
         let mut top = BooleanBuilder::new();
+        let mut margins = Float32Builder::new();
         let mut probabilities = Vec::new();
         for (sample, scores) in scores(logits).enumerate() {
             let label = label(&labels, sample, scores.len())?;
@@ -78,6 +89,7 @@ impl WideClassification {
             };
             gaps.append_value(narrow(gap(&p)));
             briers.append_option(label.map(|label| narrow(brier(&p, label))));
+            margins.append_option(label.and_then(|label| logit_margin(scores, label)));
             let is_defined = p.first().is_some_and(|p| !p.is_nan());
             top.append_option(
                 label.map(|label| is_defined && place(scores, label) < self.k.unwrap_or(0)),
@@ -92,6 +104,9 @@ impl WideClassification {
         ];
         if self.k.is_some() {
             columns.push(metric("top_k_correct", top.finish()));
+        }
+        if self.logit_margin {
+            columns.push(metric("logit_margin", margins.finish()));
         }
         if self.probabilities {
             let item = Arc::new(Field::new_list_field(DataType::Float32, true));
@@ -140,6 +155,14 @@ fn brier(p: &[f64], label: usize) -> f64 {
         false => *p,
     });
     errors.map(|error| error * error).sum()
+}
+
+/// The logit of the label less the largest other one; NaN if one of them is. `None` of a single class.
+fn logit_margin(scores: &[f32], label: usize) -> Option<f32> {
+    let others = scores.iter().enumerate().filter(|(at, _)| *at != label);
+    let largest = others.map(|(_, score)| f64::from(*score));
+    let largest = largest.reduce(|a, b| if a.is_nan() || a > b { a } else { b })?;
+    Some(narrow(f64::from(*scores.get(label)?) - largest))
 }
 
 /// How many classes come before this one.
@@ -200,12 +223,34 @@ mod tests {
     }
 
     #[test]
+    fn the_margin_of_the_logits_is_to_the_largest_other_one() {
+        let batch = batch(
+            3,
+            r#"{"logits":[5,2,3],"label":0}
+               {"logits":[5,2,3],"label":1}
+               {"logits":[5,5,-9],"label":1}
+               {"logits":[5,2,3]}
+               {"logits":[5,"NaN",7],"label":0}
+               {"logits":[5,7,"NaN"],"label":0}
+               {"logits":[5,"-inf","-inf"],"label":0}"#,
+        );
+        let made = Classification.wide().logit_margin().more(&batch).unwrap();
+        let expected = ["2.0000", "-3.0000", "0.0000", "-", "NaN", "NaN", "inf"];
+        assert_eq!(
+            rows(&made.project(&[2]).unwrap()),
+            expected.map(|margin| format!("logit_margin={margin}"))
+        );
+    }
+
+    #[test]
     fn one_class_is_certain() {
         let batch = batch(1, r#"{"logits":[-3],"label":0}"#);
-        let made = Classification.wide().top_k(1).probabilities().more(&batch);
+        let wide = Classification.wide().top_k(1).logit_margin();
+        let made = wide.probabilities().more(&batch);
+        let first = "gap=1.0000 brier=0.0000 top_k_correct=true";
         assert_eq!(
             rows(&made.unwrap()),
-            ["gap=1.0000 brier=0.0000 top_k_correct=true probabilities=[1.0000]"]
+            [format!("{first} logit_margin=- probabilities=[1.0000]")]
         );
     }
 

@@ -13,7 +13,6 @@ mod epoch;
 mod fetch;
 mod image;
 mod order;
-mod parallel;
 mod pixels;
 mod prefetch;
 mod random;

@@ -8,8 +8,8 @@ use arrow::array::{Array, ArrayRef, AsArray as _, FixedSizeListArray, UInt8Array
 use arrow::datatypes::{DataType, Field, FieldRef};
 
 use super::image::{Pixels, Shape, decode};
-use super::parallel;
 use crate::error::{Error, Result};
+use crate::runtime::parallel;
 use crate::schema::{self, Role};
 
 /// One image to be decoded.

@@ -31,6 +31,8 @@ const THRESHOLD_MIN: f64 = 2.0 * TOLERANCE;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row<'a> {
     pub(super) row_id: u64,
+    /// Its place among the rows of the epoch, in the order of row ids.
+    pub(super) at: usize,
     pub(super) given: usize,
     pub(super) probabilities: &'a [f64],
 }
@@ -462,8 +464,10 @@ mod tests {
     }
 
     fn rows(samples: &[Sample]) -> impl Iterator<Item = Row<'_>> {
-        samples.iter().map(|(row_id, given, probabilities)| Row {
+        let rows = samples.iter().enumerate();
+        rows.map(|(at, (row_id, given, probabilities))| Row {
             row_id: *row_id,
+            at,
             given: *given,
             probabilities,
         })
@@ -533,6 +537,7 @@ mod tests {
         assert_eq!(sure, [Some(0), Some(0), Some(0), Some(0), None]);
         let almost = Row {
             row_id: 9,
+            at: 0,
             given: 0,
             probabilities: &[0.599_998, 0.0],
         };

@@ -1,4 +1,4 @@
-//! From columns to rows that count: labels as positions of classes, probabilities as numbers.
+//! From columns to rows that count: labels as positions of classes, and a list of numbers for each row.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -22,14 +22,14 @@ const CLASSES_MAX: usize = 10_000;
 pub(super) struct Counted {
     pub(super) rows: u64,
     pub(super) without_label: u64,
-    pub(super) without_probabilities: u64,
+    pub(super) without_values: u64,
 }
 
 impl Counted {
     pub(super) fn add(&mut self, more: Self) {
         self.rows += more.rows;
         self.without_label += more.without_label;
-        self.without_probabilities += more.without_probabilities;
+        self.without_values += more.without_values;
     }
 }
 
@@ -53,7 +53,7 @@ impl Given {
         let data_type = labels.data_type();
         if !(data_type.is_integer() || *data_type == DataType::Boolean) {
             return Err(Error::invalid(format!(
-                "labels {column:?} are {data_type}; they must be numbers, as the probabilities are in the order of their classes"
+                "labels {column:?} are {data_type}; they must be numbers, as what the model gave is in the order of its classes"
             )));
         }
         let exact = CastOptions {
@@ -75,8 +75,18 @@ impl Given {
         self.met.clear();
     }
 
-    /// The label of the next row with that id, null if it has none; `None` if there is no such row.
-    fn next(&mut self, row_id: u64) -> Option<Option<i64>> {
+    /// Ascending.
+    pub(super) fn row_ids(&self) -> &UInt64Array {
+        &self.row_ids
+    }
+
+    /// The label of each row, in the order of row ids.
+    pub(super) fn labels(&self) -> &Int64Array {
+        &self.labels
+    }
+
+    /// The next row with that id: its place and its label, null if it has none. `None` if there is no such row.
+    fn next(&mut self, row_id: u64) -> Option<(usize, Option<i64>)> {
         let ids = self.row_ids.values();
         let first = ids.partition_point(|id| *id < row_id);
         let mut at = first;
@@ -86,11 +96,11 @@ impl Given {
             *met += 1;
         }
         let is_there = ids.get(at) == Some(&row_id);
-        is_there.then(|| self.labels.is_valid(at).then(|| self.labels.value(at)))
+        is_there.then(|| (at, self.labels.is_valid(at).then(|| self.labels.value(at))))
     }
 }
 
-/// A list of probabilities for each row.
+/// A list of numbers for each row, one for each class: probabilities or logits.
 #[derive(Debug)]
 pub(super) struct Lists {
     /// Where each lies; `None` for a null.
@@ -125,8 +135,8 @@ impl Lists {
         })
     }
 
-    /// The probabilities of a row, if they are numbers, and there is one at least.
-    fn of(&self, row: usize) -> Option<&[f64]> {
+    /// The numbers of a row, if they are all finite, and there is one at least.
+    pub(super) fn of(&self, row: usize) -> Option<&[f64]> {
         let range = self.lists.get(row)?.clone()?;
         let nulls = self.values.nulls().filter(|nulls| nulls.null_count() > 0);
         if nulls.is_some_and(|nulls| range.clone().any(|at| nulls.is_null(at))) {
@@ -156,7 +166,7 @@ fn between<O: OffsetSizeTrait>(offsets: &[O], values: &ArrayRef) -> (Vec<Range<u
 /// The error of a column that holds something else.
 pub(super) fn not_probabilities(column: &str, found: &DataType) -> Error {
     Error::invalid(format!(
-        "column {column:?} is {found}, and no list of floats with a probability for each class"
+        "column {column:?} is {found}, and no list of floats with one for each class"
     ))
 }
 
@@ -173,39 +183,40 @@ pub(super) fn each(
     mut each: impl FnMut(&Row<'_>),
 ) -> Result<Counted> {
     let mut counted = Counted::default();
-    for (at, row_id) in row_ids.iter().copied().enumerate() {
-        let Some(label) = given.next(row_id) else {
+    for (row, row_id) in row_ids.iter().copied().enumerate() {
+        let Some((place, label)) = given.next(row_id) else {
             continue;
         };
         let Some(label) = label else {
             counted.without_label += 1;
             continue;
         };
-        let Some(probabilities) = lists.of(at) else {
-            counted.without_probabilities += 1;
+        let Some(probabilities) = lists.of(row) else {
+            counted.without_values += 1;
             continue;
         };
         let n = *n_classes.get_or_insert(probabilities.len());
         if probabilities.len() != n {
             let found = probabilities.len();
             return Err(Error::invalid(format!(
-                "row {row_id} has {found} probabilities, and others have {n}"
+                "row {row_id} has {found} values, and others have {n}"
             )));
         }
         if n > CLASSES_MAX {
             return Err(Error::invalid(format!(
-                "row {row_id} has probabilities of {n} classes; there may be {CLASSES_MAX}"
+                "row {row_id} has values of {n} classes; there may be {CLASSES_MAX}"
             )));
         }
         let class = usize::try_from(label).ok().filter(|class| *class < n);
         let given = class.ok_or_else(|| {
             Error::invalid(format!(
-                "row {row_id} has label {label}, and there are probabilities of {n} classes, from 0"
+                "row {row_id} has label {label}, and there are values of {n} classes, from 0"
             ))
         })?;
         counted.rows += 1;
         each(&Row {
             row_id,
+            at: place,
             given,
             probabilities,
         });
@@ -229,7 +240,8 @@ mod tests {
         let labels: ArrayRef = Arc::new(labels.collect::<Int8Array>());
         let mut given = Given::new("label", UInt64Array::from(ids.to_vec()), &labels).unwrap();
         for _ in 0..2 {
-            let found: Vec<_> = met.iter().map(|id| given.next(*id)).collect();
+            let next = |id: &u64| given.next(*id).map(|(_, label)| label);
+            let found: Vec<_> = met.iter().map(next).collect();
             assert_eq!(found, expected, "{met:?} of {ids:?}");
             given.restart();
         }
@@ -319,6 +331,7 @@ mod tests {
             let lists = Lists::new("p", &lists(rows)).unwrap();
             let mut found = Vec::new();
             let counted = each(&ids, &lists, &mut given, &mut None, |row| {
+                assert_eq!(row.at as u64 + 40, row.row_id);
                 found.push(format!("{}:{}", row.row_id, row.given));
             });
             match counted {
@@ -327,10 +340,10 @@ mod tests {
                     let Counted {
                         rows,
                         without_label,
-                        without_probabilities,
+                        without_values,
                     } = counted;
                     format!(
-                        "{} {rows}/{without_label}/{without_probabilities}",
+                        "{} {rows}/{without_label}/{without_values}",
                         found.join(" ")
                     )
                 }
@@ -350,12 +363,12 @@ mod tests {
         assert_eq!(message, "40:0 1/0/0");
         let message = check(&[&[0.0; CLASSES_MAX + 1]], &[Some(0)]);
         assert!(
-            message.contains("row 40 has probabilities of 10001 classes"),
+            message.contains("row 40 has values of 10001 classes"),
             "{message}"
         );
         let message = check(&[two, odd], &[Some(1), Some(0)]);
         assert!(
-            message.contains("row 41 has 1 probabilities, and others have 2"),
+            message.contains("row 41 has 1 values, and others have 2"),
             "{message}"
         );
     }

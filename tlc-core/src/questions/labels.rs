@@ -107,6 +107,13 @@ impl<'a> Labels<'a> {
         assemble(&read.row_ids, &parts, field.data_type())
     }
 
+    /// The table that all labels read so far are from, if they are from one.
+    pub(crate) fn table_name(&self) -> Option<&str> {
+        let mut names = self.tables.keys().map(|(name, _)| name.as_str());
+        let first = names.next()?;
+        names.all(|name| name == first).then_some(first)
+    }
+
     /// The column that the labels read last were from, as far as its type is this one.
     pub(crate) fn field(&self, data_type: &DataType) -> Field {
         let field = self.field.clone();

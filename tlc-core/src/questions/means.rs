@@ -18,7 +18,7 @@ use crate::id::ROWID;
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming the column and its type if that has no mean.
-pub(super) fn numbers(column: &str, values: &ArrayRef) -> Result<ArrayRef> {
+pub(crate) fn numbers(column: &str, values: &ArrayRef) -> Result<ArrayRef> {
     match values.data_type() {
         DataType::Float64 => Ok(Arc::clone(values)),
         found if found.is_numeric() || *found == DataType::Boolean => {

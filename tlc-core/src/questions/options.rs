@@ -29,6 +29,37 @@ impl From<usize> for Top {
     }
 }
 
+/// The setters of options that say where labels are and how many rows are wanted: of the fields `label`, `at` and
+/// `rows_max`.
+macro_rules! label_setters {
+    ($options:ty) => {
+        impl $options {
+            /// The column, of the stream or of the table, that holds the labels.
+            #[must_use]
+            pub fn label(mut self, column: &str) -> Self {
+                column.clone_into(&mut self.label);
+                self
+            }
+
+            /// Takes the labels from the table as it is at `revision`: a number, branch, tag or time, as for
+            /// [`Table::resolve`](crate::Table::resolve).
+            #[must_use]
+            pub fn at(mut self, revision: &str) -> Self {
+                self.at = Some(revision.to_owned());
+                self
+            }
+
+            /// At most so many rows: the first ones.
+            #[must_use]
+            pub fn rows_max(mut self, rows_max: usize) -> Self {
+                self.rows_max = Some(rows_max);
+                self
+            }
+        }
+    };
+}
+pub(crate) use label_setters;
+
 /// Where predictions and labels are, and how many rows are wanted.
 ///
 /// Without more said, the prediction is the column `predicted` of the stream, and the label its column
@@ -66,29 +97,9 @@ impl ClassOptions {
         column.clone_into(&mut self.predicted);
         self
     }
-
-    /// The column, of the stream or of the table, that holds the labels.
-    #[must_use]
-    pub fn label(mut self, column: &str) -> Self {
-        column.clone_into(&mut self.label);
-        self
-    }
-
-    /// Takes the labels from the table as it is at `revision`: a number, branch, tag or time, as for
-    /// [`Table::resolve`](crate::Table::resolve).
-    #[must_use]
-    pub fn at(mut self, revision: &str) -> Self {
-        self.at = Some(revision.to_owned());
-        self
-    }
-
-    /// At most so many rows: the first ones.
-    #[must_use]
-    pub fn rows_max(mut self, rows_max: usize) -> Self {
-        self.rows_max = Some(rows_max);
-        self
-    }
 }
+
+label_setters!(ClassOptions);
 
 impl From<usize> for ClassOptions {
     fn from(rows_max: usize) -> Self {

@@ -11,7 +11,7 @@ use arrow::datatypes::UInt64Type;
 use crate::error::Result;
 
 /// The samples met so far: row ids in ascending order, each once.
-pub(super) struct Samples {
+pub(crate) struct Samples {
     ids: UInt64Array,
 }
 
@@ -24,7 +24,7 @@ impl Default for Samples {
 }
 
 impl Samples {
-    pub(super) fn ids(&self) -> &UInt64Array {
+    pub(crate) fn ids(&self) -> &UInt64Array {
         &self.ids
     }
 
@@ -34,7 +34,7 @@ impl Samples {
 
     /// Takes in the samples of `ids`, ascending and each once. If some are new: for each sample known
     /// now its position before, null for a new one.
-    pub(super) fn admit(&mut self, ids: &UInt64Array) -> Option<UInt64Array> {
+    pub(crate) fn admit(&mut self, ids: &UInt64Array) -> Option<UInt64Array> {
         if is_same(&self.ids, ids) {
             return None;
         }
@@ -125,7 +125,7 @@ pub(super) fn rounds(
 }
 
 /// `state` with the samples at their new positions, and the default for new ones.
-pub(super) fn moved<T: Copy + Default>(state: &[T], former: &UInt64Array) -> Vec<T> {
+pub(crate) fn moved<T: Copy + Default>(state: &[T], former: &UInt64Array) -> Vec<T> {
     let value = |at: Option<u64>| {
         let at = at.and_then(|at| usize::try_from(at).ok());
         at.and_then(|at| state.get(at).copied()).unwrap_or_default()

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 /// The first `n` of `rows`, all without `n`, in the order of `compare`.
-pub(super) fn best<T>(
+pub(crate) fn best<T>(
     mut rows: Vec<T>,
     n: Option<usize>,
     compare: impl Fn(&T, &T) -> Ordering,

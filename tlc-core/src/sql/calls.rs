@@ -1,5 +1,6 @@
 //! Table functions, such as `diff('<project>/<table>', …)` and `flips('<project>/<run>', …)`: what they
-//! are called with. What they give is in a module for each, and for questions about sample metrics in one.
+//! are called with. What they give is in a module for each, for questions about sample metrics in one, and in one for what
+//! is wrong with the data.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -17,43 +18,67 @@ use datafusion::physical_plan::ExecutionPlan;
 use crate::error::{Error, Result};
 use crate::project::Root;
 
-use super::{blame, diff, questions};
+use super::{blame, diff, quality, questions};
 
 /// What can be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Function {
+    AreaUnderMargin,
     Blame,
+    BoxIssues,
     Confusion,
     Diff,
     Embeddings,
     EpochMeans,
     Flips,
     Forgotten,
+    LabelIssues,
+    LabelNoise,
+    LossTrend,
+    NearDuplicates,
+    Nearest,
+    Outliers,
     TopSamples,
 }
 
 impl Function {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 16] = [
+        Self::AreaUnderMargin,
         Self::Blame,
+        Self::BoxIssues,
         Self::Confusion,
         Self::Diff,
         Self::Embeddings,
         Self::EpochMeans,
         Self::Flips,
         Self::Forgotten,
+        Self::LabelIssues,
+        Self::LabelNoise,
+        Self::LossTrend,
+        Self::NearDuplicates,
+        Self::Nearest,
+        Self::Outliers,
         Self::TopSamples,
     ];
 
     /// As queries name it.
     pub(super) fn name(self) -> &'static str {
         match self {
+            Self::AreaUnderMargin => "area_under_margin",
             Self::Blame => "blame",
+            Self::BoxIssues => "box_issues",
             Self::Confusion => "confusion",
             Self::Diff => "diff",
             Self::Embeddings => "embeddings",
             Self::EpochMeans => "epoch_means",
             Self::Flips => "flips",
             Self::Forgotten => "forgotten",
+            Self::LabelIssues => "label_issues",
+            Self::LabelNoise => "label_noise",
+            Self::LossTrend => "loss_trend",
+            Self::NearDuplicates => "near_duplicates",
+            Self::Nearest => "nearest",
+            Self::Outliers => "outliers",
             Self::TopSamples => "top_samples",
         }
     }
@@ -64,8 +89,14 @@ impl Function {
 
     fn usage(self) -> &'static str {
         match self {
+            Self::AreaUnderMargin => {
+                "write area_under_margin('<project>/<run>', '<stream>'), and how many at most or 'all', then the class of the threshold samples or 'none', then the '<column>' of the margins, '<label>' and a revision of the table that has the labels, such as area_under_margin('mnist/lenet', 'train', 'all', 10)"
+            }
             Self::Blame => {
                 "write blame('<project>/<table>', '<column>') or blame('<project>/<table>', '<column>', <revision>), such as blame('mnist/train', 'label', 3)"
+            }
+            Self::BoxIssues => {
+                "write box_issues('<project>/<run>', '<stream>', <epoch>), and how many at most or 'all', then '<true boxes>', '<predicted boxes>' and a revision of the table that has the true boxes, such as box_issues('coco/yolo', 'val', 6, 20)"
             }
             Self::Confusion => {
                 "write confusion('<project>/<run>', '<stream>', <epoch>), and if they are not called so '<label>', then '<predicted>', then a revision of the table that has the labels, such as confusion('mnist/lenet', 'test', 6, 'label', 'predicted', 'main')"
@@ -85,6 +116,24 @@ impl Function {
             Self::Forgotten => {
                 "write forgotten('<project>/<run>', '<stream>'), and how many at most or 'all', then '<label>', '<predicted>' and a revision of the table that has the labels, such as forgotten('mnist/lenet', 'train', 20)"
             }
+            Self::LabelIssues => {
+                "write label_issues('<project>/<run>', '<stream>', <epoch>), and how many at most or 'all', then '<label>', '<probabilities>' and a revision of the table that has the labels, such as label_issues('mnist/lenet', 'val', 6, 20)"
+            }
+            Self::LabelNoise => {
+                "write label_noise('<project>/<run>', '<stream>', <epoch>), and if they are not called so '<label>', then '<probabilities>', then a revision of the table that has the labels, such as label_noise('mnist/lenet', 'val', 6)"
+            }
+            Self::LossTrend => {
+                "write loss_trend('<project>/<run>', '<stream>'), and how many at most or 'all', then '<loss>' if that is not its name, such as loss_trend('mnist/lenet', 'train', 20)"
+            }
+            Self::NearDuplicates => {
+                "write near_duplicates('<project>/<run>', '<stream>', <epoch>), and how many at most or 'all', then the '<column>' of the vectors, such as near_duplicates('mnist/lenet', 'test', 6)"
+            }
+            Self::Nearest => {
+                "write nearest('<project>/<run>', '<stream>', <epoch>, '<row id>,<row id>'), and how many of each, then the '<column>' of the vectors, such as nearest('mnist/lenet', 'test', 6, '17,4211', 5)"
+            }
+            Self::Outliers => {
+                "write outliers('<project>/<run>', '<stream>', <epoch>), and how many at most or 'all', then the '<column>' of the vectors, such as outliers('mnist/lenet', 'test', 6)"
+            }
             Self::TopSamples => {
                 "write top_samples('<project>/<run>', '<stream>', '<column>', <n>) or top_samples('<project>/<run>,<run>', '<stream>', '<column>', <n>, 'lowest'), such as top_samples('mnist/lenet', 'train', 'loss', 20); '<project>/*' means all runs"
             }
@@ -97,10 +146,14 @@ impl Function {
             Self::Blame => 1..=2,
             Self::Diff | Self::EpochMeans => 2..=2,
             Self::TopSamples => 3..=4,
-            Self::Confusion => 2..=5,
+            Self::Confusion | Self::LabelNoise => 2..=5,
             Self::Forgotten => 1..=5,
-            Self::Flips => 1..=3,
+            Self::Flips | Self::LossTrend => 1..=3,
             Self::Embeddings => 2..=3,
+            Self::AreaUnderMargin => 1..=6,
+            Self::BoxIssues | Self::LabelIssues => 2..=6,
+            Self::NearDuplicates | Self::Outliers => 2..=4,
+            Self::Nearest => 3..=5,
         }
     }
 
@@ -113,6 +166,13 @@ impl Function {
             Self::EpochMeans => &questions::EPOCH_MEANS,
             Self::Flips => &questions::FLIPS,
             Self::Forgotten => &questions::FORGOTTEN,
+            Self::AreaUnderMargin | Self::LabelIssues => &quality::ISSUES,
+            Self::BoxIssues => &quality::BOX_ISSUES,
+            Self::LabelNoise => &quality::LABEL_NOISE,
+            Self::LossTrend => &quality::LOSS_TREND,
+            Self::NearDuplicates => &quality::NEAR_DUPLICATES,
+            Self::Nearest => &quality::NEAREST,
+            Self::Outliers => &quality::OUTLIERS,
             Self::TopSamples => &questions::TOP_SAMPLES,
         }
     }
@@ -160,7 +220,10 @@ impl Call {
             }
             (Function::Diff, [from, to]) => diff::rows(&project.table(name).await?, from, to).await,
             (function, arguments) => {
-                let rows = questions::rows(&project, name, function, arguments).await?;
+                let rows = match questions::rows(&project, name, function, arguments).await? {
+                    None => quality::rows(&project, name, function, arguments).await?,
+                    rows => rows,
+                };
                 questions::told(&rows.ok_or_else(usage)?, function.schema())
             }
         }

@@ -17,6 +17,14 @@
 //! | `flips('<project>/<run>', 'stream', n)` | the samples whose prediction changed most often |
 //! | `forgotten('<project>/<run>', 'stream', n)` | the samples that were right and became wrong most often |
 //! | `embeddings('<project>/<run>', 'stream', epoch)` | row ids and vectors of an epoch |
+//! | `label_issues('<project>/<run>', 'stream', epoch, n)` | the samples whose label is probably wrong, and what it should be |
+//! | `label_noise('<project>/<run>', 'stream', epoch)` | how many labels are estimated to be wrong, by pairs of classes |
+//! | `area_under_margin('<project>/<run>', 'stream', n, class)` | the samples with the lowest mean margins over epochs; of threshold samples of a class, those below them |
+//! | `box_issues('<project>/<run>', 'stream', epoch, n)` | boxes that are probably missing, of the wrong class or badly placed |
+//! | `loss_trend('<project>/<run>', 'stream', n)` | the samples whose loss is high and does not fall |
+//! | `nearest('<project>/<run>', 'stream', epoch, 'ids', n)` | the nearest samples by their vectors |
+//! | `near_duplicates('<project>/<run>', 'stream', epoch)` | samples that are almost the same, by their vectors |
+//! | `outliers('<project>/<run>', 'stream', epoch)` | samples that are like no others, by their vectors |
 //! | `label_name(column)` | the name of the class that a label column holds |
 //!
 //! The names of the last lists win over a table of the same name, which stays within reach as
@@ -42,6 +50,7 @@ mod named;
 mod pinned;
 mod predicate;
 mod provider;
+mod quality;
 mod questions;
 mod rowids;
 mod runs;

@@ -12,7 +12,7 @@ use tlc_core::{ErrorKind, Project, Root, Rows, Sql, block_on};
 use crate::sql::{root, zoo};
 use crate::support::text;
 
-const QUERIES: [&str; 24] = [
+const QUERIES: [&str; 31] = [
     "SELECT * FROM zoo.train",
     "SELECT * FROM zoo.\"train@0\" LIMIT 3",
     "SELECT name FROM zoo.train WHERE animal = 1 AND _rowid < 5",
@@ -35,6 +35,13 @@ const QUERIES: [&str; 24] = [
     "SELECT _rowid, flips FROM flips('zoo/third', 'val')",
     "SELECT * FROM forgotten('zoo/third', 'val', 5, 'label')",
     "SELECT * FROM embeddings('zoo/third', 'val', 1)",
+    "SELECT _rowid, suggested FROM label_issues('zoo/fourth', 'val', 1, 5)",
+    "SELECT label, count, rate FROM label_noise('zoo/fourth', 'val', 1, 'label', 'probabilities')",
+    "SELECT _rowid, score FROM area_under_margin('zoo/fourth', 'val', 3, 'none', 'probabilities') WHERE score < 0",
+    "SELECT _rowid, mean FROM loss_trend('zoo/fourth', 'val', 'all', 'loss')",
+    "SELECT * FROM near_duplicates('zoo/fourth', 'val', 1)",
+    "SELECT * FROM nearest('zoo/fourth', 'val', 1, '3, 4', 2)",
+    "SELECT o._rowid FROM outliers('zoo/fourth', 'val', 0, 'all', 'embedding') o WHERE o.distance > 100",
     "SELECT a._rowid FROM zoo.train a JOIN zoo.\"train@0\" b ON a._rowid = b._rowid AND a.animal <> b.animal",
     "SELECT name FROM zoo.train WHERE name LIKE '%a%' UNION ALL SELECT name FROM zoo.\"Odd-Name\"",
 ];
@@ -68,6 +75,43 @@ fn log_classes(project: &Project) {
     run.finish().unwrap();
 }
 
+/// A run of which one sample has a wrong label, two are the same and one is far away.
+fn log_doubts(project: &Project) {
+    let run = project.start_run("fourth").unwrap();
+    let lists = |of: fn(u8) -> [f32; 2]| -> ArrayRef {
+        let rows = (0..12).map(|row| Some(of(row).map(Some)));
+        Arc::new(FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>(rows, 2))
+    };
+    for epoch in 0..2 {
+        let rows = Rows::new("val", epoch, (0..12).collect::<Vec<u64>>()).unwrap();
+        let labels = (0..12).map(|row| if row == 5 { 0 } else { row % 2 });
+        let columns: [(&str, ArrayRef); 4] = [
+            (
+                "probabilities",
+                lists(|row| if row % 2 == 0 { [0.9, 0.1] } else { [0.1, 0.9] }),
+            ),
+            ("label", Arc::new(Int32Array::from_iter_values(labels))),
+            ("loss", Arc::new(Int32Array::from(vec![1; 12]))),
+            (
+                "embedding",
+                lists(|row| {
+                    [
+                        if row == 0 {
+                            -500.0
+                        } else {
+                            f32::from(row.min(10))
+                        },
+                        0.0,
+                    ]
+                }),
+            ),
+        ];
+        run.samples(&rows, &RecordBatch::try_from_iter(columns).unwrap())
+            .unwrap();
+    }
+    run.finish().unwrap();
+}
+
 fn context(root: &Root, partitions: usize) -> SessionContext {
     let options = SqlOptions::new().partitions(partitions);
     block_on(Sql::open_with(root, options)).unwrap().context()
@@ -93,7 +137,9 @@ fn encoded(root: &Root, query: &str) -> (Vec<u8>, Vec<u8>) {
 #[test]
 fn a_plan_that_comes_back_from_bytes_gives_the_same_rows() {
     let root = root("memory:///");
-    log_classes(&zoo(&root));
+    let project = zoo(&root);
+    log_classes(&project);
+    log_doubts(&project);
     let codec = PlanCodec::new(&root);
     for query in QUERIES {
         let context = context(&root, 2);

@@ -23,13 +23,13 @@ const CROWD: &str = "is_crowd";
 
 /// One box. `score` is 0 for a true one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct OneBox {
-    pub(super) id: i64,
-    pub(super) corners: [f64; 4],
-    pub(super) label: Option<i32>,
-    pub(super) score: f64,
+pub(crate) struct OneBox {
+    pub(crate) id: i64,
+    pub(crate) corners: [f64; 4],
+    pub(crate) label: Option<i32>,
+    pub(crate) score: f64,
     /// Whether it stands for many objects that nobody drew one by one.
-    pub(super) is_crowd: bool,
+    pub(crate) is_crowd: bool,
 }
 
 impl OneBox {
@@ -78,7 +78,7 @@ fn or_nothing(ratio: f64) -> f64 {
 }
 
 /// A column of boxes.
-pub(super) struct Boxes {
+pub(crate) struct Boxes {
     name: String,
     spans: Vec<Option<Range<usize>>>,
     nulls: Option<NullBuffer>,
@@ -88,12 +88,12 @@ pub(super) struct Boxes {
     scores: Option<Float64Array>,
     crowds: Option<BooleanArray>,
     /// The label as metrics keep it, with the names of its classes.
-    pub(super) label_field: FieldRef,
+    pub(crate) label_field: FieldRef,
 }
 
 impl Boxes {
     /// Predicted boxes have scores and need no ids; true ones have ids, and may say whether they are crowds.
-    pub(super) fn read(outputs: &RecordBatch, name: &str, are_predicted: bool) -> Result<Self> {
+    pub(crate) fn read(outputs: &RecordBatch, name: &str, are_predicted: bool) -> Result<Self> {
         let column = column(outputs, name)?;
         let read = spans(column).filter(|(_, values)| values.as_struct_opt().is_some());
         let Some((spans, values)) = read else {
@@ -149,7 +149,7 @@ impl Boxes {
     }
 
     /// The boxes of a sample; `None` if it has no list.
-    pub(super) fn of(&self, sample: usize) -> Result<Option<Vec<OneBox>>> {
+    pub(crate) fn of(&self, sample: usize) -> Result<Option<Vec<OneBox>>> {
         let Some(span) = self.spans.get(sample).cloned().flatten() else {
             return Ok(None);
         };

@@ -13,7 +13,8 @@ use arrow::array::{
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{Field, FieldRef, Fields};
 
-use self::boxes::{Boxes, CORNERS, OneBox};
+use self::boxes::CORNERS;
+pub(crate) use self::boxes::{Boxes, OneBox};
 use self::hits::Hits;
 use self::matching::matching;
 use super::columns::{count, metric, narrow, record};

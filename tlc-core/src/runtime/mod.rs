@@ -3,6 +3,8 @@
 //! Calls that touch storage are `async`. A synchronous program runs them through [`block_on`];
 //! an asynchronous one awaits them and never comes here.
 
+pub(crate) mod parallel;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;

@@ -1,8 +1,15 @@
 //! Labels that are probably wrong: planted ones are found, in the stream or in a table, whatever the files of the
-//! epoch are. With `TLC_QUALITY_OUT` the samples and the answers are also written, for `.ci/cleanlab.py`.
+//! epoch are. With `TLC_QUALITY_OUT` the samples and the answers are also written, for `.ci/reference.py`.
+
+mod boxes;
+mod fixes;
+mod neighbours;
+mod over_epochs;
+#[cfg(feature = "sql")]
+mod sql;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -406,7 +413,7 @@ fn what_cannot_be_answered_says_why() {
         3,
         new(),
         ErrorKind::Invalid,
-        "row 13 has label 3, and there are probabilities of 3",
+        "row 13 has label 3, and there are values of 3",
     );
     check(
         3,
@@ -432,35 +439,47 @@ fn what_cannot_be_answered_says_why() {
 
 /// Writes the samples as lines `row id, label, probabilities …`, and an answer as `row id, score, label, suggested`.
 fn write(folder: &Path, samples: &[Sample], answers: &[(String, RecordBatch)]) {
-    std::fs::create_dir_all(folder).unwrap();
     let line = |sample: &Sample| {
-        let probabilities = sample
-            .probabilities
-            .iter()
-            .map(|p| format!(",{}", f64::from(*p)));
-        format!(
-            "{},{}{}\n",
-            sample.row_id,
-            sample.label,
-            probabilities.collect::<String>()
-        )
+        let mut cells = vec![sample.row_id.to_string(), sample.label.to_string()];
+        let probabilities = sample.probabilities.iter();
+        cells.extend(probabilities.map(|p| f64::from(*p).to_string()));
+        cells
     };
-    let lines: String = samples.iter().map(line).collect();
-    std::fs::write(folder.join("samples.csv"), lines).unwrap();
+    write_lines(folder, "samples.csv", samples.iter().map(line));
     for (name, issues) in answers {
-        let cell = |at, row| array_value_to_string(issues.column(at), row).unwrap();
-        let line = |row| [0, 2, 3, 4].map(|at| cell(at, row)).join(",") + "\n";
-        let lines: String = (0..issues.num_rows()).map(line).collect();
-        std::fs::write(folder.join(format!("{name}.csv")), lines).unwrap();
+        write_answer(folder, &format!("{name}.csv"), issues, &[0, 2, 3, 4]);
     }
+}
+
+/// Where samples and answers are to be written for the comparison, if they are to be.
+fn out() -> Option<PathBuf> {
+    #[expect(clippy::disallowed_methods, reason = "what runs the tests says it so")]
+    let out = std::env::var("TLC_QUALITY_OUT");
+    out.ok().map(PathBuf::from)
+}
+
+/// Writes lines of cells to a file of a folder.
+fn write_lines(folder: &Path, name: &str, lines: impl IntoIterator<Item = Vec<String>>) {
+    std::fs::create_dir_all(folder).unwrap();
+    let lines: String = lines
+        .into_iter()
+        .map(|cells| cells.join(",") + "\n")
+        .collect();
+    std::fs::write(folder.join(name), lines).unwrap();
+}
+
+/// Writes some columns of an answer.
+fn write_answer(folder: &Path, name: &str, answer: &RecordBatch, columns: &[usize]) {
+    let cell = |at: &usize, row| array_value_to_string(answer.column(*at), row).unwrap();
+    let line = |row| columns.iter().map(|at| cell(at, row)).collect();
+    write_lines(folder, name, (0..answer.num_rows()).map(line));
 }
 
 #[test]
 fn of_muddled_samples_wrong_labels_are_found_oftener_than_by_chance_and_none_that_the_model_likes()
 {
-    #[expect(clippy::disallowed_methods, reason = "what runs the tests says it so")]
-    let out = std::env::var("TLC_QUALITY_OUT");
-    let seeds = if out.is_ok() { 16 } else { 2 };
+    let out = out();
+    let seeds = if out.is_some() { 16 } else { 2 };
     for (seed, n_classes) in (0..seeds).flat_map(|seed| [2, 3, 5, 20].map(|n| (seed, n))) {
         let project = project();
         let samples = muddled(seed, n_classes);
@@ -483,12 +502,8 @@ fn of_muddled_samples_wrong_labels_are_found_oftener_than_by_chance_and_none_tha
                 answers.push((format!("{selection_name}.{ranking_name}"), issues));
             }
         }
-        if let Ok(out) = &out {
-            write(
-                &Path::new(out).join(format!("{seed}-{n_classes}")),
-                &samples,
-                &answers,
-            );
+        if let Some(out) = &out {
+            write(&out.join(format!("{seed}-{n_classes}")), &samples, &answers);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::thread::{Builder, available_parallelism, scope};
 /// among them, but no more than there are cores; each takes the next item when it is done with one.
 ///
 /// A panic in `work` is one of the caller.
-pub(super) fn map<T, U>(items: &[T], n_threads: usize, work: impl Fn(&T) -> U + Sync) -> Vec<U>
+pub(crate) fn map<T, U>(items: &[T], n_threads: usize, work: impl Fn(&T) -> U + Sync) -> Vec<U>
 where
     T: Sync,
     U: Send,
@@ -30,7 +30,7 @@ where
     let mut done = scope(|scope| {
         // Where the system gives no further thread, those that are there do the work.
         let start = |_| {
-            let thread = Builder::new().name("tlc-decoder".to_owned());
+            let thread = Builder::new().name("tlc-worker".to_owned());
             thread.spawn_scoped(scope, take).ok()
         };
         let helpers: Vec<_> = (0..n_helpers).map_while(start).collect();
