@@ -49,13 +49,12 @@ impl Snapshot {
     /// ```
     pub fn patch_of_issues(&self, issues: &RecordBatch, action: &IssueAction) -> Result<Patch> {
         let own = self.table().name().as_str();
-        match issues.schema_ref().metadata().get("table") {
-            Some(table) if table != own => {
-                return Err(Error::invalid(format!(
-                    "these issues are of table {table}, and not of {own}"
-                )));
-            }
-            _ => {}
+        if let Some(table) = issues.schema_ref().metadata().get("table")
+            && table != own
+        {
+            return Err(Error::invalid(format!(
+                "these issues are of table {table}, and not of {own}"
+            )));
         }
         let rows = Issues::new(issues)?;
         if let Some(row_id) = rows.row_ids.iter().find(|row_id| !self.contains(**row_id)) {

@@ -134,8 +134,8 @@ fn overlooked(one: &Labelled, real: &[Labelled], least: f64) -> Option<f64> {
 
 /// How little is known against the class of a true box, and which class it should be.
 fn swapped(one: &Labelled, image: &Image, least: f64) -> (f64, Option<i32>) {
-    let contradicts = |other: &&Labelled| other.class != one.class && other.iou(one) >= SAME_PLACE;
-    if image.real.iter().any(|other| contradicts(&other)) {
+    let contradicts = |other: &Labelled| other.class != one.class && other.iou(one) >= SAME_PLACE;
+    if image.real.iter().any(contradicts) {
         return (least, None);
     }
     let others = image.predicted.iter();

@@ -132,7 +132,7 @@ pub(super) fn log_boxes(project: &Project, photos: &[Photo]) {
     block_on(project.create_table("photos", reader(drawn.clone()), "drawn")).unwrap();
     let run = project.start_run(quiet("yolo")).unwrap();
     let predicted = column("prediction", photos, true);
-    let (a, b) = (predicted.column(0).clone(), drawn.column(0).clone());
+    let [a, b] = [&predicted, &drawn].map(|rows| Arc::clone(rows.column(0)));
     let fields = vec![
         predicted.schema().field(0).clone(),
         drawn.schema().field(0).clone().with_name("target"),

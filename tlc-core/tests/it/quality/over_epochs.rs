@@ -107,7 +107,10 @@ fn log(project: &Project, history: &[Vec<Seen>]) {
             run.samples(&rows("raw"), &columns).unwrap();
             let outputs = columns.project(&[0, 1]).unwrap();
             let made = wide.collect(&outputs).unwrap();
-            let label = (columns.schema().field(1).clone(), columns.column(1).clone());
+            let label = (
+                columns.schema().field(1).clone(),
+                Arc::clone(columns.column(1)),
+            );
             let mut fields: Vec<Field> = made
                 .schema()
                 .fields()
