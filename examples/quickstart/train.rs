@@ -7,7 +7,7 @@ use candle_nn::loss::cross_entropy;
 use candle_nn::{AdamW, Optimizer as _, ParamsAdamW};
 use clap::Args;
 use serde::Serialize;
-use tlc_candle::{Loader, RunExt as _};
+use tlc_candle::{Loader, ModelExt as _, RunExt as _};
 use tlc_core::collect::Classification;
 use tlc_core::{Project, RunRecord, Snapshot, block_on};
 
@@ -93,6 +93,8 @@ pub(crate) fn train(
             }
             progress.epoch(epoch, n_right / test.n_samples()? as f64);
         }
+        // The model, as the next version of one artifact: it says which run made it.
+        run.save_model("digits", &network.weights(), name)?;
         Ok(run.finish()?) // 3
     })
 }

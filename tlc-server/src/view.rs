@@ -12,7 +12,7 @@ use tlc_core::run::StreamRecord;
 use tlc_core::schema::{self, Role};
 use tlc_core::sql::Written;
 use tlc_core::{
-    ArtifactName, ArtifactRecord, Committed, Garbage, Micros, Provenance, Report,
+    ArtifactName, ArtifactRecord, Committed, Edge, Garbage, Micros, Provenance, Report,
     Result as CoreResult, RevisionRecord, RunRecord, StoreReport, Synced, VersionRecord,
 };
 
@@ -621,6 +621,33 @@ pub struct ComparedFileView {
     pub first: Option<String>,
     /// The patch of the other run.
     pub other: Option<String>,
+}
+
+/// One thing came from another.
+#[derive(Clone, Debug, Serialize)]
+pub struct EdgeView {
+    /// What was there.
+    pub source: String,
+    /// What came of it.
+    pub target: String,
+    /// What the target is.
+    pub kind: &'static str,
+    /// The revision or version that it is about.
+    pub revision: Option<u64>,
+    /// What the source is to the target.
+    pub role: &'static str,
+}
+
+impl From<&Edge> for EdgeView {
+    fn from(edge: &Edge) -> Self {
+        Self {
+            source: edge.source.clone(),
+            target: edge.target.clone(),
+            kind: edge.kind.as_str(),
+            revision: edge.revision.map(|revision| revision.0),
+            role: edge.role.as_str(),
+        }
+    }
 }
 
 /// What `tlc report` answers.

@@ -19,7 +19,7 @@ use tlc_core::arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use tlc_core::arrow::json::ReaderBuilder;
 use tlc_core::{
     Build, Change, ChangeKind, Code, CommitOptions, Env, GcOptions, Gpu, Keep, LockFile, Machine,
-    Merged, Patch, Project, Provenance, ROWID, Resolution, Role, Root, RootOptions, Rows, Run,
+    Merged, Patch, Project, Provenance, PutOptions, ROWID, Resolution, Role, Root, RootOptions, Rows, Run,
     RunOptions, Snapshot, Table, Value, block_on, schema,
 };
 
@@ -331,6 +331,8 @@ fn run(project: &Project, snapshot: &Snapshot) -> Done {
     let made = RunOptions::from("made").provenance(made_of(), Some(patch.to_owned()));
     let made = project.start_run(made)?;
     made.output(snapshot);
+    made.put_artifact("model", b"one".to_vec(), PutOptions::new("a start").alias("best"))?;
+    made.use_artifact("model@best")?;
     made.finish()?;
     Ok(())
 }

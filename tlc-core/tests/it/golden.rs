@@ -332,6 +332,9 @@ pub(crate) fn run_text(project: &Project, run: &str) -> Result<String> {
         let patch = block_on(project.code_patch(run))?;
         writeln!(text, "{code:?}\n{made_of:?}\n{patch:?}").unwrap();
     }
+    if !record.artifacts.is_empty() {
+        writeln!(text, "artifacts {:?}", record.artifacts).unwrap();
+    }
     if !record.outputs.is_empty() {
         writeln!(text, "outputs {:?}", record.outputs).unwrap();
     }

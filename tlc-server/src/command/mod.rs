@@ -8,6 +8,7 @@ mod doctor;
 mod exec;
 mod gc;
 mod import;
+mod lineage;
 mod ls;
 mod report;
 mod run;
@@ -78,6 +79,7 @@ enum Verb {
     Table(table::Table),
     Run(run::Run),
     Report(report::Report),
+    Lineage(lineage::Lineage),
     Artifact(artifact::Artifact),
     Alias(alias::Alias),
     Doctor(doctor::Doctor),
@@ -99,6 +101,7 @@ impl Verb {
             | Self::Check(_)
             | Self::Run(_)
             | Self::Report(_)
+            | Self::Lineage(_)
             | Self::Doctor(_)
             | Self::Verify(_)
             | Self::Gc(_)
@@ -123,6 +126,7 @@ impl Verb {
             Self::Run(verb) => return verb.run(session),
             Self::Ls(verb) => verb.run(session),
             Self::Report(verb) => verb.run(session),
+            Self::Lineage(verb) => verb.run(session),
             Self::Sql(verb) => verb.run(session),
             Self::Import(verb) => verb.run(session),
             Self::Table(verb) => verb.run(session),

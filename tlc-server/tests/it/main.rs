@@ -11,6 +11,7 @@ mod exec;
 mod history;
 mod house;
 mod import;
+mod lineage;
 mod provenance;
 mod ranks;
 mod run;

@@ -45,10 +45,15 @@ impl ShowCode {
 }
 
 fn text(view: &ProvenanceView) -> String {
+    format!("{}\n{}", view.run, code_lines(view))
+}
+
+/// What a run is made of, line by line, and the patch.
+pub(in crate::command) fn code_lines(view: &ProvenanceView) -> String {
     let Some(provenance) = &view.provenance else {
         return format!("{} does not say what it is made of\n", view.run);
     };
-    let mut text = format!("{}\n", view.run);
+    let mut text = String::new();
     for (name, value) in lines(provenance) {
         text += &format!("{name:<10}  {value}\n");
     }

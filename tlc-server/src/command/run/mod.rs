@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use tlc_core::{ErrorKind, Project, RunRecord, block_on};
 
 use self::code::ShowCode;
+pub(super) use self::code::code_lines;
 use self::compare::Compare;
 pub(super) use self::compare::{Compared, changes};
 use super::session::{Session, listed};
@@ -70,7 +71,7 @@ impl Show {
 }
 
 /// A run that is there.
-async fn record(project: &Project, spec: &RunSpec) -> Result<RunRecord> {
+pub(super) async fn record(project: &Project, spec: &RunSpec) -> Result<RunRecord> {
     match project.run(spec.run.as_str()).await {
         Err(err) if err.kind() == ErrorKind::NotFound => {
             let names = project.runs().await?;
