@@ -1,4 +1,8 @@
 //! What this library is compiled with, which no compiled program can find out by itself any more.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "Cargo tells a build script everything by variables"
+)]
 
 use std::env::{var, vars};
 use std::process::Command;

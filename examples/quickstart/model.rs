@@ -1,7 +1,6 @@
 //! A small convolutional network for images of 28 × 28, in plain Candle.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use candle_nn::VarMap;
 
 use crate::random::Random;
 
@@ -40,18 +39,6 @@ impl Network {
             .iter()
             .flat_map(|layer| [layer.weight.clone(), layer.bias.clone()])
             .collect()
-    }
-
-    /// The same by names, as they are stored.
-    pub(crate) fn weights(&self) -> VarMap {
-        let weights = VarMap::new();
-        if let Ok(mut named) = weights.data().lock() {
-            for (n, layer) in self.layers.iter().enumerate() {
-                named.insert(format!("layer{n}.weight"), layer.weight.clone());
-                named.insert(format!("layer{n}.bias"), layer.bias.clone());
-            }
-        }
-        weights
     }
 
     /// Images, n × 1 × 28 × 28, to logits, n × 10.

@@ -4,7 +4,7 @@ use std::num::ParseFloatError;
 
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::loss::cross_entropy;
-use candle_nn::{AdamW, Optimizer as _, ParamsAdamW};
+use candle_nn::{AdamW, Optimizer as _, ParamsAdamW, VarMap};
 use clap::Args;
 use serde::Serialize;
 use tlc_candle::{Loader, ModelExt as _, RunExt as _};
@@ -94,9 +94,21 @@ pub(crate) fn train(
             progress.epoch(epoch, n_right / test.n_samples()? as f64);
         }
         // The model, as the next version of one artifact: it says which run made it.
-        run.save_model("digits", &network.weights(), name)?;
+        run.save_model("digits", &weights(&network), name)?;
         Ok(run.finish()?) // 3
     })
+}
+
+/// The network's variables by names, as they are stored.
+fn weights(network: &Network) -> VarMap {
+    let weights = VarMap::new();
+    if let Ok(mut named) = weights.data().lock() {
+        for (n, var) in network.vars().into_iter().enumerate() {
+            let what = if n % 2 == 0 { "weight" } else { "bias" };
+            named.insert(format!("layer{}.{what}", n / 2), var);
+        }
+    }
+    weights
 }
 
 /// How many of the labels the network gives the highest logit.

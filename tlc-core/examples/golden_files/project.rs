@@ -18,9 +18,9 @@ use tlc_core::arrow::array::{
 use tlc_core::arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use tlc_core::arrow::json::ReaderBuilder;
 use tlc_core::{
-    Build, Change, ChangeKind, Code, CommitOptions, Env, GcOptions, Gpu, Keep, LockFile, Machine,
-    Merged, Patch, Project, Provenance, PutOptions, ROWID, Resolution, Role, Root, RootOptions, Rows, Run,
-    RunOptions, Snapshot, Table, Value, block_on, schema,
+    ArtifactSource, Build, Change, ChangeKind, Code, CommitOptions, Env, GcOptions, Gpu, Keep,
+    LockFile, Machine, Merged, Patch, Project, Provenance, PutOptions, ROWID, Resolution, Role,
+    Root, RootOptions, Rows, Run, RunOptions, Snapshot, Table, Value, block_on, schema,
 };
 
 type Done<T = ()> = Result<T, Box<dyn Error>>;
@@ -331,7 +331,8 @@ fn run(project: &Project, snapshot: &Snapshot) -> Done {
     let made = RunOptions::from("made").provenance(made_of(), Some(patch.to_owned()));
     let made = project.start_run(made)?;
     made.output(snapshot);
-    made.put_artifact("model", b"one".to_vec(), PutOptions::new("a start").alias("best"))?;
+    let weights = ArtifactSource::bytes("weights", b"one".as_slice());
+    made.put_artifact("model", weights, PutOptions::new("a start").alias("best"))?;
     made.use_artifact("model@best")?;
     made.finish()?;
     Ok(())

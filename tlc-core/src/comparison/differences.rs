@@ -16,7 +16,7 @@ pub struct Difference<T> {
 
 /// What is not the same in all of `runs`, by name.
 pub(super) fn differing<T: Clone>(
-    runs: Vec<BTreeMap<String, T>>,
+    runs: &[BTreeMap<String, T>],
     is_same: fn(&T, &T) -> bool,
 ) -> Vec<Difference<T>> {
     let names: BTreeSet<&String> = runs.iter().flat_map(BTreeMap::keys).collect();
@@ -80,11 +80,11 @@ pub(super) fn facts(made_of: &Option<Provenance>) -> BTreeMap<String, String> {
 
 type Input = (TableName, Revision);
 
+/// What the first and the other run read last of a table.
+pub(super) type LastRead = (Option<Revision>, Option<Revision>);
+
 /// The tables of which one run read last another revision than the other, with what they read; by name.
-pub(super) fn tables(
-    first: &[Input],
-    other: &[Input],
-) -> Vec<(TableName, (Option<Revision>, Option<Revision>))> {
+pub(super) fn tables(first: &[Input], other: &[Input]) -> Vec<(TableName, LastRead)> {
     let last = |inputs: &[Input], table: &TableName| {
         let mut of_table = inputs.iter().rev().filter(|(own, _)| own == table);
         of_table.next().map(|(_, revision)| *revision)
@@ -113,8 +113,8 @@ mod tests {
                     .map(|(name, value)| (name.to_owned(), value.to_owned()))
                     .collect()
             };
-            let found =
-                differing::<String>(runs.iter().map(|run| values(run)).collect(), PartialEq::eq);
+            let runs: Vec<_> = runs.iter().map(|run| values(run)).collect();
+            let found = differing::<String>(&runs, PartialEq::eq);
             let found = found.iter().map(|found| {
                 let values = found
                     .values

@@ -109,12 +109,12 @@ impl Project {
                 .filter(|(name, _)| !name.starts_with("system/"));
             own.map(|(name, value)| (name.clone(), *value)).collect()
         });
+        let (params, scalars): (Vec<_>, Vec<_>) = (params.collect(), scalars.collect());
+        let environment: Vec<_> = made_of.iter().map(facts).collect();
         Ok(Comparison {
-            params: differing(params.collect(), PartialEq::eq),
-            environment: differing(made_of.iter().map(facts).collect(), PartialEq::eq),
-            scalars: differing(scalars.collect(), |a: &f64, b: &f64| {
-                a.to_bits() == b.to_bits()
-            }),
+            params: differing(&params, PartialEq::eq),
+            environment: differing(&environment, PartialEq::eq),
+            scalars: differing(&scalars, |a: &f64, b: &f64| a.to_bits() == b.to_bits()),
             runs: records,
             pairs,
         })

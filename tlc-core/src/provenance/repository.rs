@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -72,8 +72,8 @@ fn look_until(folders: &[PathBuf], stop: &Arc<AtomicBool>) -> Looked {
 }
 
 /// Sets `stop` after `wait`, unless the sender is dropped before. Without a thread, there is no limit.
-fn clock(stop: Arc<AtomicBool>, wait: Duration) -> Sender<()> {
-    let (done, ended) = channel::<()>();
+fn clock(stop: Arc<AtomicBool>, wait: Duration) -> SyncSender<()> {
+    let (done, ended) = sync_channel::<()>(1);
     let work = move || {
         if ended.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
             stop.store(true, Ordering::Relaxed);

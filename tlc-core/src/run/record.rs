@@ -330,6 +330,15 @@ pub(crate) fn not_started(run: &RunName) -> Error {
     Error::corrupt(format!("{entry} does not say that the run started"))
 }
 
+/// Keeps a revision of a table, once.
+fn note(revisions: &mut Vec<(TableName, Revision)>, table: &str, revision: u64) -> Result<()> {
+    let noted = (table.parse()?, Revision(revision));
+    if !revisions.contains(&noted) {
+        revisions.push(noted);
+    }
+    Ok(())
+}
+
 fn from_entry(process: crate::format::run::Process) -> Process {
     Process {
         machine: process.machine,
@@ -369,46 +378,31 @@ impl Folded {
                 launch,
                 ..
             } => {
-                let record = &mut self.record;
-                record.attempts += 1;
-                (record.status, record.reason, record.finished) = (RunStatus::Running, None, None);
-                record.process = from_entry(process.clone());
-                (self.launch, self.is_finished) = (launch, false);
-                self.resumed = time(&entry.time)?;
+                self.resume(launch, time(&entry.time)?);
+                self.record.process = from_entry(process.clone());
                 self.open(writer, process);
             }
-            Event::Params { values } => {
-                if self.record.params.is_empty() {
-                    self.record.params = values;
-                } else {
-                    self.record.params.extend(values);
-                }
-            }
+            Event::Params { values } => self.set_params(values),
             Event::Input { table, revision } => {
-                let input = (table.parse()?, Revision(revision));
-                if !self.record.inputs.contains(&input) {
-                    self.record.inputs.push(input);
-                }
+                note(&mut self.record.inputs, &table, revision)?;
             }
             Event::Output { table, revision } => {
-                let output = (table.parse()?, Revision(revision));
-                if !self.record.outputs.contains(&output) {
-                    self.record.outputs.push(output);
-                }
+                note(&mut self.record.outputs, &table, revision)?;
             }
             Event::Captured {
                 commit,
                 branch,
-                dirty,
+                dirty: is_dirty,
                 provenance,
                 ..
             } => {
-                self.record.code = Some(RunCode {
+                let code = RunCode {
                     commit,
                     branch,
-                    is_dirty: dirty,
+                    is_dirty,
                     provenance,
-                });
+                };
+                self.record.code = Some(code);
             }
             Event::Artifact {
                 artifact,
@@ -421,17 +415,8 @@ impl Folded {
                 table,
                 revision,
             } => {
-                let name: StreamName = name.parse()?;
-                if self.record.streams.iter().all(|stream| stream.name != name) {
-                    let table = table.as_deref().map(str::parse).transpose()?;
-                    let (schema, revision) = (decode_schema(&schema)?, revision.map(Revision));
-                    self.record.streams.push(StreamRecord {
-                        name,
-                        schema,
-                        table,
-                        revision,
-                    });
-                }
+                let source = (table.as_deref(), revision.map(Revision));
+                self.begin_stream(&name, &schema, source)?;
             }
             Event::Left { writer, lost, last } => {
                 self.leave(&writer, lost, last);
@@ -446,11 +431,43 @@ impl Folded {
             } => {
                 // What is left of an earlier attempt does not end this one.
                 if self.leave(&writer, lost, last) {
-                    let time = time(&entry.time)?;
-                    self.finish(outcome, reason, time);
-                    self.settle(time);
+                    self.finish(outcome, reason, time(&entry.time)?);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// The next attempt begins.
+    fn resume(&mut self, launch: Option<String>, time: Micros) {
+        let record = &mut self.record;
+        record.attempts += 1;
+        (record.status, record.reason, record.finished) = (RunStatus::Running, None, None);
+        (self.launch, self.is_finished, self.resumed) = (launch, false, time);
+    }
+
+    fn set_params(&mut self, values: BTreeMap<String, String>) {
+        match self.record.params.is_empty() {
+            true => self.record.params = values,
+            false => self.record.params.extend(values),
+        }
+    }
+
+    fn begin_stream(
+        &mut self,
+        name: &str,
+        schema: &str,
+        (table, revision): (Option<&str>, Option<Revision>),
+    ) -> Result<()> {
+        let name: StreamName = name.parse()?;
+        if self.record.streams.iter().all(|stream| stream.name != name) {
+            let table = table.map(str::parse).transpose()?;
+            self.record.streams.push(StreamRecord {
+                name,
+                schema: decode_schema(schema)?,
+                table,
+                revision,
+            });
         }
         Ok(())
     }
@@ -528,6 +545,7 @@ impl Folded {
         if self.record.status == RunStatus::Failed {
             self.record.finished = Some(time);
         }
+        self.settle(time);
     }
 }
 

@@ -301,7 +301,6 @@ impl Records {
 }
 
 fn run_rows<R: Deref<Target = RunRecord>>(runs: &[R]) -> Result<RecordBatch> {
-    let forks = || runs.iter().map(|run| run.forked.as_ref());
     let attempts = runs.iter().map(|run| run.attempts.cast_signed());
     let mut parameters = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
     let mut scalars = MapBuilder::new(None, StringBuilder::new(), Float64Builder::new());
@@ -322,8 +321,7 @@ fn run_rows<R: Deref<Target = RunRecord>>(runs: &[R]) -> Result<RecordBatch> {
         }
         inputs.append(true);
     }
-    let codes = || runs.iter().map(|run| run.code.as_ref());
-    Ok(RecordBatch::try_from_iter_with_nullable([
+    let columns: [(&str, ArrayRef, bool); 10] = [
         (
             "name",
             text(runs.iter().map(|run| Some(run.name.as_str()))),
@@ -358,6 +356,16 @@ fn run_rows<R: Deref<Target = RunRecord>>(runs: &[R]) -> Result<RecordBatch> {
             Arc::new(Int32Array::from_iter_values(attempts)),
             false,
         ),
+    ];
+    let columns = columns.into_iter().chain(origin_columns(runs));
+    Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+}
+
+/// What runs go on from, and which code they are of.
+fn origin_columns<R: Deref<Target = RunRecord>>(runs: &[R]) -> [(&'static str, ArrayRef, bool); 5] {
+    let forks = || runs.iter().map(|run| run.forked.as_ref());
+    let codes = || runs.iter().map(|run| run.code.as_ref());
+    [
         (
             "forked_run",
             text(forks().map(|fork| fork.map(|fork| fork.run.as_str()))),
@@ -387,7 +395,7 @@ fn run_rows<R: Deref<Target = RunRecord>>(runs: &[R]) -> Result<RecordBatch> {
             )),
             true,
         ),
-    ])?)
+    ]
 }
 
 fn params(runs: &[Arc<RunRecord>]) -> Result<RecordBatch> {

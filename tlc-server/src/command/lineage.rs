@@ -35,7 +35,7 @@ pub(super) struct Lineage {
 
 /// All that is told of a run.
 struct Traced {
-    project: Project,
+    /// The project's.
     name: String,
     /// The version that was asked for, as its edge names it.
     version: Option<String>,
@@ -82,7 +82,6 @@ impl Lineage {
         let edges = upstream(project.lineage().await?, version.as_ref().unwrap_or(&name));
         Ok(Traced {
             name: self.what.project.to_string(),
-            project,
             version,
             run,
             made_of,

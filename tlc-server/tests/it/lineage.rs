@@ -1,11 +1,15 @@
 //! `tlc lineage`: from a model back to code and cells.
 
 use serde_json::{Value, json};
-use tlc_core::{Code, Provenance, PutOptions, RunOptions, block_on};
+use tlc_core::{ArtifactSource, Code, Provenance, PutOptions, RunOptions, block_on};
 
 use crate::site::Site;
 
 const PATCH: &str = "diff --git a/train.rs b/train.rs\n--- a/train.rs\n+++ b/train.rs\n@@ -1,1 +1,1 @@\n-lr = 1\n+lr = 2\n";
+
+fn weights(bytes: &'static [u8]) -> ArtifactSource {
+    ArtifactSource::bytes("weights", bytes)
+}
 
 /// A table of two revisions, the run `first` that read the second one and made a model, and `second`, which went on from that.
 fn with_models() -> Site {
@@ -38,7 +42,7 @@ fn with_models() -> Site {
     first
         .put_artifact(
             "model",
-            b"one".to_vec(),
+            weights(b"one"),
             PutOptions::new("a start").alias("best"),
         )
         .unwrap();
@@ -46,7 +50,7 @@ fn with_models() -> Site {
     let second = project.start_run(options("second")).unwrap();
     second.use_artifact("model@best").unwrap();
     second
-        .put_artifact("model", b"two".to_vec(), PutOptions::new("better"))
+        .put_artifact("model", weights(b"two"), PutOptions::new("better"))
         .unwrap();
     second.finish().unwrap();
     site

@@ -207,6 +207,21 @@ fn what_does_not_fit_is_refused() {
         invalid,
         "\"weight\" is Float32",
     );
+}
+
+#[test]
+fn what_is_no_answer_about_the_table_is_refused() {
+    let project = project();
+    let table = labelled(&project, &planted(8, 4));
+    let snapshot = head(&table);
+    let check = |issues: &RecordBatch, action: IssueAction, kind, message: &str| {
+        let err = snapshot.patch_of_issues(issues, &action).unwrap_err();
+        assert_eq!(err.kind(), kind, "{err:?}");
+        assert!(err.to_string().contains(message), "{err}");
+    };
+    let relabel = |column: &str| IssueAction::Relabel(column.into());
+    let good = made(&[(3, 0.5, Some(2))]);
+    let (invalid, missing) = (ErrorKind::Invalid, ErrorKind::NotFound);
     check(
         &good.project(&[0, 1, 2]).unwrap(),
         relabel("label"),
@@ -221,7 +236,7 @@ fn what_does_not_fit_is_refused() {
     );
     check(
         &good.project(&[0]).unwrap(),
-        weigh("weight"),
+        IssueAction::Weigh("weight".into()),
         missing,
         "no column \"score\"; there is _rowid",
     );

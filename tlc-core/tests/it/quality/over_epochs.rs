@@ -374,6 +374,12 @@ fn what_cannot_be_folded_says_why() {
         ErrorKind::Invalid,
         "no threshold sample",
     );
+}
+
+#[test]
+fn a_trend_or_a_stream_that_cannot_be_folded_says_why() {
+    let project = project();
+    log(&project, &history(1, 40));
     let trend = |options: TrendOptions, kind, message: &str| {
         let err = block_on(project.loss_trend("lenet", "raw", options)).unwrap_err();
         assert_eq!(err.kind(), kind, "{err:?}");

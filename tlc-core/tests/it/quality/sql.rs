@@ -99,6 +99,18 @@ fn functions_of_sql_give_what_the_library_gives() {
         "outliers(LENET, 1, 'all', 'embedding')",
         block_on(project.outliers("lenet", "val", 1, new())),
     );
+    // Joined with the table, numbers of classes have names.
+    let names = format!(
+        "SELECT count(*) FROM label_issues('{name}/lenet', 'val', 2, 'all', 'animal') i JOIN {name}.train t ON t._rowid = i._rowid WHERE t.animal = i.label AND i.label <> i.suggested"
+    );
+    assert_eq!(ask(&sql, &names), wrong(&samples).len().to_string());
+}
+
+#[test]
+fn doubts_about_boxes_are_the_same_by_sql() {
+    let project = project();
+    let sql = block_on(Sql::open(project.root())).unwrap();
+    let name = project.name();
     boxes::log_boxes(&project, &boxes::photos(4, 40));
     let boxes = block_on(project.box_issues("yolo", "val", 3, 5)).unwrap();
     let query = format!(
@@ -106,9 +118,4 @@ fn functions_of_sql_give_what_the_library_gives() {
     );
     assert_eq!(boxes.num_rows(), 5);
     assert_eq!(ask(&sql, &query), lines(&[boxes]));
-    // Joined with the table, numbers of classes have names.
-    let names = format!(
-        "SELECT count(*) FROM label_issues('{name}/lenet', 'val', 2, 'all', 'animal') i JOIN {name}.train t ON t._rowid = i._rowid WHERE t.animal = i.label AND i.label <> i.suggested"
-    );
-    assert_eq!(ask(&sql, &names), wrong(&samples).len().to_string());
 }
