@@ -4,13 +4,13 @@
     reason = "Cargo tells a build script everything by variables"
 )]
 
-use std::env::{var, vars};
+use std::env::{var, vars_os};
 use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    let features = vars().filter_map(|(name, _)| {
-        let feature = name.strip_prefix("CARGO_FEATURE_")?;
+    let features = vars_os().filter_map(|(name, _)| {
+        let feature = name.to_str()?.strip_prefix("CARGO_FEATURE_")?;
         Some(feature.to_lowercase().replace('_', "-"))
     });
     let mut features: Vec<String> = features.collect();

@@ -101,8 +101,13 @@ impl Project {
             self.place().child(PROVENANCE),
             target.place().child(PROVENANCE),
         );
-        // Shared by runs, and small.
-        synced.add(copy_files(&from, &to, &list(&from).await?, &list(&to).await?).await?);
+        // Shared by runs, and small. Of other runs nothing is copied that was not asked for.
+        let mut made_of = list(&from).await?;
+        if !only.is_empty() {
+            let wanted = self.made_of(only).await?;
+            made_of.files.retain(|path, _| wanted.contains(path));
+        }
+        synced.add(copy_files(&from, &to, &made_of, &list(&to).await?).await?);
         let chunks = Chunks::new(self.place(), target.place());
         for kind in ["tables", FOLDER, "runs"] {
             let (from, to) = (self.place().child(kind), target.place().child(kind));
@@ -134,6 +139,29 @@ impl Project {
             ))),
             None => Ok(synced),
         }
+    }
+}
+
+impl Project {
+    /// The files that say what these runs are made of; of what is no run, none.
+    async fn made_of(&self, names: &[String]) -> Result<BTreeSet<String>> {
+        let mut files = BTreeSet::new();
+        for name in names {
+            let known = async {
+                let code = self.run(name).await?.code;
+                Ok::<_, Error>((code, self.provenance(name).await?))
+            };
+            match known.await {
+                Ok((code, made_of)) => {
+                    files.extend(code.map(|code| code.file()));
+                    let patch = made_of.and_then(|made_of| made_of.code?.patch);
+                    files.extend(patch.map(|patch| format!("{}.patch", patch.blake3)));
+                }
+                Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => {}
+                Err(err) => return Err(err),
+            }
+        }
+        Ok(files)
     }
 }
 

@@ -575,8 +575,8 @@ pub struct CodeView {
     pub commit: Option<String>,
     /// The branch that it was on.
     pub branch: Option<String>,
-    /// Whether files were not as the commit has them.
-    pub dirty: bool,
+    /// Whether files were not as the commit has them; null if that is not known.
+    pub dirty: Option<bool>,
 }
 
 /// What `tlc run compare` answers, without its pairs: these follow as `pairs`.

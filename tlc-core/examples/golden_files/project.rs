@@ -353,12 +353,12 @@ fn made_of() -> Provenance {
             branch: Some(text("main")),
             remote: Some(text("https://example.org/zoo.git")),
             state: Some(text("rebase")),
-            changes: vec![
+            changes: Some(vec![
                 change("added.rs", ChangeKind::Added, None),
                 change("gone.rs", ChangeKind::Deleted, None),
                 change("new.rs", ChangeKind::Untracked, None),
                 change("weights.bin", ChangeKind::Modified, Some("it is no text")),
-            ],
+            ]),
             n_more: 2,
             patch: None,
         }),

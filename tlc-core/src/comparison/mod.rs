@@ -136,7 +136,10 @@ impl Project {
         let mut patches = Vec::with_capacity(2);
         for (run, made_of) in [first, other] {
             patches.push(match made_of {
-                Some(_) => self.code_patch(run).await?.unwrap_or_default(),
+                Some(_) => match self.code_patch(run).await {
+                    Err(err) if err.kind() == crate::ErrorKind::NotFound => String::new(),
+                    patch => patch?.unwrap_or_default(),
+                },
                 None => String::new(),
             });
         }

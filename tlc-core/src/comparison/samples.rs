@@ -122,7 +122,7 @@ impl Project {
     }
 }
 
-/// The samples that both epochs have, with their first row of each, where both values are numbers.
+/// The samples that both epochs have, with their first row of each, where both values are finite numbers.
 fn both(first: &EpochColumns, other: &EpochColumns) -> Result<Vec<Sample>> {
     let (first_values, other_values) = (numbers(first)?, numbers(other)?);
     let mut rest = first.row_ids.values().iter().zip(&first_values).peekable();
@@ -134,7 +134,9 @@ fn both(first: &EpochColumns, other: &EpochColumns) -> Result<Vec<Sample>> {
         }
         while rest.next_if(|(id, _)| **id < row_id).is_some() {}
         let found = rest.peek().filter(|(id, _)| **id == row_id);
-        if let Some((first, other)) = found.and_then(|(_, first)| Some(((*first)?, other?))) {
+        let values = found.and_then(|(_, first)| Some(((*first)?, other?)));
+        let is_finite = |values: &(f64, f64)| values.0.is_finite() && values.1.is_finite();
+        if let Some((first, other)) = values.filter(is_finite) {
             samples.push(Sample {
                 row_id,
                 at,
@@ -354,9 +356,9 @@ mod tests {
     #[test]
     fn samples_of_both_epochs_are_compared_by_class() {
         let (classes, changed) = compared(
-            "1:0.5 2:1 3:2 4:- 6:1 6:9 9:1 10:3",
-            "2:3 3:1 4:1 5:1 6:1 6:7 9:0.5 10:3.5",
-            "10 2 2 2 2 2 - 10",
+            "1:0.5 2:1 3:2 4:- 6:1 6:9 9:1 10:3 11:NaN",
+            "2:3 3:1 4:1 5:1 6:1 6:7 9:0.5 10:3.5 11:1",
+            "10 2 2 2 2 2 - 10 2",
             10,
         );
         assert_eq!(classes, "2:2:1:0:1.5:1.0 10:2:0:2:2.0:3.25 -:1:1:0:1.0:0.5");

@@ -56,10 +56,10 @@ pub struct Code {
     /// What was going on: `rebase`, `merge`, `cherry-pick`, `revert`, `bisect` or `am`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
-    /// What is not as the commit has it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub changes: Vec<Change>,
-    /// How many more changes there are than are listed.
+    /// What is not as the commit has it; none if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Vec<Change>>,
+    /// How many more files there are, beside those listed, that may have changed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub n_more: u64,
     /// The difference to the commit, as a patch; none if there is none.
@@ -73,10 +73,16 @@ fn is_zero(n: &u64) -> bool {
 }
 
 impl Code {
-    /// Whether something is not as the commit has it.
+    /// Whether something is not as the commit has it; `None` if that is not known.
     #[must_use]
-    pub fn is_dirty(&self) -> bool {
-        !self.changes.is_empty()
+    pub fn is_dirty(&self) -> Option<bool> {
+        let changes = self.changes.as_ref()?;
+        match (changes.is_empty(), self.n_more) {
+            (false, _) => Some(true),
+            (true, 0) => Some(false),
+            // None of them was looked into.
+            (true, _) => None,
+        }
     }
 }
 

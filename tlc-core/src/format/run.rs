@@ -64,8 +64,9 @@ pub(crate) enum Event {
         commit: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         branch: Option<String>,
-        /// Whether files are not as the commit has them.
-        dirty: bool,
+        /// Whether files are not as the commit has them, if that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dirty: Option<bool>,
         /// The hash of the file, in hexadecimal digits.
         provenance: String,
     },
@@ -353,7 +354,7 @@ mod tests {
                 writer: "w".into(),
                 commit: Some("c".into()),
                 branch: None,
-                dirty: true,
+                dirty: Some(true),
                 provenance: "h".into(),
             },
             r#"{"kind":"captured","writer":"w","commit":"c","dirty":true,"provenance":"h"}"#,

@@ -4,7 +4,7 @@
 //! apply near them. Of a file whose name speaks of secrets nothing but the name is kept.
 
 use crate::format::provenance::{Change, ChangeKind};
-use crate::redact::{is_secret_name, redacted, redacted_source};
+use crate::redact::{is_secret_name, redacted, redacted_settings, redacted_source};
 
 use super::patch::{Version, of_file};
 
@@ -35,13 +35,12 @@ const KEYS: [&str; 14] = [
     "pfx", "ppk",
 ];
 
-/// Files, by the beginnings of their names, and folders that hold secrets.
-const SECRETS: [&str; 19] = [
+/// Files and folders that hold secrets.
+const SECRETS: [&str; 14] = [
     ".aws",
     ".azure",
     ".docker",
     ".dockercfg",
-    ".env",
     ".git-credentials",
     ".gnupg",
     ".htpasswd",
@@ -51,6 +50,12 @@ const SECRETS: [&str; 19] = [
     ".pgpass",
     ".pypirc",
     ".ssh",
+    ".vault-token",
+];
+
+/// The beginnings of the names of others.
+const BEGINNINGS: [&str; 6] = [
+    ".env",
     "id_dsa",
     "id_ecdsa",
     "id_ed25519",
@@ -130,12 +135,13 @@ pub(super) fn unwanted(path: &str, is_untracked: bool) -> Option<&'static str> {
 }
 
 fn is_secret(path: &str, ending: &str, is_program: bool) -> bool {
-    let named = |part: &str| SECRETS.iter().any(|secret| part.starts_with(secret));
-    let lower = path.to_lowercase();
-    let name = lower.rsplit('/').next().unwrap_or_default();
+    let is_named = |part: &str| {
+        let part = part.to_lowercase();
+        SECRETS.contains(&part.as_str()) || BEGINNINGS.iter().any(|start| part.starts_with(start))
+    };
     KEYS.contains(&ending)
-        || lower.split('/').any(named)
-        || !is_program && name.split('.').any(is_secret_name)
+        || path.split('/').any(is_named)
+        || !is_program && path.split(['/', '.']).any(is_secret_name)
 }
 
 /// Sources without an ending.
@@ -161,7 +167,7 @@ fn text(file: File, is_untracked: bool, is_program: bool) -> Result<Version, &'s
     let text = String::from_utf8(file.bytes).map_err(|_invalid| "it is no text in UTF-8")?;
     let text = match is_program {
         true => redacted_source(&text).into_owned(),
-        false => redacted(&text).into_owned(),
+        false => redacted_settings(&text).into_owned(),
     };
     Ok(Version {
         text,
@@ -215,6 +221,12 @@ mod tests {
         check("a.rs", false, ("x\n", "y\n"), "a.rs Modified -x|+y");
         check("a.rs", false, ("x\n", ""), "a.rs Deleted -x");
         check("a.bin", false, ("", "y\n"), "a.bin Added +y");
+        check(
+            ".dockerignore",
+            false,
+            ("", "y\n"),
+            ".dockerignore Added +y",
+        );
         check("a.rs", true, ("", "y\n"), "a.rs Untracked +y");
         check(
             "a.csv",
@@ -240,6 +252,7 @@ mod tests {
             "secrets.yaml",
             "My.KEY",
             "api-token.json",
+            "secrets/prod.yaml",
         ] {
             check(
                 path,

@@ -1,7 +1,7 @@
 //! What a run is made of: the code, what the program was built with and called with, and the machine.
 //!
 //! It is found out once in a process, on a thread of its own, when the first run begins: the program that runs was
-//! compiled before, so the files as they are then are nearest to what it does. Nothing waits for it. What cannot be found
+//! compiled before, so the files as they are then are nearest to what it does. No training waits for it, and the end of a run two seconds at most. What cannot be found
 //! out (no repository, one that is damaged, or so large that it takes longer than [`CODE_WAIT_MAX`]) is said in
 //! [`Provenance::missing`], and disturbs nothing.
 //!
@@ -72,16 +72,23 @@ static CAPTURED: OnceLock<Receiver<Captured>> = OnceLock::new();
 
 /// What this process is made of. The first call begins to find out.
 pub(crate) fn captured(env: &Env) -> Receiver<Captured> {
-    let start = || {
-        let (sender, receiver) = channel(Captured::default());
-        let env = env.clone();
-        let work = move || capture(&env, &sender);
-        let spawned = thread::Builder::new().name("tlc-provenance".to_owned());
-        // Without a thread the sender is gone, and so it is known that no more will be known.
-        spawned.spawn(work).map(drop).unwrap_or_default();
-        receiver
-    };
-    CAPTURED.get_or_init(start).clone()
+    CAPTURED.get_or_init(|| begin(env, folders(env))).clone()
+}
+
+/// The same, with the code that lies in a folder.
+pub(crate) fn captured_in(env: &Env, folder: &Path) -> Receiver<Captured> {
+    let folder = folder.canonicalize();
+    begin(env, folder.into_iter().collect())
+}
+
+fn begin(env: &Env, folders: Vec<PathBuf>) -> Receiver<Captured> {
+    let (sender, receiver) = channel(Captured::default());
+    let env = env.clone();
+    let work = move || capture(&env, &folders, &sender);
+    let spawned = thread::Builder::new().name("tlc-provenance".to_owned());
+    // Without a thread the sender is gone, and so it is known that no more will be known.
+    spawned.spawn(work).map(drop).unwrap_or_default();
+    receiver
 }
 
 /// Waits until all is known, or nothing more will be.
@@ -96,53 +103,58 @@ pub(crate) fn so_far(captured: &Receiver<Captured>, why: &str) -> Captured {
     let mut captured = captured.borrow().clone();
     if !captured.is_whole {
         let missing = &mut captured.provenance.missing;
-        missing.push(format!("the code is not known: {why}"));
+        missing.push(format!(
+            "the code, and perhaps the machine, is not known: {why}"
+        ));
     }
     captured
 }
 
-fn capture(env: &Env, sender: &Sender<Captured>) {
-    let base = base(env);
-    let folders = folders(env);
-    sender.send_replace(Captured {
-        provenance: base.clone(),
-        ..Captured::default()
-    });
-    sender.send_replace(with_code(base, &folders));
+fn capture(env: &Env, folders: &[PathBuf], sender: &Sender<Captured>) {
+    let known = |provenance: &Provenance| {
+        sender.send_replace(Captured {
+            provenance: provenance.clone(),
+            ..Captured::default()
+        })
+    };
+    let mut provenance = called(env);
+    known(&provenance);
+    find_machine(&mut provenance);
+    find_lock(&mut provenance, folders);
+    known(&provenance);
+    sender.send_replace(with_code(provenance, folders));
 }
 
-/// All but the code.
-fn base(env: &Env) -> Provenance {
+/// How the program was built and called: what costs nothing to know.
+fn called(env: &Env) -> Provenance {
     let (arguments, variables) = (env.arguments(), env.variables());
     let variables = variables.iter();
     let variables = variables.map(|(name, value)| (name.as_str(), value.as_str()));
-    let mut missing = Vec::new();
-    #[cfg(feature = "system")]
-    let machine = machine::machine();
-    #[cfg(not(feature = "system"))]
-    let machine = {
-        missing.push(
-            "the machine is not known: the library was built without its feature `system`"
-                .to_owned(),
-        );
-        Machine::default()
-    };
-    let lock = lock_file(&folders(env)).unwrap_or_else(|why| {
-        missing.push(why);
-        None
-    });
+    let folder = env.folder();
     Provenance {
-        code: None,
-        lock,
         build: build(),
         command: redacted_arguments(arguments.iter().map(String::as_str)),
-        folder: env
-            .folder()
-            .map(|folder| shown(&folder))
-            .unwrap_or_default(),
+        folder: folder.map(|folder| shown(&folder)).unwrap_or_default(),
         environment: redacted_environment(variables),
-        machine,
-        missing,
+        ..Provenance::default()
+    }
+}
+
+#[cfg(feature = "system")]
+fn find_machine(provenance: &mut Provenance) {
+    provenance.machine = machine::machine();
+}
+
+#[cfg(not(feature = "system"))]
+fn find_machine(provenance: &mut Provenance) {
+    let why = "the machine is not known: the library was built without its feature `system`";
+    provenance.missing.push(why.to_owned());
+}
+
+fn find_lock(provenance: &mut Provenance, folders: &[PathBuf]) {
+    match lock_file(folders) {
+        Ok(lock) => provenance.lock = lock,
+        Err(why) => provenance.missing.push(why),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,7 +61,7 @@ fn look_until(folders: &[PathBuf], stop: &Arc<AtomicBool>) -> Looked {
             }
             Err(err) => missing.push(format!(
                 "the code is not known: {}: {}",
-                folder.display(),
+                told(&folder.display()),
                 told(&err)
             )),
         }
@@ -122,7 +123,11 @@ fn look(repository: &Repository, stop: &Arc<AtomicBool>) -> Looked {
                 "changes of the code are not known: the repository has no work tree".to_owned(),
             );
         }
-        Ok(paths) => (code.changes, code.n_more, patch) = changes(repository, paths, stop),
+        Ok(paths) => {
+            let found;
+            (found, code.n_more, patch) = changes(repository, paths, stop);
+            code.changes = Some(found);
+        }
         Err(err) => missing.push(format!("changes of the code are not known: {}", told(&err))),
     }
     code.patch = (!patch.is_empty()).then(|| PatchFile::of(&patch));
@@ -158,8 +163,8 @@ fn going_on(state: &InProgress) -> &'static str {
     }
 }
 
-/// Paths that are not as the commit has them, tracked ones first.
-type Paths = BTreeSet<(bool, BString)>;
+/// Paths that are not as the commit has them, tracked ones first, and how many more there are.
+type Paths = (BTreeSet<(bool, BString)>, u64);
 
 fn changed(repository: &Repository, stop: &Arc<AtomicBool>) -> Result<Paths, gix::Error> {
     let status = repository
@@ -169,7 +174,7 @@ fn changed(repository: &Repository, stop: &Arc<AtomicBool>) -> Result<Paths, gix
         .index_worktree_submodules(None)
         .tree_index_track_renames(TrackRenames::Disabled)
         .should_interrupt_owned(Arc::clone(stop));
-    let mut paths = Paths::new();
+    let (mut paths, mut n_more) = (BTreeSet::new(), 0);
     // From the top, wherever the program was started.
     for item in status.into_iter([BString::from(":/")])? {
         let path = match item? {
@@ -180,16 +185,24 @@ fn changed(repository: &Repository, stop: &Arc<AtomicBool>) -> Result<Paths, gix
             Item::IndexWorktree(item) => (false, item.rela_path().to_owned()),
         };
         paths.insert(path);
+        // A folder of data may have millions.
+        if paths.len() > CHANGES_MAX {
+            paths.pop_last();
+            n_more += 1;
+        }
     }
-    Ok(paths)
+    Ok((paths, n_more))
 }
 
 /// The changes of these paths, how many more there are than are listed, and the patch.
-fn changes(repository: &Repository, paths: Paths, stop: &AtomicBool) -> (Vec<Change>, u64, String) {
+fn changes(
+    repository: &Repository,
+    (paths, mut n_more): Paths,
+    stop: &AtomicBool,
+) -> (Vec<Change>, u64, String) {
     let (mut found, mut patches) = (Vec::new(), String::new());
-    let mut n_more = 0;
     for (is_untracked, path) in paths {
-        if found.len() >= CHANGES_MAX || stop.load(Ordering::Relaxed) {
+        if stop.load(Ordering::Relaxed) {
             n_more += 1;
             continue;
         }
@@ -267,10 +280,18 @@ fn on_disk(
     let Some(folder) = repository.workdir() else {
         return Ok(None);
     };
-    let path = folder.join(path.to_path_lossy());
+    let path = path.to_path_lossy();
+    if path
+        .ancestors()
+        .skip(1)
+        .any(|above| folder.join(above).is_symlink())
+    {
+        return Err("it lies behind a symbolic link");
+    }
+    let path = folder.join(path);
     let found = match fs::symlink_metadata(&path) {
         Ok(found) => found,
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(_) => return Err("it could not be read"),
     };
     let max = match is_untracked {
@@ -280,11 +301,19 @@ fn on_disk(
     match found.is_file() {
         true if found.len() > max => Err("it is too large"),
         true => Ok(Some(File {
-            bytes: fs::read(&path).map_err(|_io| "it could not be read")?,
+            bytes: read(&path, max).map_err(|_io| "it could not be read")?,
             is_executable: is_executable(&found),
         })),
         false => Err("it is no plain file"),
     }
+}
+
+/// At most one byte more than `max`, whatever the file has become meanwhile.
+fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path)?;
+    file.take(max + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(unix)]
@@ -348,7 +377,7 @@ mod tests {
     }
 
     fn told_of(code: &Code) -> String {
-        let told = code.changes.iter().map(|change| {
+        let told = code.changes.iter().flatten().map(|change| {
             let left_out = change.left_out.as_deref().unwrap_or("kept");
             format!("{} {:?}: {left_out}", change.path, change.kind)
         });
@@ -422,13 +451,22 @@ mod tests {
     #[test]
     fn modes_links_and_pipes_are_no_trouble() {
         use std::os::unix::fs::{PermissionsExt as _, symlink};
-        let folder = repository(&[("run.sh", "echo\n"), ("link.rs", "x\n"), ("pipe.rs", "x\n")]);
+        let folder = repository(&[
+            ("run.sh", "echo\n"),
+            ("link.rs", "x\n"),
+            ("pipe.rs", "x\n"),
+            ("folder/inner.rs", "x\n"),
+        ]);
         let path = |name: &str| folder.path().join(name);
         fs::set_permissions(path("run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
         for name in ["link.rs", "pipe.rs"] {
             fs::remove_file(path(name)).unwrap();
         }
         symlink("/etc/passwd", path("link.rs")).unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        write(outside.path(), &[("inner.rs", "outside\n")]);
+        fs::remove_dir_all(path("folder")).unwrap();
+        symlink(outside.path(), path("folder")).unwrap();
         let made = Command::new("mkfifo")
             .arg(path("pipe.rs"))
             .status()
@@ -452,7 +490,7 @@ mod tests {
         );
         git(folder.path(), "remote add fork file:///fork");
         let code = seen(folder.path()).code.unwrap();
-        assert!(!code.is_dirty() && code.patch.is_none());
+        assert_eq!((code.is_dirty(), code.patch), (Some(false), None));
         assert_eq!(
             code.remote.as_deref(),
             Some("https://[redacted]@example.org/team/x.git?token=[redacted]")
@@ -475,6 +513,8 @@ mod tests {
             let looked = seen(folder.path());
             assert!(!looked.missing.is_empty(), "{looked:?}");
             assert_eq!(looked.patch, None);
+            // Not known is not clean.
+            assert_ne!(looked.code.and_then(|code| code.is_dirty()), Some(false));
         }
         // The first folder that has one counts.
         let good = repository(&[]);
@@ -504,7 +544,7 @@ mod tests {
             let branch = code.branch.clone().unwrap_or_default();
             format!(
                 "{is_ours} {branch} {} {}",
-                code.changes.len(),
+                code.changes.iter().flatten().count(),
                 looked.missing.join("; ")
             )
         };
@@ -589,10 +629,16 @@ mod tests {
             fs::write(folder.path().join(format!("{n:04}.rs")), "x\n").unwrap();
         }
         let code = seen(folder.path()).code.unwrap();
-        assert_eq!((code.changes.len(), code.n_more), (CHANGES_MAX, 5));
+        assert_eq!(
+            (code.changes.iter().flatten().count(), code.n_more),
+            (CHANGES_MAX, 5)
+        );
         let stop = Arc::new(AtomicBool::new(true));
         let looked = look_until(&[folder.path().to_path_buf()], &stop);
-        assert!(looked.code.is_some_and(|code| code.commit.is_some()));
+        let code = looked.code.unwrap();
+        assert!(code.commit.is_some());
+        // What was not looked into is not clean.
+        assert_eq!(code.is_dirty(), None);
         assert!(looked.missing.concat().contains("took too long"));
         let stop = Arc::new(AtomicBool::new(false));
         let _clock = clock(Arc::clone(&stop), Duration::from_millis(1));

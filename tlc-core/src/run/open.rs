@@ -1,6 +1,7 @@
 //! Starting a run, and joining one that another process has started.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -22,7 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::run::{Event, Fork, Process};
 use crate::id::{Revision, RunName};
 use crate::log::{Append, Log};
-use crate::provenance::{Captured, Provenance, captured};
+use crate::provenance::{Captured, Provenance, captured, captured_in};
 use crate::store::Place;
 
 /// How many generated names are tried before giving up.
@@ -34,6 +35,8 @@ enum Made {
     /// What the process finds out.
     #[default]
     Found,
+    /// The same, but the code lies in this folder.
+    FoundIn(PathBuf),
     NotSaid,
     Said(Box<Captured>),
 }
@@ -102,6 +105,14 @@ impl RunOptions {
     #[must_use]
     pub fn without_provenance(mut self) -> Self {
         self.provenance = Made::NotSaid;
+        self
+    }
+
+    /// Looks for the code in this folder and those above it, and nowhere else; without it, where the program was started, and then where
+    /// its executable lies. For a program that starts the one that trains.
+    #[must_use]
+    pub fn code_in(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.provenance = Made::FoundIn(folder.into());
         self
     }
 
@@ -431,8 +442,10 @@ fn opened(
     let captured = match &options.provenance {
         Made::Said(said) => Some(said.known()),
         // Under the clock of a test everything is as the test says.
-        Made::Found if !project.env.is_manual() => Some(captured(&project.env)),
-        _ => None,
+        _ if project.env.is_manual() => None,
+        Made::Found => Some(captured(&project.env)),
+        Made::FoundIn(folder) => Some(captured_in(&project.env, folder)),
+        Made::NotSaid => None,
     };
     // Without one, what is not in the store yet is kept in memory.
     let spool = project.spool.as_ref().and_then(|spool| {

@@ -71,10 +71,17 @@ pub struct RunCode {
     pub commit: Option<String>,
     /// The branch that it was on.
     pub branch: Option<String>,
-    /// Whether files were not as the commit has them.
-    pub is_dirty: bool,
+    /// Whether files were not as the commit has them; `None` if that is not known.
+    pub is_dirty: Option<bool>,
     /// The hash of the file that says the rest: [`Project::provenance`](crate::Project::provenance).
     pub(crate) provenance: String,
+}
+
+impl RunCode {
+    /// The name of that file.
+    pub(crate) fn file(&self) -> String {
+        format!("{}.json", self.provenance)
+    }
 }
 
 /// One execution of a training program.
@@ -443,6 +450,7 @@ impl Folded {
         let record = &mut self.record;
         record.attempts += 1;
         (record.status, record.reason, record.finished) = (RunStatus::Running, None, None);
+        record.code = None;
         (self.launch, self.is_finished, self.resumed) = (launch, false, time);
     }
 

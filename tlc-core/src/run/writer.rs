@@ -285,6 +285,8 @@ impl Writer {
 
     /// Stores what is known by now of what the process is made of, if the log does not say it yet.
     async fn finish_capture(&mut self) {
+        // One that has just failed is tried again.
+        self.capture.ask();
         if self.captured.is_some() && self.capture.is_free() {
             self.begin_capture();
         }
@@ -295,8 +297,10 @@ impl Writer {
                 if let Some(captured) = &self.captured {
                     let known = provenance::so_far(captured, "the run had ended before");
                     let project = self.runs.project().clone();
-                    let stored = captured::store(&project, self.id.clone(), known).await;
-                    self.end_capture(stored);
+                    let stored = captured::store(&project, self.id.clone(), known);
+                    if let Ok(stored) = timeout(CAPTURE_WAIT_MAX, stored).await {
+                        self.end_capture(stored);
+                    }
                 }
             }
         }
@@ -484,10 +488,11 @@ impl Writer {
         self.finish_capture().await;
         self.close().await;
         for pause in FINISH_PAUSES {
-            if self.is_clean() {
+            if self.is_clean() && self.captured.is_none() {
                 break;
             }
             sleep(pause).await;
+            self.finish_capture().await;
             self.close().await;
         }
         if let Some(uploaded) = self.left.end().await {

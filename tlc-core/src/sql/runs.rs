@@ -390,9 +390,7 @@ fn origin_columns<R: Deref<Target = RunRecord>>(runs: &[R]) -> [(&'static str, A
         ),
         (
             "dirty",
-            Arc::new(BooleanArray::from_iter(
-                codes().map(|code| code.map(|code| code.is_dirty)),
-            )),
+            Arc::new(BooleanArray::from_iter(codes().map(|code| code?.is_dirty))),
             true,
         ),
     ]

@@ -108,7 +108,7 @@ fn version_4_is_read_completely() {
         "{patch}"
     );
     let record = block_on(project.run("made")).unwrap();
-    assert!(record.code.unwrap().is_dirty);
+    assert_eq!(record.code.unwrap().is_dirty, Some(true));
     assert_eq!(record.outputs.len(), 1);
 }
 

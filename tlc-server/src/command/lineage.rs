@@ -93,8 +93,12 @@ impl Lineage {
     /// The version that is meant, if one is, and the run that made it, or that is meant.
     async fn made_by(&self, project: &Project) -> Result<(Option<String>, String)> {
         let name = self.what.artifact.to_string();
-        if self.what.which.is_none() && project.run(&name).await.is_ok() {
-            return Ok((None, name));
+        if self.what.which.is_none() {
+            match project.run(&name).await {
+                Ok(_) => return Ok((None, name)),
+                Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => {}
+                Err(err) => return Err(err.into()),
+            }
         }
         let text = match &self.what.which {
             Some(which) => format!("{name}@{which}"),
@@ -119,7 +123,16 @@ impl Lineage {
     }
 
     async fn behind(&self, project: &Project, table: &str, revision: Revision) -> Result<Behind> {
-        let opened = project.table(table).await?;
+        let gone = Behind {
+            table: table.to_owned(),
+            revision,
+            revisions: Vec::new(),
+            n_more: 0,
+        };
+        let opened = match project.table(table).await {
+            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(gone),
+            opened => opened?,
+        };
         let log = opened.log().await?;
         let line = line(&log, revision);
         let n_more = line.len().saturating_sub(self.revisions);
@@ -139,10 +152,9 @@ impl Lineage {
             revisions.push((record.clone(), between));
         }
         Ok(Behind {
-            table: table.to_owned(),
-            revision,
             revisions,
             n_more,
+            ..gone
         })
     }
 }
@@ -232,6 +244,9 @@ impl Traced {
 impl Behind {
     fn to_text(&self) -> Result<String> {
         let mut text = format!("\ntable {}, read at r{}\n", self.table, self.revision);
+        if self.revisions.is_empty() && self.n_more == 0 {
+            text += "it is not there any more\n";
+        }
         for (record, between) in &self.revisions {
             text += &format!(
                 "\nr{} on {}, {} by {}: {}\n",

@@ -113,7 +113,11 @@ fn summary(first: &RunRecord, run: &RunRecord) -> String {
                 .commit
                 .as_deref()
                 .map(|commit| commit.get(..12).unwrap_or(commit));
-            let changes = if code.is_dirty { " with changes" } else { "" };
+            let changes = match code.is_dirty {
+                Some(true) => " with changes",
+                Some(false) => "",
+                None => " perhaps with changes",
+            };
             format!("`{}`{changes}", commit.unwrap_or("none"))
         }
         None => "not known".to_owned(),
@@ -307,7 +311,8 @@ fn table(head: &[String], rows: impl IntoIterator<Item = Vec<String>>) -> String
 
 /// A text that ends no cell, and opens no tag.
 fn escaped(text: &str) -> String {
-    text.replace('|', "\\|")
+    text.replace('\\', "\\\\")
+        .replace('|', "\\|")
         .replace('<', "&lt;")
         .replace(['\n', '\r'], " ")
 }

@@ -183,10 +183,12 @@ fn each_file(folder: &Path, check: &mut dyn FnMut(&Path, &[u8])) {
 fn without_a_repository_that_is_said_and_the_run_goes_on() {
     let site = Site::on_disk();
     run(&site, "first", &[]).done();
-    // The program of the tests lies in a repository of its own, or in none.
+    // Not that of the command itself, which lies in a repository.
     let made_of = &code(&site, "zoo/first")["provenance"];
-    let is_of_site = made_of["code"]["folder"] == json!(site.path("").canonicalize().unwrap());
-    assert!(!is_of_site, "{made_of}");
+    assert_eq!(made_of["code"], Value::Null);
+    assert_eq!(made_of["lock"], Value::Null);
+    let missing = made_of["missing"][0].as_str().unwrap();
+    assert!(missing.starts_with("the code is not known: "), "{missing}");
     assert_eq!(
         site.json(&["run", "show", "zoo/first"])["status"],
         "completed"

@@ -86,7 +86,8 @@ impl Exec {
     }
 
     fn options(&self) -> RunOptions {
-        let options = RunOptions::from(&self.run.run);
+        // The code is that of the program, and not ours.
+        let options = RunOptions::from(&self.run.run).code_in(".");
         let options = match self.no_system {
             true => options.without_system(),
             false => options,

@@ -7,7 +7,7 @@ use super::record;
 use crate::command::session::Session;
 use crate::command::spec::RunSpec;
 use crate::error::Result;
-use crate::output::{Align, TextTable, bytes_text};
+use crate::output::{Align, TextTable, bytes_text, count_text};
 use crate::view::ProvenanceView;
 
 /// Show what a run is made of: commit and changes, command line, environment, build and machine
@@ -26,6 +26,23 @@ pub(super) struct ShowCode {
 impl ShowCode {
     pub(super) fn run(&self, session: &Session) -> Result<()> {
         let view = block_on(self.view(session))?;
+        let code = view
+            .provenance
+            .as_ref()
+            .and_then(|made_of| made_of.code.as_ref());
+        let listed = code
+            .and_then(|code| code.changes.as_deref())
+            .unwrap_or_default();
+        let n_left_out = listed
+            .iter()
+            .filter(|change| change.left_out.is_some())
+            .count() as u64;
+        if self.patch && n_left_out > 0 {
+            let files = count_text(n_left_out, "changed file");
+            session.note(&format!(
+                "{files} left out of the patch; without --patch they are listed"
+            ));
+        }
         session.answer(&view, || match self.patch {
             true => view.patch.clone().unwrap_or_default(),
             false => text(&view),
@@ -60,7 +77,7 @@ pub(in crate::command) fn code_lines(view: &ProvenanceView) -> String {
     for why in &provenance.missing {
         text += &format!("missing: {why}\n");
     }
-    if let Some(code) = provenance.code.as_ref().filter(|code| code.is_dirty()) {
+    if let Some(code) = &provenance.code {
         text += &changes(code);
     }
     match &view.patch {
@@ -131,7 +148,11 @@ fn machine(machine: &Machine) -> Vec<(&'static str, String)> {
 
 fn changes(code: &Code) -> String {
     let mut table = TextTable::new([("change", Align::Left), ("what", Align::Left)]);
-    for change in &code.changes {
+    let listed = code.changes.as_deref().unwrap_or_default();
+    if listed.is_empty() && code.n_more == 0 {
+        return String::new();
+    }
+    for change in listed {
         let kind = match change.kind {
             ChangeKind::Added => "added",
             ChangeKind::Modified => "modified",
@@ -147,7 +168,7 @@ fn changes(code: &Code) -> String {
     }
     let more = match code.n_more {
         0 => String::new(),
-        n => format!("and {n} more\n"),
+        n => format!("and perhaps {n} more\n"),
     };
     format!("\n{}{more}", table.to_text())
 }

@@ -157,10 +157,15 @@ fn run_text(view: &RunView) -> String {
 fn code_text(code: &CodeView) -> String {
     let commit = match &code.commit {
         Some(commit) => commit.get(..12).unwrap_or(commit),
-        None => return "not known".to_owned(),
+        None if code.branch.is_none() => return "not known".to_owned(),
+        None => "no commit yet",
     };
     let branch = code.branch.as_deref().map(|branch| format!(" on {branch}"));
-    let changes = if code.dirty { ", with changes" } else { "" };
+    let changes = match code.dirty {
+        Some(true) => ", with changes",
+        Some(false) => "",
+        None => ", perhaps with changes",
+    };
     format!("{commit}{}{changes}", branch.unwrap_or_default())
 }
 
