@@ -33,9 +33,7 @@ const SHAPES: [&str; 4] = [
 const USER: &str = r#"[A-Za-z][A-Za-z0-9+.-]*://(?<secret>[^\s/?#"'<>]*)@"#;
 
 /// What calls something so: `name=`, `"name": `, `--name `.
-const NAMED: &str = concat!(
-    r#"(?:(?:^|[ \t\r\n])--?(?<option>[A-Za-z][\w.-]*)[ \t\r\n]+|(?<name>[A-Za-z_][\w.-]*)["']?[ \t]*(?:=>|:=|=|:)[ \t\r\n]*)"#,
-);
+const NAMED: &str = r#"(?:(?:^|[ \t\r\n])--?(?<option>[A-Za-z][\w.-]*)[ \t\r\n]+|(?<name>[A-Za-z_][\w.-]*)["']?[ \t]*(?:=>|:=|=|:)[ \t\r\n]*)"#;
 
 /// What follows.
 const VALUE: &str = r#"^(?:(?i:bearer|basic|token)\s+[^\s"',;]+|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|["']?[^\s,;&"']+)"#;

@@ -476,7 +476,7 @@ mod tests {
         let code = looked.code.unwrap();
         assert_eq!(
             told_of(&code),
-            "link.rs Modified: it is no plain file\npipe.rs Modified: it is no plain file\nrun.sh Modified: kept"
+            "folder/inner.rs Modified: it lies behind a symbolic link\nlink.rs Modified: it is no plain file\npipe.rs Modified: it is no plain file\nrun.sh Modified: kept\nfolder Untracked: it is no source"
         );
         assert!(looked.patch.unwrap().contains("new mode 100755"));
     }
