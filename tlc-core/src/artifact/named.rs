@@ -18,8 +18,8 @@ use crate::store::{self, Place};
 /// Reads a manifest of the artifact in `place`, verifies and checks it. One request.
 ///
 /// # Errors
-/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming the file if it is missing, damaged, or says what none may;
-/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if a newer version wrote it; those of the store.
+/// [`ErrorKind::Corrupt`] naming the file if it is missing, damaged, or says what none may;
+/// [`ErrorKind::Invalid`] if a newer version wrote it; those of the store.
 pub(super) async fn read_manifest(place: &Place, name: &str) -> Result<Manifest> {
     let path = name
         .split('/')
@@ -51,7 +51,7 @@ pub(crate) async fn manifest_chunks(place: &Place, name: &str) -> Result<Vec<Chu
 /// The manifest that an entry of an artifact's log names, if it is of a version.
 ///
 /// # Errors
-/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if it is no such entry.
+/// [`ErrorKind::Corrupt`] if it is no such entry.
 pub(crate) fn manifest_of(entry: &[u8]) -> Result<Option<String>> {
     let entry: Entry = format::decode("an entry", entry)?;
     match entry.event {
@@ -99,7 +99,7 @@ pub(super) async fn named_at_hand<'a>(
 /// The names of all chunks that a version of an artifact of the project names. Reads all logs, and all manifests.
 ///
 /// # Errors
-/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming an entry or a manifest that is damaged; those of the store.
+/// [`ErrorKind::Corrupt`] naming an entry or a manifest that is damaged; those of the store.
 async fn named_chunks(project: &Place) -> Result<BTreeSet<String>> {
     let mut named = BTreeSet::new();
     for name in folders(project).await? {

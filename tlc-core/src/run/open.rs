@@ -101,7 +101,7 @@ impl RunOptions {
     }
 
     /// Stores nothing of what the run is made of. Otherwise its code, command line, environment and machine are written
-    /// down when it starts, without secrets: see [`Provenance`](crate::Provenance).
+    /// down when it starts, without secrets: see [`Provenance`].
     #[must_use]
     pub fn without_provenance(mut self) -> Self {
         self.provenance = Made::NotSaid;
