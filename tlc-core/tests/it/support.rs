@@ -232,12 +232,13 @@ pub(crate) fn text(batch: &RecordBatch) -> String {
     (0..batch.num_rows()).map(row).collect::<Vec<_>>().join(" ")
 }
 
-/// A run of which nothing of the machine is logged.
+/// A run of which nothing is stored but what is logged: whatever is found out beside comes at any moment.
 pub(crate) fn quiet(name: &str) -> RunOptions {
+    let options = RunOptions::from(name).without_provenance();
     #[cfg(feature = "system")]
-    return RunOptions::from(name).without_system();
+    return options.without_system();
     #[cfg(not(feature = "system"))]
-    RunOptions::from(name)
+    options
 }
 
 /// The column `step` of scalars or sample metrics, in ascending order.
