@@ -18,8 +18,7 @@ use crate::format::artifact::Chunk;
 use crate::id::Revision;
 use crate::log::{self, Append, Log};
 use crate::project::{Project, Root};
-use crate::run::captured::FOLDER as PROVENANCE;
-use crate::run::upload_left;
+use crate::run::{captured, upload_left};
 use crate::store::{self, Place};
 
 /// How many files are copied at the same time.
@@ -97,19 +96,8 @@ impl Project {
     pub async fn sync_to(&self, target: &Self, only: &[String]) -> Result<Synced> {
         let mut synced = Synced::default();
         let mut met: Vec<&String> = Vec::new();
-        let (from, to) = (
-            self.place().child(PROVENANCE),
-            target.place().child(PROVENANCE),
-        );
-        // Shared by runs, and small. Of other runs nothing is copied that was not asked for.
-        let mut made_of = list(&from).await?;
-        if !only.is_empty() {
-            let wanted = self.made_of(only).await?;
-            made_of.files.retain(|path, _| wanted.contains(path));
-        }
-        synced.add(copy_files(&from, &to, &made_of, &list(&to).await?).await?);
-        let chunks = Chunks::new(self.place(), target.place());
         for kind in ["tables", FOLDER, "runs"] {
+            let beside = Beside::of(kind, self.place(), target.place());
             let (from, to) = (self.place().child(kind), target.place().child(kind));
             for name in from.folders().await? {
                 let meant = only.iter().find(|only| **only == name);
@@ -118,8 +106,7 @@ impl Project {
                     continue;
                 }
                 let (from, to) = (from.child(&name), to.child(&name));
-                let chunks = (kind == FOLDER).then_some(&chunks);
-                let copied = copy_logged(&from, &to, chunks).await;
+                let copied = copy_logged(&from, &to, &beside).await;
                 let mut copied = copied.map_err(|err| {
                     err.context(format!("cannot sync {}/{kind}/{name}", self.name()))
                 })?;
@@ -139,29 +126,6 @@ impl Project {
             ))),
             None => Ok(synced),
         }
-    }
-}
-
-impl Project {
-    /// The files that say what these runs are made of; of what is no run, none.
-    async fn made_of(&self, names: &[String]) -> Result<BTreeSet<String>> {
-        let mut files = BTreeSet::new();
-        for name in names {
-            let known = async {
-                let code = self.run(name).await?.code;
-                Ok::<_, Error>((code, self.provenance(name).await?))
-            };
-            match known.await {
-                Ok((code, made_of)) => {
-                    files.extend(code.map(|code| code.file()));
-                    let patch = made_of.and_then(|made_of| made_of.code?.patch);
-                    files.extend(patch.map(|patch| format!("{}.patch", patch.blake3)));
-                }
-                Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => {}
-                Err(err) => return Err(err),
-            }
-        }
-        Ok(files)
     }
 }
 
@@ -194,6 +158,42 @@ async fn list(place: &Place) -> Result<Listing> {
         }
     }
     Ok(listing)
+}
+
+/// What the entries of a log name that lies in the project, and not in the folder of the log.
+enum Beside<'a> {
+    Nothing,
+    Chunks(Chunks<'a>),
+    /// What runs are made of.
+    Provenance(&'a Place, &'a Place),
+}
+
+impl<'a> Beside<'a> {
+    fn of(kind: &str, from: &'a Place, to: &'a Place) -> Self {
+        match kind {
+            FOLDER => Self::Chunks(Chunks::new(from, to)),
+            "runs" => Self::Provenance(from, to),
+            _ => Self::Nothing,
+        }
+    }
+
+    /// Copies what an entry names, for whoever appends it after.
+    async fn bring(&self, from: &Place, to: &Place, entry: &[u8]) -> Result<Synced> {
+        let mut synced = Synced::default();
+        match self {
+            Self::Nothing => {}
+            Self::Chunks(chunks) => {
+                if let Some(manifest) = manifest_of(entry)? {
+                    synced = chunks.bring(from, to, &manifest).await?;
+                }
+            }
+            Self::Provenance(from, to) => {
+                let copied = captured::bring(from, to, entry).await?;
+                copied.into_iter().for_each(|bytes| synced.count(bytes));
+            }
+        }
+        Ok(synced)
+    }
 }
 
 /// The chunks of two projects.
@@ -246,7 +246,7 @@ impl<'a> Chunks<'a> {
     }
 }
 
-async fn copy_logged(from: &Place, to: &Place, chunks: Option<&Chunks<'_>>) -> Result<Synced> {
+async fn copy_logged(from: &Place, to: &Place, beside: &Beside<'_>) -> Result<Synced> {
     let (source, target) = (list(from).await?, list(to).await?);
     let (from_log, to_log) = (Log::of(from), Log::of(to));
     if let Some(last) = source.n_entries.min(target.n_entries).checked_sub(1) {
@@ -261,20 +261,16 @@ async fn copy_logged(from: &Place, to: &Place, chunks: Option<&Chunks<'_>>) -> R
             ));
         }
     }
-    let mut synced = match chunks {
+    let mut synced = match beside {
         // Of an artifact only what its entries name, with each of them: other manifests are garbage, and their chunks may be gone.
-        Some(_) => Synced::default(),
-        None => copy_files(from, to, &source, &target).await?,
+        Beside::Chunks(_) => Synced::default(),
+        _ => copy_files(from, to, &source, &target).await?,
     };
     for number in target.n_entries..source.n_entries {
         let entry = from_log.read(Revision(number)).await?;
         let entry = entry.ok_or_else(|| Error::corrupt(format!("entry {number} is missing")))?;
         synced.count(entry.len() as u64);
-        if let Some(chunks) = chunks
-            && let Some(manifest) = manifest_of(&entry)?
-        {
-            synced.add(chunks.bring(from, to, &manifest).await?);
-        }
+        synced.add(beside.bring(from, to, &entry).await?);
         if to_log.append(Revision(number), entry).await? == Append::Taken {
             return Err(Error::new(
                 ErrorKind::Conflict,

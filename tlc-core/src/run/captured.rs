@@ -7,13 +7,13 @@ use object_store::{PutMode, PutOptions};
 use super::record::RunCode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::provenance::Record;
-use crate::format::run::Event;
+use crate::format::run::{Entry, Event};
 use crate::format::{self, VERSION};
-use crate::provenance::{Captured, Provenance};
+use crate::provenance::{Captured, PatchFile, Provenance};
 use crate::store::{self, Place};
 
 /// The folder of a project that they are in.
-pub(crate) const FOLDER: &str = "provenance";
+const FOLDER: &str = "provenance";
 
 /// Stores what is known, and gives the entry that says so. At most two requests.
 ///
@@ -43,12 +43,54 @@ pub(crate) async fn store(project: &Place, writer: String, captured: Captured) -
 /// Puts a file unless it is there, and gives the hash that it is named by.
 async fn put(project: &Place, ending: &str, bytes: Bytes) -> Result<String> {
     let hash = blake3::hash(&bytes).to_hex().to_string();
-    let path = path(project, &hash, ending);
+    put_new(project, (&hash, ending), bytes).await?;
+    Ok(hash)
+}
+
+/// Puts a file unless it is there; whether it was not.
+async fn put_new(project: &Place, (hash, ending): (&str, &str), bytes: Bytes) -> Result<bool> {
+    let path = path(project, hash, ending);
     let options = PutOptions::from(PutMode::Create);
     let store = project.waiting_store();
     match store.put_opts(&path, bytes.into(), options).await {
-        Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(hash),
+        Ok(_) => Ok(true),
+        Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
         Err(err) => Err(Error::from(err).context(format!("cannot write {path}"))),
+    }
+}
+
+/// Copies the files that an entry of a run's log names, for whoever copies the entry after; gives the bytes of each that was not there.
+/// What is gone or damaged is left to [`flaw`].
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`] if it is no such entry; those of both stores.
+pub(crate) async fn bring(from: &Place, to: &Place, entry: &[u8]) -> Result<Vec<u64>> {
+    let entry: Entry = format::decode("an entry", entry)?;
+    let Event::Captured { provenance, .. } = entry.event else {
+        return Ok(Vec::new());
+    };
+    let mut copied = Vec::new();
+    let Some(record) = sound(read_file(from, &provenance, "json").await)? else {
+        return Ok(copied);
+    };
+    let patch = sound(decode(&record))?.and_then(|made_of| made_of.code?.patch);
+    if let Some(PatchFile { blake3, .. }) = patch
+        && let Some((_, bytes)) = sound(read_file(from, &blake3, "patch").await)?
+    {
+        let n = bytes.len() as u64;
+        copied.extend(put_new(to, (&blake3, "patch"), bytes).await?.then_some(n));
+    }
+    let n = record.1.len() as u64;
+    let is_new = put_new(to, (&provenance, "json"), record.1).await?;
+    copied.extend(is_new.then_some(n));
+    Ok(copied)
+}
+
+/// What was read, unless it is gone or damaged.
+fn sound<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => Ok(None),
+        read => read.map(Some),
     }
 }
 
@@ -62,8 +104,11 @@ fn path(project: &Place, hash: &str, ending: &str) -> Path {
 /// # Errors
 /// [`ErrorKind::NotFound`] naming the file if it is gone, [`ErrorKind::Corrupt`] if it is not what its name says; those of the store.
 pub(crate) async fn read(project: &Place, code: &RunCode) -> Result<Provenance> {
-    let (path, bytes) = read_file(project, &code.provenance, "json").await?;
-    let record: Record = format::decode(path.as_ref(), &bytes)?;
+    decode(&read_file(project, &code.provenance, "json").await?)
+}
+
+fn decode((path, bytes): &(Path, Bytes)) -> Result<Provenance> {
+    let record: Record = format::decode(path.as_ref(), bytes)?;
     Ok(record.provenance)
 }
 

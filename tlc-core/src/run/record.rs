@@ -77,13 +77,6 @@ pub struct RunCode {
     pub(crate) provenance: String,
 }
 
-impl RunCode {
-    /// The name of that file.
-    pub(crate) fn file(&self) -> String {
-        format!("{}.json", self.provenance)
-    }
-}
-
 /// One execution of a training program.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunRecord {

@@ -237,4 +237,24 @@ fn it_travels_with_the_run() {
     site.tlc(&["sync", "root", "other"]).done();
     let there = site.json(&["run", "code", "zoo/first", "--root", "other"]);
     assert_eq!(there, code(&site, "zoo/first"));
+    let again = site.json(&["sync", "root", "other"]);
+    assert_eq!(again["files"], 0, "{again}");
+}
+
+#[test]
+fn of_runs_that_are_not_meant_nothing_travels() {
+    let site = repository();
+    run(&site, "first", &[]).done();
+    site.write("private.py", "x = 1\n");
+    run(&site, "second", &[]).done();
+    site.tlc(&["sync", "root", "other", "zoo/first"]).done();
+    let mut n_files = 0;
+    each_file(&site.path("other"), &mut |path, bytes| {
+        n_files += usize::from(path.to_string_lossy().contains("/provenance/"));
+        let text = String::from_utf8_lossy(bytes);
+        assert!(!text.contains("private.py"), "{}", path.display());
+    });
+    assert_eq!(n_files, 2);
+    let there = site.json(&["run", "code", "zoo/first", "--root", "other"]);
+    assert_eq!(there, code(&site, "zoo/first"));
 }
