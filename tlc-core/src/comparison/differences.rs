@@ -36,7 +36,7 @@ pub(super) fn differing<T: Clone>(
 }
 
 /// What a run is made of beside its code, by name.
-pub(super) fn facts(made_of: &Option<Provenance>) -> BTreeMap<String, String> {
+pub(super) fn facts(made_of: Option<&Provenance>) -> BTreeMap<String, String> {
     let Some(made_of) = made_of else {
         return BTreeMap::new();
     };

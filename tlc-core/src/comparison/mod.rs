@@ -13,11 +13,11 @@ pub use self::code::{CodeComparison, FileComparison};
 pub use self::differences::Difference;
 use self::differences::{differing, facts};
 pub use self::samples::StreamComparison;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Revision, RunName, TableName};
 use crate::project::Project;
 use crate::provenance::Provenance;
-use crate::run::RunRecord;
+use crate::run::{RunRecord, captured};
 use crate::table::Diff;
 
 /// What [`Project::compare`] found.
@@ -61,6 +61,22 @@ pub struct TableComparison {
     pub diff: Option<Diff>,
 }
 
+/// All that is known of a run.
+struct Known {
+    record: RunRecord,
+    made_of: Option<Provenance>,
+    /// The changes to its commit; empty if there are none, or they are not known.
+    patch: String,
+}
+
+/// What was read, if it is there.
+fn there<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
+    }
+}
+
 impl Project {
     /// What differs between `runs`, the first of which the others are compared with.
     ///
@@ -73,83 +89,66 @@ impl Project {
     /// one that is not there; [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming a file; those of the store. What a run is made of counts as not
     /// known if its file is gone.
     pub async fn compare(&self, runs: &[&str], samples_max: usize) -> Result<Comparison> {
-        let (first_name, others) = match runs {
-            [first, others @ ..] if !others.is_empty() => (*first, others),
-            _ => return Err(Error::invalid("name at least two runs to compare")),
-        };
-        let mut records = Vec::with_capacity(runs.len());
-        let mut made_of = Vec::with_capacity(runs.len());
-        for run in runs {
-            records.push(self.run(run).await?);
-            made_of.push(self.known_provenance(run).await?);
+        if runs.len() < 2 {
+            return Err(Error::invalid("name at least two runs to compare"));
         }
-        let mut pairs = Vec::with_capacity(others.len());
-        let both = records.iter().zip(&made_of);
-        if let Some((first, first_of)) = both.clone().next() {
-            for ((run, other), other_of) in others
-                .iter()
-                .zip(records.iter().skip(1))
-                .zip(made_of.iter().skip(1))
-            {
-                pairs.push(Pair {
-                    run: other.name.clone(),
-                    code: self
-                        .compare_code((first_name, first_of), (run, other_of))
-                        .await?,
-                    data: self.compare_data(first, other).await?,
-                    streams: self.compare_streams(first, other, samples_max).await?,
-                });
+        let mut all = Vec::with_capacity(runs.len());
+        for run in runs {
+            all.push(self.known(run).await?);
+        }
+        let mut pairs = Vec::with_capacity(runs.len() - 1);
+        if let [first, others @ ..] = all.as_slice() {
+            for other in others {
+                pairs.push(self.pair(first, other, samples_max).await?);
             }
         }
-        let params = records.iter().map(|run| run.params.clone());
-        let scalars = records.iter().map(|run| {
+        let params = all.iter().map(|run| run.record.params.clone());
+        let scalars = all.iter().map(|run| {
             let own = run
+                .record
                 .last
                 .iter()
                 .filter(|(name, _)| !name.starts_with("system/"));
             own.map(|(name, value)| (name.clone(), *value)).collect()
         });
         let (params, scalars): (Vec<_>, Vec<_>) = (params.collect(), scalars.collect());
-        let environment: Vec<_> = made_of.iter().map(facts).collect();
+        let environment: Vec<_> = all.iter().map(|run| facts(run.made_of.as_ref())).collect();
         Ok(Comparison {
             params: differing(&params, PartialEq::eq),
             environment: differing(&environment, PartialEq::eq),
             scalars: differing(&scalars, |a: &f64, b: &f64| a.to_bits() == b.to_bits()),
-            runs: records,
+            runs: all.into_iter().map(|run| run.record).collect(),
             pairs,
         })
     }
 
-    /// What a run is made of; nothing if that is gone.
-    async fn known_provenance(&self, run: &str) -> Result<Option<Provenance>> {
-        match self.provenance(run).await {
-            Err(err) if err.kind() == crate::ErrorKind::NotFound => Ok(None),
-            known => known,
-        }
+    async fn known(&self, run: &str) -> Result<Known> {
+        let record = self.run(run).await?;
+        let made_of = match &record.code {
+            Some(code) => there(captured::read(self.place(), code).await)?,
+            None => None,
+        };
+        let code = made_of.as_ref().and_then(|made_of| made_of.code.as_ref());
+        let patch = match code.and_then(|code| code.patch.as_ref()) {
+            Some(patch) => there(captured::read_patch(self.place(), &patch.blake3).await)?,
+            None => None,
+        };
+        Ok(Known {
+            record,
+            made_of,
+            patch: patch.unwrap_or_default(),
+        })
     }
 
-    async fn compare_code(
-        &self,
-        first: (&str, &Option<Provenance>),
-        other: (&str, &Option<Provenance>),
-    ) -> Result<CodeComparison> {
-        let mut patches = Vec::with_capacity(2);
-        for (run, made_of) in [first, other] {
-            patches.push(match made_of {
-                Some(_) => match self.code_patch(run).await {
-                    Err(err) if err.kind() == crate::ErrorKind::NotFound => String::new(),
-                    patch => patch?.unwrap_or_default(),
-                },
-                None => String::new(),
-            });
-        }
-        let commit = |made_of: &Option<Provenance>| made_of.as_ref()?.code.as_ref()?.commit.clone();
-        let [first_patch, other_patch] =
-            [0, 1].map(|at| patches.get(at).map(String::as_str).unwrap_or_default());
-        Ok(CodeComparison::new(
-            (commit(first.1), first_patch),
-            (commit(other.1), other_patch),
-        ))
+    async fn pair(&self, first: &Known, other: &Known, samples_max: usize) -> Result<Pair> {
+        let code = |run: &Known| run.record.code.as_ref()?.commit.clone();
+        let (one, two) = (&first.record, &other.record);
+        Ok(Pair {
+            run: two.name.clone(),
+            code: CodeComparison::new((code(first), &first.patch), (code(other), &other.patch)),
+            data: self.compare_data(one, two).await?,
+            streams: self.compare_streams(one, two, samples_max).await?,
+        })
     }
 
     async fn compare_data(
@@ -160,10 +159,9 @@ impl Project {
         let mut compared = Vec::new();
         for (table, revisions) in differences::tables(&first.inputs, &other.inputs) {
             let diff = match revisions {
-                (Some(from), Some(to)) => match self.table(table.as_str()).await {
-                    Ok(opened) => Some(opened.diff(from, to).await?),
-                    Err(err) if err.kind() == crate::ErrorKind::NotFound => None,
-                    Err(err) => return Err(err),
+                (Some(from), Some(to)) => match there(self.table(table.as_str()).await)? {
+                    Some(opened) => Some(opened.diff(from, to).await?),
+                    None => None,
                 },
                 _ => None,
             };
