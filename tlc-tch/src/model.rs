@@ -126,18 +126,9 @@ impl ModelExt for Run {
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`](tlc_core::ErrorKind::Invalid) if the version has no such file or more than one, or it holds what libtorch has no
-/// type for; those of [`ArtifactVersion::read`].
+/// type for; those of [`ArtifactVersion::read_model`].
 pub fn to_tensors(version: &ArtifactVersion, device: &Device) -> Result<BTreeMap<String, Tensor>> {
-    let files = block_on(version.files())?;
-    let mut models = files
-        .iter()
-        .filter(|file| file.path.ends_with(".safetensors"));
-    let (Some(file), None) = (models.next(), models.next()) else {
-        return Err(Error::invalid(format!(
-            "{version} is no model: it must have one file that ends in .safetensors"
-        )));
-    };
-    let bytes = block_on(version.read(&file.path))?;
+    let bytes = block_on(version.read_model())?;
     let wrong = || Error::invalid(format!("the tensors of {version} cannot be loaded"));
     let views = SafeTensors::deserialize(&bytes).map_err(|err| wrong().with_source(err))?;
     let tensor = |(name, view): (String, TensorView<'_>)| {

@@ -76,6 +76,25 @@ impl ArtifactVersion {
         .await
     }
 
+    /// The bytes of the one file of the version that ends in `.safetensors`: a model as adapters put it.
+    ///
+    /// Costs what [`Self::read`] costs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if there is no such file or more than one; those of [`Self::read`].
+    pub async fn read_model(&self) -> Result<Vec<u8>> {
+        let files = self.files().await?;
+        let mut models = files
+            .iter()
+            .filter(|file| file.path.ends_with(".safetensors"));
+        match (models.next(), models.next()) {
+            (Some(file), None) => self.read(&file.path).await,
+            _ => Err(Error::invalid(format!(
+                "{self} is no model: it must have one file that ends in .safetensors"
+            ))),
+        }
+    }
+
     /// The file of that path; of a version that is one file also by no path.
     pub(super) fn file<'a>(&self, manifest: &'a Manifest, path: &str) -> Result<&'a File> {
         let is_meant = |file: &&File| file.path == path || (manifest.is_file && path.is_empty());
