@@ -1,6 +1,6 @@
 //! What is asked with, beside run, stream and epoch.
 
-use crate::questions::label_setters;
+use crate::questions::{label_setters, rows_setters};
 
 /// Which rows are taken for wrongly labelled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,12 +40,6 @@ pub struct LabelIssueOptions {
     pub(super) selection: IssueSelection,
     pub(super) ranking: IssueRanking,
     pub(super) rows_max: Option<usize>,
-}
-
-impl Default for LabelIssueOptions {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl LabelIssueOptions {
@@ -88,12 +82,8 @@ impl LabelIssueOptions {
 label_setters!(LabelIssueOptions);
 label_setters!(AreaOptions);
 label_setters!(BoxOptions);
-
-impl From<usize> for LabelIssueOptions {
-    fn from(rows_max: usize) -> Self {
-        Self::new().rows_max(rows_max)
-    }
-}
+rows_setters!(TrendOptions);
+rows_setters!(NeighbourOptions);
 
 /// The samples whose areas say what is low: given to an extra class, or named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,12 +106,6 @@ pub struct AreaOptions {
     pub(super) judges: Option<Judges>,
     pub(super) percentile: f64,
     pub(super) rows_max: Option<usize>,
-}
-
-impl Default for AreaOptions {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl AreaOptions {
@@ -177,24 +161,12 @@ impl AreaOptions {
     }
 }
 
-impl From<usize> for AreaOptions {
-    fn from(rows_max: usize) -> Self {
-        Self::new().rows_max(rows_max)
-    }
-}
-
 /// Where losses are, which mean is high, and how many rows are wanted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrendOptions {
     pub(super) column: String,
     pub(super) share: f64,
     pub(super) rows_max: Option<usize>,
-}
-
-impl Default for TrendOptions {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl TrendOptions {
@@ -221,19 +193,6 @@ impl TrendOptions {
         self.share = share;
         self
     }
-
-    /// At most so many rows: the first ones.
-    #[must_use]
-    pub fn rows_max(mut self, rows_max: usize) -> Self {
-        self.rows_max = Some(rows_max);
-        self
-    }
-}
-
-impl From<usize> for TrendOptions {
-    fn from(rows_max: usize) -> Self {
-        Self::new().rows_max(rows_max)
-    }
 }
 
 /// Where predicted and true boxes are, and how many rows are wanted.
@@ -247,12 +206,6 @@ pub struct BoxOptions {
     pub(super) label: String,
     pub(super) at: Option<String>,
     pub(super) rows_max: Option<usize>,
-}
-
-impl Default for BoxOptions {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl BoxOptions {
@@ -275,12 +228,6 @@ impl BoxOptions {
     }
 }
 
-impl From<usize> for BoxOptions {
-    fn from(rows_max: usize) -> Self {
-        Self::new().rows_max(rows_max)
-    }
-}
-
 /// How far two vectors are apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Distance {
@@ -297,12 +244,6 @@ pub struct NeighbourOptions {
     pub(super) distance: Option<Distance>,
     pub(super) n: usize,
     pub(super) rows_max: Option<usize>,
-}
-
-impl Default for NeighbourOptions {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl NeighbourOptions {
@@ -337,18 +278,5 @@ impl NeighbourOptions {
     pub fn neighbours(mut self, n: usize) -> Self {
         self.n = n;
         self
-    }
-
-    /// At most so many rows: the first ones.
-    #[must_use]
-    pub fn rows_max(mut self, rows_max: usize) -> Self {
-        self.rows_max = Some(rows_max);
-        self
-    }
-}
-
-impl From<usize> for NeighbourOptions {
-    fn from(rows_max: usize) -> Self {
-        Self::new().rows_max(rows_max)
     }
 }

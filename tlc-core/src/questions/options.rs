@@ -29,10 +29,39 @@ impl From<usize> for Top {
     }
 }
 
+/// How options are told how many rows are wanted: the setter of the field `rows_max`, and a number in their place.
+macro_rules! rows_setters {
+    ($options:ty) => {
+        impl $options {
+            /// At most so many rows: the first ones.
+            #[must_use]
+            pub fn rows_max(mut self, rows_max: usize) -> Self {
+                self.rows_max = Some(rows_max);
+                self
+            }
+        }
+
+        impl Default for $options {
+            fn default() -> Self {
+                Self::new()
+            }
+        }
+
+        impl From<usize> for $options {
+            fn from(rows_max: usize) -> Self {
+                Self::new().rows_max(rows_max)
+            }
+        }
+    };
+}
+pub(crate) use rows_setters;
+
 /// The setters of options that say where labels are and how many rows are wanted: of the fields `label`, `at` and
 /// `rows_max`.
 macro_rules! label_setters {
     ($options:ty) => {
+        $crate::questions::rows_setters!($options);
+
         impl $options {
             /// The column, of the stream or of the table, that holds the labels.
             #[must_use]
@@ -46,13 +75,6 @@ macro_rules! label_setters {
             #[must_use]
             pub fn at(mut self, revision: &str) -> Self {
                 self.at = Some(revision.to_owned());
-                self
-            }
-
-            /// At most so many rows: the first ones.
-            #[must_use]
-            pub fn rows_max(mut self, rows_max: usize) -> Self {
-                self.rows_max = Some(rows_max);
                 self
             }
         }
@@ -71,12 +93,6 @@ pub struct ClassOptions {
     pub(super) label: String,
     pub(super) at: Option<String>,
     pub(super) rows_max: Option<usize>,
-}
-
-impl Default for ClassOptions {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl ClassOptions {
@@ -100,9 +116,3 @@ impl ClassOptions {
 }
 
 label_setters!(ClassOptions);
-
-impl From<usize> for ClassOptions {
-    fn from(rows_max: usize) -> Self {
-        Self::new().rows_max(rows_max)
-    }
-}
