@@ -6,7 +6,7 @@ use clap::Args;
 use tlc_core::arrow::array::RecordBatch;
 use tlc_core::{Difference, Error, Pair, ProjectName, RunName, RunRecord, block_on};
 
-use super::run::{Compared, changes};
+use super::run::{Compared, changes, revision_text};
 use super::session::{Session, listed};
 use crate::error::{Failure, Result};
 use crate::output::{Cells, count_text};
@@ -186,11 +186,7 @@ fn scalars(differences: &[Difference<f64>]) -> String {
 async fn data(found: &Compared, pair: &Pair) -> Result<String> {
     let mut text = String::new();
     for compared in &pair.data {
-        let shown = |revision: Option<tlc_core::Revision>| match revision {
-            Some(revision) => format!("r{revision}"),
-            None => "not read".to_owned(),
-        };
-        let (from, to) = (shown(compared.first), shown(compared.other));
+        let (from, to) = (revision_text(compared.first), revision_text(compared.other));
         let name = escaped(compared.table.as_str());
         let Some(between) = found.between(compared).await? else {
             writeln!(text, "- `{name}`: {from} → {to}").unwrap_or_default();

@@ -153,15 +153,25 @@ fn of_several_rows_for_a_sample_the_first_counts_and_names_of_classes_are_taken(
     assert!(nothing.is_empty());
 }
 
+#[track_caller]
+fn refused(
+    snapshot: &Snapshot,
+    (issues, action): (&RecordBatch, IssueAction),
+    kind: ErrorKind,
+    message: &str,
+) {
+    let err = snapshot.patch_of_issues(issues, &action).unwrap_err();
+    assert_eq!(err.kind(), kind, "{err:?}");
+    assert!(err.to_string().contains(message), "{err}");
+}
+
 #[test]
 fn what_does_not_fit_is_refused() {
     let project = project();
     let table = labelled(&project, &planted(8, 4));
     let snapshot = head(&table);
-    let check = |issues: &RecordBatch, action: IssueAction, kind, message: &str| {
-        let err = snapshot.patch_of_issues(issues, &action).unwrap_err();
-        assert_eq!(err.kind(), kind, "{err:?}");
-        assert!(err.to_string().contains(message), "{err}");
+    let check = |issues: &RecordBatch, action, kind, message: &str| {
+        refused(&snapshot, (issues, action), kind, message);
     };
     let relabel = |column: &str| IssueAction::Relabel(column.into());
     let weigh = |column: &str| IssueAction::Weigh(column.into());
@@ -214,10 +224,8 @@ fn what_is_no_answer_about_the_table_is_refused() {
     let project = project();
     let table = labelled(&project, &planted(8, 4));
     let snapshot = head(&table);
-    let check = |issues: &RecordBatch, action: IssueAction, kind, message: &str| {
-        let err = snapshot.patch_of_issues(issues, &action).unwrap_err();
-        assert_eq!(err.kind(), kind, "{err:?}");
-        assert!(err.to_string().contains(message), "{err}");
+    let check = |issues: &RecordBatch, action, kind, message: &str| {
+        refused(&snapshot, (issues, action), kind, message);
     };
     let relabel = |column: &str| IssueAction::Relabel(column.into());
     let good = made(&[(3, 0.5, Some(2))]);

@@ -177,10 +177,7 @@ pub(in crate::command) fn changes(
 async fn pair_text(found: &Compared, first: &str, pair: &Pair) -> Result<String> {
     let mut text = code_text(first, pair);
     for data in &pair.data {
-        let revision = |revision: Option<Revision>| {
-            revision.map_or("not read".to_owned(), |revision| format!("r{revision}"))
-        };
-        let (from, to) = (revision(data.first), revision(data.other));
+        let (from, to) = (revision_text(data.first), revision_text(data.other));
         text += &format!("table {}: {first} {from}, {} {to}\n", data.table, pair.run);
         if let Some(between) = found.between(data).await? {
             text += &between.to_text()?;
@@ -191,6 +188,11 @@ async fn pair_text(found: &Compared, first: &str, pair: &Pair) -> Result<String>
         text += &stream_text(first, pair, stream)?;
     }
     Ok(text)
+}
+
+/// What a run read of a table.
+pub(in crate::command) fn revision_text(revision: Option<Revision>) -> String {
+    revision.map_or("not read".to_owned(), |revision| format!("r{revision}"))
 }
 
 fn code_text(first: &str, pair: &Pair) -> String {
