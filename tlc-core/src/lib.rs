@@ -35,6 +35,7 @@ mod provenance;
 pub mod quality;
 pub mod questions;
 mod redact;
+pub mod reduction;
 pub mod run;
 mod runtime;
 pub mod schema;
@@ -77,6 +78,9 @@ pub use quality::{
 };
 pub use questions::{ClassOptions, Top};
 pub use redact::{REDACTED, redacted, redacted_arguments, redacted_environment};
+pub use reduction::{Fitted, ReduceOptions, Reduced, Reducer, Reduction};
+#[cfg(feature = "reduction")]
+pub use reduction::{Pca, Umap};
 #[cfg(feature = "tracing")]
 pub use run::EventLayer;
 pub use run::{Fork, ItemKind, Rows, Run, RunCode, RunOptions, RunRecord, RunStatus, StreamRecord};

@@ -34,6 +34,7 @@ const LAYERS: &[&str] = &[
     "lineage",
     "questions",
     "quality",
+    "reduction",
     "comparison",
     "import",
     "loader",

@@ -55,3 +55,4 @@ pub use self::options::{
     AreaOptions, BoxOptions, Distance, IssueRanking, IssueSelection, LabelIssueOptions,
     NeighbourOptions, TrendOptions,
 };
+pub(crate) use self::rows::Lists;

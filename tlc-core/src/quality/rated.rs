@@ -88,7 +88,8 @@ impl<'a> Rated<'a> {
     ) -> Result<Counted> {
         given.restart();
         let mut counted = Counted::default();
-        let batches = self.epochs.batches(epoch, self.column, self.batch_rows);
+        let columns = [self.column];
+        let batches = self.epochs.batches(epoch, &columns, self.batch_rows);
         let mut batches = batches.await?;
         while let Some(batch) = batches.try_next().await? {
             let ids = batch.column(0).as_primitive_opt::<UInt64Type>();

@@ -102,7 +102,7 @@ impl Given {
 
 /// A list of numbers for each row, one for each class: probabilities or logits.
 #[derive(Debug)]
-pub(super) struct Lists {
+pub(crate) struct Lists {
     /// Where each lies; `None` for a null.
     lists: Vec<Option<Range<usize>>>,
     values: Float64Array,
@@ -111,7 +111,7 @@ pub(super) struct Lists {
 impl Lists {
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming the column if it is no list of floats.
-    pub(super) fn new(column: &str, lists: &ArrayRef) -> Result<Self> {
+    pub(crate) fn new(column: &str, lists: &ArrayRef) -> Result<Self> {
         let rows = || (0..lists.len()).map(|row| lists.is_valid(row));
         let (ranges, values) = if let Some(lists) = lists.as_fixed_size_list_opt() {
             let n = usize::try_from(lists.value_length()).unwrap_or_default();
@@ -136,7 +136,7 @@ impl Lists {
     }
 
     /// The numbers of a row, if they are all finite, and there is one at least.
-    pub(super) fn of(&self, row: usize) -> Option<&[f64]> {
+    pub(crate) fn of(&self, row: usize) -> Option<&[f64]> {
         let range = self.lists.get(row)?.clone()?;
         let nulls = self.values.nulls().filter(|nulls| nulls.null_count() > 0);
         if nulls.is_some_and(|nulls| range.clone().any(|at| nulls.is_null(at))) {

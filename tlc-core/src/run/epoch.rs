@@ -155,7 +155,7 @@ impl Epochs {
         })
     }
 
-    /// The row ids of an epoch and one column, in the order of the files and of the rows in them, at most `batch_rows` at
+    /// The row ids of an epoch and some columns, in the order of the files and of the rows in them, at most `batch_rows` at
     /// once: for a column of which an epoch does not fit into memory. Nothing is kept, and rows count by the same rule as
     /// for [`Self::columns`].
     ///
@@ -164,13 +164,16 @@ impl Epochs {
     pub(crate) async fn batches(
         &self,
         epoch: i64,
-        column: &str,
+        columns: &[&str],
         batch_rows: usize,
     ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         let schema = self.schema().await?;
-        let values = schema.field_with_name(column);
-        let values = values.map_err(|_missing| self.no_column(column, &schema))?;
-        let fields = vec![schema.field_with_name(ROWID)?.clone(), values.clone()];
+        let mut fields = vec![schema.field_with_name(ROWID)?.clone()];
+        for column in columns {
+            let field = schema.field_with_name(column);
+            let field = field.map_err(|_missing| self.no_column(column, &schema))?;
+            fields.push(field.clone());
+        }
         let files = self.files.get(&epoch).ok_or_else(|| self.no_epoch(epoch))?;
         let fields = Arc::new(Schema::new(fields));
         Ok(stream_files(&self.runs, files, &fields, batch_rows))

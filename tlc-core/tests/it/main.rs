@@ -33,6 +33,8 @@ mod pruning;
 mod quality;
 #[cfg(feature = "sql")]
 mod questions;
+#[cfg(feature = "reduction")]
+mod reduction;
 mod run_kills;
 mod runs;
 #[cfg(any(feature = "aws", feature = "azure"))]
