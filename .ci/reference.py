@@ -12,6 +12,9 @@ below the threshold; `loss_trend.csv` of row id, score, mean, last. The same is 
 `vectors.csv` (row id, values): `nearest.csv` of row id, neighbour, distance; `near_duplicates.csv` of row id, score, nearest, distance, group;
 `outliers.csv` of row id, score, distance. Neighbours are scikit-learn's, what they say is cleanlab's.
 
+`embeddings.csv` (values): `pca-2.csv`, `pca-3.csv` and `umap-2.csv` of a place for each. Principal components are scikit-learn's; of UMAP's places
+scikit-learn's trustworthiness is demanded.
+
 `photos.csv` (how many there are), `drawn.csv` and `predicted.csv` (photo, id, class, corners, score): `box_issues.csv` of photo, issue, score, box.
 
 Needs cleanlab 2.
@@ -40,9 +43,13 @@ from cleanlab.object_detection.rank import (  # noqa: E402
 )
 from cleanlab.outlier import OutOfDistribution  # noqa: E402
 from cleanlab.rank import get_label_quality_scores  # noqa: E402
+from sklearn.decomposition import PCA  # noqa: E402
+from sklearn.manifold import trustworthiness  # noqa: E402
 from sklearn.neighbors import NearestNeighbors  # noqa: E402
 
 SCORE_ERROR_MAX = 1e-6
+PLACE_ERROR_MAX = 1e-4  # of places as far from the mean as 4
+TRUST_MIN = 0.9
 SELECTIONS = ["prune_by_noise_rate", "prune_by_class", "confident_learning"]
 RANKINGS = ["self_confidence", "normalized_margin"]
 EXTRA_CLASS = 4  # of threshold samples
@@ -225,7 +232,28 @@ def boxes(folder: Path):
     yield "box_issues", len(expected), f"differs in {sorted(wrong)[:9]}" if wrong else None
 
 
-KINDS = {"samples.csv": label_issues, "epochs.csv": over_epochs, "vectors.csv": neighbours, "photos.csv": boxes}
+def reductions(folder: Path):
+    embeddings = numbers(folder / "embeddings.csv")
+    for n in [2, 3]:
+        found = numbers(folder / f"pca-{n}.csv")
+        expected = PCA(n, svd_solver="full").fit_transform(embeddings)
+        error = np.abs(found - expected).max()
+        yield f"pca-{n}", len(expected), f"is off by {error}" if error > PLACE_ERROR_MAX else None
+    # Two implementations of UMAP give two maps; what a map is for can be measured.
+    places = numbers(folder / "umap-2.csv")
+    kept = trustworthiness(embeddings, places, n_neighbors=N_NEIGHBOURS)
+    worst = trustworthiness(embeddings, np.random.default_rng(1).permutation(places), n_neighbors=N_NEIGHBOURS)
+    difference = f"keeps {kept} of the neighbours" if kept < TRUST_MIN or worst >= TRUST_MIN else None
+    yield "umap-2", len(places), difference
+
+
+KINDS = {
+    "samples.csv": label_issues,
+    "epochs.csv": over_epochs,
+    "vectors.csv": neighbours,
+    "photos.csv": boxes,
+    "embeddings.csv": reductions,
+}
 
 
 def main() -> int:

@@ -12,8 +12,9 @@ use tlc_core::run::StreamRecord;
 use tlc_core::schema::{self, Role};
 use tlc_core::sql::Written;
 use tlc_core::{
-    ArtifactName, ArtifactRecord, Committed, Edge, Garbage, Micros, Provenance, Report,
-    Result as CoreResult, RevisionRecord, RunRecord, StoreReport, Synced, VersionRecord,
+    ArtifactName, ArtifactRecord, Committed, Edge, Fitted, Garbage, Micros, Provenance, Reduced,
+    Report, Result as CoreResult, RevisionRecord, RunName, RunRecord, StoreReport, Synced,
+    VersionRecord,
 };
 
 /// What `tlc check` says of a query; the rows follow as `first_rows`.
@@ -810,6 +811,48 @@ impl PutView {
             artifact: artifact.to_owned(),
             version: put.into(),
             aliases: aliases.to_vec(),
+        }
+    }
+}
+
+/// What `tlc reduce` answers.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReducedView {
+    /// The run that holds the points, as `PROJECT/RUN`.
+    pub run: String,
+    /// The run that was reduced, likewise.
+    pub source: String,
+    /// `pca` or `umap`.
+    pub method: String,
+    /// How many numbers a point has.
+    pub dimensions: usize,
+    /// The column of the points.
+    pub column: String,
+    /// The artifact that is the model, as `NAME@VERSION`.
+    pub model: String,
+    /// What the model was fitted on, as `RUN/STREAM@EPOCH`.
+    pub fitted_on: String,
+    /// How many rows have a point.
+    pub rows: u64,
+    /// How many have none, since they have no vector.
+    pub rows_without_vector: u64,
+}
+
+impl ReducedView {
+    /// The view of what came of the run `source` of `project`.
+    #[must_use]
+    pub fn new(project: &str, source: &RunName, fitted: &Fitted, reduced: &Reduced) -> Self {
+        let model = fitted.model();
+        Self {
+            run: format!("{project}/{}", reduced.run.name),
+            source: format!("{project}/{source}"),
+            method: model.method().to_owned(),
+            dimensions: fitted.reduction().n_dimensions(),
+            column: reduced.column.clone(),
+            model: reduced.model.clone(),
+            fitted_on: model.fact("fitted_on").unwrap_or_default().to_owned(),
+            rows: reduced.rows,
+            rows_without_vector: reduced.rows_without_vector,
         }
     }
 }

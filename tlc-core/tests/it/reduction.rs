@@ -506,7 +506,7 @@ fn vectors_and_places_are_written_for_the_comparison() {
     #[expect(clippy::disallowed_methods, reason = "what runs the tests says it so")]
     let out = std::env::var("TLC_QUALITY_OUT");
     let vectors = around_centres(if out.is_ok() { 600 } else { 60 }, 5);
-    let mut written = vec![("vectors".to_owned(), vectors.clone())];
+    let mut written = vec![("embeddings".to_owned(), vectors.clone())];
     for reducer in reducers() {
         let fitted = Fitted::new(&*reducer, reducer.fit(&vectors).unwrap()).unwrap();
         let places = fitted.reduction().apply(&vectors).unwrap();
@@ -532,8 +532,7 @@ fn lists_of_64_bits_are_reduced_as_well() {
     let values = Float32Array::from_iter_values((0_u8..40).map(f32::from));
     let lists = values.values().chunks_exact(4);
     let lists = lists.map(|list| Some(list.iter().map(|value| Some(f64::from(*value)))));
-    let lists =
-        ListArray::from_iter_primitive::<Float64Type, _, _>(lists);
+    let lists = ListArray::from_iter_primitive::<Float64Type, _, _>(lists);
     let lists = RecordBatch::try_from_iter([("hidden", Arc::new(lists) as ArrayRef)]).unwrap();
     let ids: Vec<u64> = (0..10).collect();
     run.samples(&Rows::new("val", -1, ids).unwrap(), &lists)

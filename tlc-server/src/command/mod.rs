@@ -10,6 +10,7 @@ mod gc;
 mod import;
 mod lineage;
 mod ls;
+mod reduce;
 mod report;
 mod run;
 mod session;
@@ -78,6 +79,7 @@ enum Verb {
     Import(import::Import),
     Table(table::Table),
     Run(run::Run),
+    Reduce(reduce::Reduce),
     Report(report::Report),
     Lineage(lineage::Lineage),
     Artifact(artifact::Artifact),
@@ -100,6 +102,7 @@ impl Verb {
             Self::Ls(_)
             | Self::Check(_)
             | Self::Run(_)
+            | Self::Reduce(_)
             | Self::Report(_)
             | Self::Lineage(_)
             | Self::Doctor(_)
@@ -125,6 +128,7 @@ impl Verb {
             Self::Verify(verb) => return verb.run(session),
             Self::Run(verb) => return verb.run(session),
             Self::Ls(verb) => verb.run(session),
+            Self::Reduce(verb) => verb.run(session),
             Self::Report(verb) => verb.run(session),
             Self::Lineage(verb) => verb.run(session),
             Self::Sql(verb) => verb.run(session),

@@ -14,6 +14,7 @@ mod import;
 mod lineage;
 mod provenance;
 mod ranks;
+mod reduce;
 mod run;
 #[path = "../../../tlc-core/tests/it/servers.rs"]
 mod servers;
