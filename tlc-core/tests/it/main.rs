@@ -28,6 +28,7 @@ mod loader;
 mod model;
 #[cfg(feature = "sql")]
 mod plans;
+mod provenance;
 #[cfg(feature = "sql")]
 mod pruning;
 mod quality;
