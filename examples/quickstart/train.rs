@@ -37,10 +37,10 @@ pub(crate) struct Training {
     #[arg(long, default_value_t = 0.004)]
     pub(crate) lr: f64,
     /// How many networks share in predicting digits that they have not seen, each those of a fold.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(2..=100))]
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(2..=100))]
     pub(crate) folds: u32,
     /// How often each of them sees its digits.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) fold_epochs: u32,
 }
 
@@ -83,8 +83,8 @@ pub(crate) fn train(
     })
 }
 
-/// Lets networks say what they think of every digit of `data` by digits that are others: for each fold one is trained
-/// anew, for a few epochs, on all the other folds.
+/// Has every digit of `data` predicted by a network that has not seen it: for each fold one is trained anew, for a few
+/// epochs, on all the others.
 pub(crate) fn hold_out(
     project: &Project,
     name: &str,
