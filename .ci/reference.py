@@ -132,7 +132,8 @@ def held_out(root: str, tlc: str):
             raise SystemExit(f"{query}\nexit status {done.returncode}: {done.stderr}")
         return json.loads(done.stdout)
 
-    for run in [row["name"] for row in sql("SELECT name FROM mnist.runs WHERE name LIKE 'held-out-%' ORDER BY name")]:
+    runs = sql("SELECT name FROM mnist.runs WHERE name LIKE 'held-out-%' AND status = 'completed' ORDER BY name")
+    for run in [row["name"] for row in runs]:
         of_run = HELD_OUT.format(run=run)
         (revision,) = [row["revision"] for row in sql(f"SELECT DISTINCT revision FROM mnist.samples {of_run}")]
         digits = sql(
