@@ -1,7 +1,7 @@
 """Compares what tlc says is wrong with data with what cleanlab, scikit-learn and numpy say of the same samples.
 
-Usage: reference.py FOLDER, as tlc-core's tests `quality::` wrote it with TLC_QUALITY_OUT=FOLDER. Each folder in it holds samples
-and our answers about them, as lines without a header:
+Usage: reference.py FOLDER [ROOT TLC], with FOLDER as tlc-core's tests `quality::` wrote it with TLC_QUALITY_OUT=FOLDER. Each folder in
+it holds samples and our answers about them, as lines without a header:
 
 `samples.csv` (row id, label, probabilities): for each selection and ranking of confident learning a file of row id, score, label,
 suggested. The same row ids are demanded in the same order, with the same suggestions and scores, as cleanlab's.
@@ -17,10 +17,15 @@ scikit-learn's trustworthiness is demanded.
 
 `photos.csv` (how many there are), `drawn.csv` and `predicted.csv` (photo, id, class, corners, score): `box_issues.csv` of photo, issue, score, box.
 
+With the root that the quickstart wrote to, and the binary of the command, the answers of `label_issues` in SQL about the digits that were
+held out are compared in the same way, and with the labels that were planted: most of them must be found, and most of what is found be planted.
+
 Needs cleanlab 2.
 """
 
 import csv
+import json
+import subprocess
 import sys
 import warnings
 from collections import defaultdict
@@ -55,6 +60,16 @@ RANKINGS = ["self_confidence", "normalized_margin"]
 EXTRA_CLASS = 4  # of threshold samples
 N_NEIGHBOURS = 10
 N_BOX_CLASSES = 3
+# What SQL calls them.
+IN_SQL = {
+    "prune_by_noise_rate": "by_noise_rate",
+    "prune_by_class": "by_class",
+    "confident_learning": "confident",
+    "self_confidence": "self_confidence",
+    "normalized_margin": "margin",
+}
+HELD_OUT = "WHERE run = '{run}' AND stream = 'held_out' AND epoch = 0"
+FOUND_MIN = 0.9  # of what was planted, and planted of what was found
 
 
 class NoDatalab:
@@ -98,17 +113,61 @@ def label_issues(folder: Path):
     probabilities = np.array([[float(p) for p in row[2:]] for row in samples])
     for selection in SELECTIONS:
         for ranking in RANKINGS:
-            expected = find_label_issues(
-                labels, probabilities, filter_by=selection, return_indices_ranked_by=ranking, n_jobs=1
-            )
-            scores = get_label_quality_scores(labels, probabilities, method=ranking)
             found = rows(folder / f"{selection}.{ranking}.csv")
-            n, name = len(expected), f"{selection}, {ranking}"
-            table = [[ids[at], scores[at], labels[at], probabilities[at].argmax()] for at in expected]
-            difference = same_rows(np.array(found, dtype=float), np.array(table, dtype=float))
-            if not difference and [int(row[0]) for row in found] != ids[expected].tolist():
-                difference = "has them in another order"
-            yield name, n, difference
+            yield same_issues((ids, labels, probabilities), selection, ranking, found)
+
+
+def same_issues(samples, selection: str, ranking: str, found: list) -> tuple[str, int, str | None]:
+    """The name of the answer, how many rows cleanlab finds, and what is different, if anything is."""
+    ids, labels, probabilities = samples
+    expected = find_label_issues(labels, probabilities, filter_by=selection, return_indices_ranked_by=ranking, n_jobs=1)
+    scores = get_label_quality_scores(labels, probabilities, method=ranking)
+    table = [[ids[at], scores[at], labels[at], probabilities[at].argmax()] for at in expected]
+    difference = same_rows(np.array(found, dtype=float), np.array(table, dtype=float))
+    if not difference and [int(row[0]) for row in found] != ids[expected].tolist():
+        difference = "has them in another order"
+    return f"{selection}, {ranking}", len(expected), difference
+
+
+def held_out(root: str, tlc: str):
+    """The quickstart's runs of digits that were held out: our answers by SQL, and the labels that it planted."""
+
+    def sql(query: str) -> list:
+        command = [tlc, "--root", root, "sql", query, "--format", "json"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise SystemExit(f"{query}\nexit status {done.returncode}: {done.stderr}")
+        return json.loads(done.stdout)
+
+    runs = sql("SELECT name FROM mnist.runs WHERE name LIKE 'held-out-%' AND status = 'completed' ORDER BY name")
+    for run in [row["name"] for row in runs]:
+        of_run = HELD_OUT.format(run=run)
+        (revision,) = [row["revision"] for row in sql(f"SELECT DISTINCT revision FROM mnist.samples {of_run}")]
+        digits = sql(
+            f"""SELECT s._rowid, t.label, s.probabilities FROM mnist.samples s
+            JOIN mnist."train@{revision}" t ON t._rowid = s._rowid {of_run} ORDER BY s._rowid"""
+        )
+        n_rows = sql(f"""SELECT count(*) AS n FROM mnist."train@{revision}" WHERE weight > 0""")[0]["n"]
+        ids, labels = (np.array([digit[name] for digit in digits]) for name in ["_rowid", "label"])
+        whole = len(digits) == n_rows == len(set(ids.tolist()))
+        yield f"{run}, every digit once", n_rows, None if whole else f"has {len(digits)} of {n_rows} digits"
+        # What was logged is of 32 bits, and its text is read as one of 64.
+        probabilities = np.array([digit["probabilities"] for digit in digits], dtype=np.float32).astype(float)
+        for selection in SELECTIONS:
+            for ranking in RANKINGS:
+                columns = "_rowid, score, label, suggested"
+                how = f"'label', 'probabilities', 'none', '{IN_SQL[selection]}', '{IN_SQL[ranking]}'"
+                found = sql(f"SELECT {columns} FROM label_issues('mnist/{run}', 'held_out', 0, 'all', {how})")
+                found = [list(row.values()) for row in found]
+                name, n, difference = same_issues((ids, labels, probabilities), selection, ranking, found)
+                yield f"{run}, {name}", n, difference
+        planted = sql(f"""SELECT _rowid FROM diff('mnist/train', 0, {revision}) WHERE "column" = 'label'""")
+        found = sql(f"SELECT _rowid FROM label_issues('mnist/{run}', 'held_out', 0)")
+        planted, found = ({row["_rowid"] for row in answer} for answer in [planted, found])
+        precision, recall = (len(planted & found) / max(len(of), 1) for of in [found, planted])
+        said = f"{len(found)} found, of {len(planted)} planted: precision {precision:.3f}, recall {recall:.3f}"
+        print(f"{run}: {said}")
+        yield f"{run}, planted", len(planted), None if min(precision, recall) >= FOUND_MIN else said
 
 
 def over_epochs(folder: Path):
@@ -256,22 +315,31 @@ KINDS = {
 }
 
 
+def of_folders(folder: Path, file: str, compare):
+    for path in sorted(folder.glob(f"*/{file}")):
+        for name, n, difference in compare(path.parent):
+            yield f"{path.parent.name}, {name}", n, difference
+
+
 def main() -> int:
     warnings.simplefilter("ignore")
     n_different = n_missing = 0
-    for file, compare in KINDS.items():
+    folder, *quickstart = sys.argv[1:]
+    compared = {compare.__name__: of_folders(Path(folder), file, compare) for file, compare in KINDS.items()}
+    if quickstart:
+        compared["held_out"] = held_out(*quickstart)
+    for kind, answers in compared.items():
         n_answers = n_rows = 0
-        for path in sorted(Path(sys.argv[1]).glob(f"*/{file}")):
-            for name, n, difference in compare(path.parent):
-                n_answers, n_rows = n_answers + 1, n_rows + n
-                if difference:
-                    n_different += 1
-                    print(f"{path.parent.name}, {name}: {difference}")
+        for name, n, difference in answers:
+            n_answers, n_rows = n_answers + 1, n_rows + n
+            if difference:
+                n_different += 1
+                print(f"{name}: {difference}")
         n_missing += n_rows == 0
-        print(f"{compare.__name__}: {n_answers} answers of {n_rows} rows in all were compared")
+        print(f"{kind}: {n_answers} answers of {n_rows} rows in all were compared")
     print(f"{n_different} answers differ")
     if n_missing:
-        print(f"{sys.argv[1]} does not hold all that is to be compared")
+        print(f"{' or '.join(sys.argv[1:3])} does not hold all that is to be compared")
     return min(n_different + n_missing, 1)
 
 

@@ -10,7 +10,9 @@ use std::error::Error;
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use tlc_core::{Committed, Project, Revision, RunName, RunRecord, Snapshot, Table};
+use tlc_core::{Committed, Project, Revision, RunRecord, Snapshot, Table};
+
+use crate::train::HELD_OUT;
 
 /// Says what is going on, to whoever waits.
 pub(crate) fn note(text: &str) {
@@ -42,6 +44,17 @@ pub(crate) fn planted(noisy: &Snapshot, planted: &BTreeSet<u64>) {
         planted.len(),
         noisy.n_rows(),
         noisy.revision()
+    );
+}
+
+pub(crate) fn doubted(n_doubted: usize, n_right: usize, n_planted: usize) {
+    println!(
+        "doubted    {n_doubted} labels, by what networks said that had not seen the digit; {n_right} of them planted"
+    );
+    println!(
+        "           precision {}, recall {}",
+        percent(n_right, n_doubted),
+        percent(n_right, n_planted)
     );
 }
 
@@ -86,17 +99,27 @@ pub(crate) fn place(project: &Project) {
     );
 }
 
-/// Commands to paste: how the runs ended, the digits that are still odd, what the fix changed.
-pub(crate) fn queries(root: Option<&str>, after: &RunRecord, noisy: Revision, fixed: Revision) {
+/// Commands to paste: how the runs ended, the labels that are doubted most and what became of them, the digits that are
+/// still odd, what the fix changed.
+pub(crate) fn queries(
+    root: Option<&str>,
+    (held_out, after): (&RunRecord, &RunRecord),
+    (noisy, fixed): (Revision, Revision),
+) {
     let root = root
         .map(|root| format!(" --root '{root}'"))
         .unwrap_or_default();
-    let name = &after.name;
+    let (name, unseen) = (&after.name, &held_out.name);
     println!("\nask on:");
     for query in [
         "SELECT name, status, inputs, parameters['noise'] AS noise, scalars['test/accuracy'] AS accuracy
   FROM mnist.runs ORDER BY started"
             .to_owned(),
+        format!(
+            "SELECT i._rowid, i.label AS given, i.suggested, label_name(t.label) AS now, i.score, t.image
+  FROM label_issues('mnist/{unseen}', '{HELD_OUT}', 0, 20) AS i
+  JOIN mnist.train AS t ON t._rowid = i._rowid ORDER BY i.score"
+        ),
         format!(
             "SELECT t._rowid, label_name(t.label) AS label, s.loss, s.predicted, t.image
   FROM (SELECT _rowid, avg(loss) AS loss, first_value(predicted ORDER BY margin) AS predicted FROM mnist.samples
@@ -123,8 +146,8 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn new(run: &RunName, n_epochs: u32, n_batches: usize) -> Self {
-        println!("\n{run}: {n_epochs} epochs of {n_batches} batches");
+    pub(crate) fn new(of: &str, n_epochs: u32, n_batches: usize) -> Self {
+        println!("\n{of}: {n_epochs} epochs of {n_batches} batches");
         let style = ProgressStyle::with_template(
             "  {bar:40} {pos}/{len} batches, {eta} left in this epoch",
         );
@@ -147,6 +170,16 @@ impl Progress {
         println!(
             "  epoch {epoch}: {:.2} % of the test digits right, {secs:.0} s",
             100.0 * accuracy
+        );
+    }
+
+    /// Of labels that are wrong now and then, a network that is always right agrees with the others only.
+    pub(crate) fn predicted(&self, agreed: f64) {
+        self.bar.finish_and_clear();
+        let secs = self.started.elapsed().as_secs_f64();
+        println!(
+            "  agrees with {:.2} % of the labels held out, {secs:.0} s",
+            100.0 * agreed
         );
     }
 }

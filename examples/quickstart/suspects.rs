@@ -1,12 +1,21 @@
-//! Which labels are wrong, by one query over what the network thought of every digit.
+//! Which labels are wrong: by confident learning over what was said of every digit by a network that had not seen it, and
+//! by one query over what one network thought of every digit while it learnt them.
 
 use std::collections::BTreeSet;
 
 use tlc_core::arrow::array::{AsArray as _, RecordBatch};
 use tlc_core::arrow::datatypes::UInt64Type;
-use tlc_core::{Patch, Root, RunName, Sql, block_on};
+use tlc_core::{LabelIssueOptions, Patch, Project, Root, RunName, Sql, block_on};
 
 use crate::Result;
+use crate::train::HELD_OUT;
+
+/// The digits whose label is doubted by networks that were not trained on them.
+pub(crate) fn doubted(project: &Project, run: &RunName) -> Result<BTreeSet<u64>> {
+    let options = LabelIssueOptions::new();
+    let issues = block_on(project.label_issues(run.as_str(), HELD_OUT, 0, options))?;
+    Ok(row_ids(&issues)?.iter().copied().collect())
+}
 
 /// The digits whose label the network hardly ever believed: in more than four of five epochs it gave
 /// another class more than the label. Each with the class it then gave most; the surest first.
@@ -50,16 +59,16 @@ impl Suspects {
     pub(crate) fn n_among(&self, row_ids: &BTreeSet<u64>) -> Result<usize> {
         let mut n_among = 0;
         for rows in &self.0 {
-            let ids = rows
-                .column(0)
-                .as_primitive_opt::<UInt64Type>()
-                .ok_or("row ids are not UInt64")?;
-            n_among += ids
-                .values()
+            let among = self::row_ids(rows)?
                 .iter()
-                .filter(|id| row_ids.contains(id))
-                .count();
+                .filter(|id| row_ids.contains(id));
+            n_among += among.count();
         }
         Ok(n_among)
     }
+}
+
+fn row_ids(rows: &RecordBatch) -> Result<&[u64]> {
+    let ids = rows.column(0).as_primitive_opt::<UInt64Type>();
+    Ok(ids.ok_or("row ids are not UInt64")?.values())
 }

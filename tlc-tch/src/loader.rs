@@ -110,6 +110,28 @@ impl Loader {
         })
     }
 
+    /// Cuts the samples into `n` folds, to predict each by a model that was not trained on it (cross-validation): for
+    /// each fold a loader of all others, to train on, and one of the fold that is held out. A row stays in its fold
+    /// whatever is edited or appended; the table is read, and its images are decoded, once for all folds.
+    ///
+    /// Log the predictions into one stream and one epoch, for all folds the same:
+    /// [`tlc_core::Loader::folds`] says what else matters.
+    ///
+    /// # Errors
+    /// Those of [`tlc_core::Loader::folds`].
+    pub fn folds(
+        &self,
+        n: usize,
+        seed: u64,
+    ) -> Result<impl ExactSizeIterator<Item = (Self, Self)> + use<>> {
+        let device = self.device;
+        let folds = self.inner.folds(n, seed)?;
+        Ok(folds.map(move |(train, held_out)| {
+            let loader = |inner| Self { inner, device };
+            (loader(train), loader(held_out))
+        }))
+    }
+
     /// The number of samples an epoch visits: the rows whose weight is not 0, or the size that was asked
     /// for. Under [`Weighted::Repeat`] the most that one can visit.
     ///

@@ -336,6 +336,43 @@ fn the_loader_is_built_as_in_the_core() {
     );
 }
 
+#[test]
+fn folds_are_those_of_the_core_on_the_loaders_device() {
+    let x: ArrayRef = Arc::new(Int64Array::from_iter_values(0..60));
+    let snapshot = snapshot(
+        &project(),
+        vec![Field::new("x", DataType::Int64, true)],
+        vec![x],
+    );
+    let rows = |loader: &Loader| -> Vec<i64> {
+        let values = loader.epoch(0).map(|batch| {
+            batch
+                .unwrap()
+                .tensor("x")
+                .unwrap()
+                .to_vec1::<i64>()
+                .unwrap()
+        });
+        values.flatten().collect()
+    };
+    let of_core = |loader: &tlc_core::Loader| -> Vec<i64> {
+        let rows = loader.epoch(0).map(|batch| batch.unwrap().rows.row_ids);
+        let ids = rows.flat_map(|ids| ids.values().to_vec());
+        ids.map(u64::cast_signed).collect()
+    };
+    let loader = Loader::new(&snapshot, &CPU).shuffle(1);
+    let core = tlc_core::Loader::new(&snapshot).shuffle(1);
+    let folds = loader.folds(3, 5).unwrap();
+    assert_eq!(folds.len(), 3);
+    for ((train, held_out), core) in folds.zip(core.folds(3, 5).unwrap()) {
+        assert_eq!(rows(&train), of_core(&core.0));
+        assert_eq!(rows(&held_out), of_core(&core.1));
+        assert_eq!(train.n_samples().unwrap() + rows(&held_out).len(), 60);
+    }
+    let err = loader.folds(1, 5).err().unwrap();
+    assert_eq!(err.kind(), ErrorKind::Invalid);
+}
+
 /// Points in the plane; class 1 above the line y = x, and one label that is wrong.
 fn points(n: u64, wrong: u64) -> (Vec<Field>, Vec<ArrayRef>) {
     let coordinate = |k: u64| ((k * 2_654_435_761 % 1_000) as f32) / 500.0 - 1.0;

@@ -16,7 +16,7 @@ use crate::run::Rows;
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// Which samples they are. The step counts batches from the first of epoch 0, as if each epoch had
-    /// [`Loader::n_batches`].
+    /// [`Loader::n_batches`]; where folds are held out, as if an epoch had those of all folds, one after the other.
     pub rows: Rows,
     /// The columns, a row a sample. Encoded images are pixels: `arrow.fixed_shape_tensor` of bytes,
     /// height × width × channels.
@@ -70,7 +70,9 @@ struct Batches {
 }
 
 struct Plan {
+    /// All of the source, also where the loader has a part of them.
     samples: Arc<Samples>,
+    /// Positions among them.
     order: Vec<usize>,
     /// In this epoch.
     n_batches: usize,
@@ -80,14 +82,17 @@ struct Plan {
 
 impl Batches {
     fn plan(&self) -> Result<Plan> {
-        let samples = self.loader.source.samples()?;
-        let n_batches_max = self.loader.n_batches()?;
-        let order = indices(self.loader.order, &samples, self.epoch)?;
+        let loader = &self.loader;
+        let own = loader.samples()?;
+        let order = indices(loader.order, &own, self.epoch)?;
         Ok(Plan {
-            samples,
-            n_batches: self.loader.n_batches_of(order.len())?,
-            order,
-            first_step: self.epoch.saturating_mul(count(n_batches_max)),
+            samples: loader.source.samples()?,
+            n_batches: loader.n_batches_of(order.len())?,
+            order: match &loader.part {
+                Some(part) => part.positions(&order),
+                None => order,
+            },
+            first_step: loader.first_step(self.epoch)?,
         })
     }
 

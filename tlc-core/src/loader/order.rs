@@ -26,7 +26,7 @@
 //!                     mix(hash(seed, epoch, row id) ^ c),  equal ones by row id
 //! ```
 //!
-//! `k` is the size that was asked for, or the number of samples. Without replacement these are the keys of
+//! `k` is the size that was asked for, or the number of samples; of a fold's loader these are its own. Without replacement these are the keys of
 //! Efraimidis and Spirakis, "Weighted random sampling with a reservoir", Information Processing Letters
 //! 97 (2006): the greatest `v^(1/weight)` first, which is the least `-ln(v) / weight`. It draws one sample after
 //! another, each in proportion to the weights of those that are left.

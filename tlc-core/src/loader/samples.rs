@@ -46,6 +46,22 @@ impl Samples {
         }
     }
 
+    /// The samples at these positions, which ascend.
+    pub(super) fn some(&self, positions: &[usize]) -> Self {
+        debug_assert!(positions.is_sorted(), "samples are in the order of row ids");
+        let row_ids = positions
+            .iter()
+            .filter_map(|at| self.row_ids.get(*at).copied());
+        let weights = self.weights.as_ref().map(|weights| {
+            let weights = positions.iter().filter_map(|at| weights.get(*at).copied());
+            weights.collect()
+        });
+        Self {
+            row_ids: row_ids.collect(),
+            weights,
+        }
+    }
+
     /// The weight of each sample.
     ///
     /// # Errors

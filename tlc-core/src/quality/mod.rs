@@ -28,8 +28,8 @@
 //! - Rows that are logged while the question is answered do not count.
 //!
 //! For confident learning the probabilities should be those of a model that was not trained on these very labels, such as of a
-//! validation stream or by cross-validation: a model that has learnt a wrong label by heart is sure of it. Margins and losses over
-//! epochs are those of the stream that is trained on.
+//! validation stream or by cross-validation ([`Loader::folds`](crate::Loader::folds)): a model that has learnt a wrong label by heart is sure of
+//! it. Margins and losses over epochs are those of the stream that is trained on.
 //!
 //! Whoever reads the code begins with `confident`, `areas`, `lines` and `objects`, which know neither Arrow's columns nor storage; `rows` and `rated` bring
 //! columns to them, and the file named after each question asks it.

@@ -117,7 +117,7 @@ impl Function {
                 "write forgotten('<project>/<run>', '<stream>'), and how many at most or 'all', then '<label>', '<predicted>' and a revision of the table that has the labels, such as forgotten('mnist/lenet', 'train', 20)"
             }
             Self::LabelIssues => {
-                "write label_issues('<project>/<run>', '<stream>', <epoch>), and how many at most or 'all', then '<label>', '<probabilities>' and a revision of the table that has the labels, such as label_issues('mnist/lenet', 'val', 6, 20)"
+                "write label_issues('<project>/<run>', '<stream>', <epoch>), and how many at most or 'all', then '<label>', '<probabilities>' and a revision of the table that has the labels or 'none', then 'by_noise_rate', 'by_class' or 'confident', and 'self_confidence' or 'margin', such as label_issues('mnist/lenet', 'val', 6, 20) or label_issues('mnist/lenet', 'val', 6, 'all', 'label', 'probabilities', 'none', 'by_class', 'margin')"
             }
             Self::LabelNoise => {
                 "write label_noise('<project>/<run>', '<stream>', <epoch>), and if they are not called so '<label>', then '<probabilities>', then a revision of the table that has the labels, such as label_noise('mnist/lenet', 'val', 6)"
@@ -151,7 +151,8 @@ impl Function {
             Self::Flips | Self::LossTrend => 1..=3,
             Self::Embeddings => 2..=3,
             Self::AreaUnderMargin => 1..=6,
-            Self::BoxIssues | Self::LabelIssues => 2..=6,
+            Self::BoxIssues => 2..=6,
+            Self::LabelIssues => 2..=8,
             Self::NearDuplicates | Self::Outliers => 2..=4,
             Self::Nearest => 3..=5,
         }

@@ -17,7 +17,7 @@
 //! | `flips('<project>/<run>', 'stream', n)` | the samples whose prediction changed most often |
 //! | `forgotten('<project>/<run>', 'stream', n)` | the samples that were right and became wrong most often |
 //! | `embeddings('<project>/<run>', 'stream', epoch)` | row ids and vectors of an epoch |
-//! | `label_issues('<project>/<run>', 'stream', epoch, n)` | the samples whose label is probably wrong, and what it should be |
+//! | `label_issues('<project>/<run>', 'stream', epoch, n)` | the samples whose label is probably wrong, and what it should be; more arguments say by which columns, of which revision, and by which rule |
 //! | `label_noise('<project>/<run>', 'stream', epoch)` | how many labels are estimated to be wrong, by pairs of classes |
 //! | `area_under_margin('<project>/<run>', 'stream', n, class)` | the samples with the lowest mean margins over epochs; of threshold samples of a class, those below them |
 //! | `box_issues('<project>/<run>', 'stream', epoch, n)` | boxes that are probably missing, of the wrong class or badly placed |

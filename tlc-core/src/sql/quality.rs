@@ -12,7 +12,10 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use crate::error::Result;
 use crate::id::ROWID;
 use crate::project::Project;
-use crate::quality::{AreaOptions, BoxOptions, LabelIssueOptions, NeighbourOptions, TrendOptions};
+use crate::quality::{
+    AreaOptions, BoxOptions, IssueRanking, IssueSelection, LabelIssueOptions, NeighbourOptions,
+    TrendOptions,
+};
 
 use super::calls::Function;
 
@@ -132,7 +135,10 @@ async fn of_epoch(
             let Some((rows_max, more)) = limited(more) else {
                 return Ok(None);
             };
-            let options = limit(rows_max, labelled(more), LabelIssueOptions::rows_max);
+            let Some(options) = judged(more) else {
+                return Ok(None);
+            };
+            let options = limit(rows_max, options, LabelIssueOptions::rows_max);
             project.label_issues(run, stream, epoch, options).await?
         }
         Function::LabelNoise => {
@@ -177,18 +183,38 @@ fn limit<T>(rows_max: Option<usize>, options: T, set: fn(T, usize) -> T) -> T {
     }
 }
 
-/// Label, probabilities and revision, as far as they are said.
+/// Label, probabilities and revision, as far as they are said; `none` is the revision that the rows name.
 fn labelled(arguments: &[&str]) -> LabelIssueOptions {
     let mut options = LabelIssueOptions::new();
-    let setters = [
-        LabelIssueOptions::label,
-        LabelIssueOptions::probabilities,
-        LabelIssueOptions::at,
-    ];
+    let setters = [LabelIssueOptions::label, LabelIssueOptions::probabilities];
     for (argument, set) in arguments.iter().zip(setters) {
         options = set(options, argument);
     }
-    options
+    match arguments.get(2) {
+        None | Some(&"none") => options,
+        Some(at) => options.at(at),
+    }
+}
+
+/// The same, which rows are taken for wrong, and what their score is.
+fn judged(arguments: &[&str]) -> Option<LabelIssueOptions> {
+    let mut options = labelled(arguments);
+    if let Some(selection) = arguments.get(3) {
+        options = options.selection(match *selection {
+            "by_noise_rate" => IssueSelection::ByNoiseRate,
+            "by_class" => IssueSelection::ByClass,
+            "confident" => IssueSelection::Confident,
+            _ => return None,
+        });
+    }
+    if let Some(ranking) = arguments.get(4) {
+        options = options.ranking(match *ranking {
+            "self_confidence" => IssueRanking::SelfConfidence,
+            "margin" => IssueRanking::Margin,
+            _ => return None,
+        });
+    }
+    Some(options)
 }
 
 /// How many, the class of the threshold samples, the column, the label and the revision.

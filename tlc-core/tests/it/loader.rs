@@ -6,14 +6,21 @@ use std::sync::Arc;
 use image::{GrayImage, ImageFormat};
 use tempfile::TempDir;
 use tlc_core::arrow::array::{
-    ArrayRef, AsArray as _, BinaryArray, Float32Array, Int32Array, RecordBatch,
+    ArrayRef, AsArray as _, BinaryArray, FixedSizeListArray, Float32Array, Int32Array, RecordBatch,
     RecordBatchIterator, StringArray,
 };
-use tlc_core::arrow::datatypes::{DataType, Field, Float32Type, Int32Type, Schema, UInt8Type};
-use tlc_core::loader::{Batch, Weighted};
-use tlc_core::{
-    CommitOptions, ErrorKind, Loader, Project, Result, Snapshot, Table, block_on, schema,
+use tlc_core::arrow::datatypes::{
+    DataType, Field, Float32Type, Int32Type, Schema, UInt8Type, UInt64Type,
 };
+use tlc_core::loader::{Batch, Weighted};
+use tlc_core::object_store::memory::InMemory;
+use tlc_core::testing::{Faults, FaultyStore, When};
+use tlc_core::{
+    CommitOptions, ErrorKind, LabelIssueOptions, Loader, Project, Result, Snapshot, Table,
+    block_on, schema,
+};
+
+use crate::support::{project, project_in, quiet};
 
 /// A grey image whose pixels all depend on the row.
 fn png(height: u32, width: u32, row: u32) -> Vec<u8> {
@@ -595,4 +602,244 @@ fn the_first_of_several_broken_images_is_named() {
     for _ in 0..20 {
         assert!(error_of(&Loader::new(&snapshot).batch_size(64)).contains("row 9 "));
     }
+}
+
+/// Pairs of loaders: of the others, and of what is held out.
+fn folds(loader: &Loader, n: usize) -> Vec<(Loader, Loader)> {
+    let folds = loader.folds(n, 7).unwrap();
+    assert_eq!(folds.len(), n);
+    folds.collect()
+}
+
+/// The rows of each fold, in the order they come.
+fn held_out(loader: &Loader, n: usize) -> Vec<Vec<u64>> {
+    let folds = folds(loader, n).into_iter();
+    folds.map(|(_, held_out)| visited(&held_out, 0)).collect()
+}
+
+/// That the loader's epoch has these rows, in whatever order, each with its own label, in as many batches as it says.
+#[track_caller]
+fn check_part(loader: &Loader, epoch: i64, expected: &[u64]) {
+    let batches = batches(loader, epoch);
+    assert_eq!(loader.n_samples().unwrap(), expected.len());
+    assert_eq!(loader.n_batches().unwrap(), batches.len());
+    assert_eq!(loader.n_batches_in(epoch).unwrap(), batches.len());
+    let mut seen = Vec::new();
+    for batch in batches {
+        let labels = batch.record.column(0).as_primitive::<Int32Type>();
+        for (row_id, label) in batch.rows.row_ids.values().iter().zip(labels.values()) {
+            assert_eq!((row_id % 3) as i32, *label);
+            seen.push(*row_id);
+        }
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn folds_hold_out_every_row_once_and_train_on_the_others() {
+    let loader = Loader::new(&good(400)).columns(["label"]).unwrap();
+    let loader = loader.batch_size(7);
+    let small = loader.clone().cache_bytes_max(0);
+    for (loader, n) in [(loader.clone(), 2), (loader.shuffle(7), 3), (small, 5)] {
+        let mut seen = Vec::new();
+        for (train, held_out) in folds(&loader, n) {
+            let rows = visited(&held_out, 0);
+            assert!(rows.is_sorted(), "{rows:?}");
+            assert!(rows.len().abs_diff(400 / n) < 60, "{} of {n}", rows.len());
+            let others: Vec<u64> = (0..400).filter(|row| !rows.contains(row)).collect();
+            for epoch in [0, 3] {
+                check_part(&held_out, epoch, &rows);
+                check_part(&train, epoch, &others);
+            }
+            seen.extend(rows);
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (0..400).collect::<Vec<_>>());
+        assert_eq!(held_out(&loader, n), held_out(&loader.clone(), n));
+        let by_another_seed = loader.folds(n, 8).unwrap().next().unwrap().1;
+        assert_ne!(visited(&by_another_seed, 0), held_out(&loader, n)[0]);
+    }
+}
+
+#[test]
+fn what_is_held_out_comes_once_and_whole_whatever_the_order_of_the_training() {
+    let weights: Vec<f32> = (0_u8..60).map(|row| f32::from(row % 5) * 0.7).collect();
+    let plain = Loader::new(&weighted(&weights)).batch_size(5).drop_last();
+    let expected = held_out(&plain, 3);
+    let all: Vec<u64> = (0..60).filter(|row| row % 5 > 0).collect();
+    let mut seen = expected.concat();
+    seen.sort_unstable();
+    assert_eq!(seen, all, "no row of weight 0, and every other one");
+    for loader in in_every_order(&plain) {
+        assert_eq!(held_out(&loader, 3), expected, "{loader:?}");
+        for ((train, _), held_out) in folds(&loader, 3).iter().zip(&expected) {
+            let trained = visited(train, 2);
+            assert!(
+                trained
+                    .iter()
+                    .all(|row| all.contains(row) && !held_out.contains(row))
+            );
+            assert_eq!(trained.len() % 5, 0);
+            let n_batches = train.n_batches_in(2).unwrap();
+            assert_eq!(trained.len(), n_batches * 5, "{loader:?}");
+            assert!(n_batches <= train.n_batches().unwrap());
+            let rest = train.epoch_from(2, 1).collect::<Result<Vec<_>>>().unwrap();
+            let whole = batches(train, 2);
+            let rows = |batches: &[Batch]| {
+                batches
+                    .iter()
+                    .map(|batch| batch.rows.clone())
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(
+                rows(&rest),
+                rows(&whole)[1.min(whole.len())..],
+                "{loader:?}"
+            );
+        }
+    }
+    // More than the other folds have.
+    let size = Some(60);
+    let greedy = plain.weighted(Weighted::WithoutReplacement { seed: 1, size });
+    assert!(error_of(&folds(&greedy, 3)[0].0).contains("60 samples cannot be drawn"));
+}
+
+#[test]
+fn a_row_stays_in_its_fold_whatever_is_edited_appended_or_dropped() {
+    let table = create("memory:///", rows(200));
+    let before = held_out(&Loader::new(&head(&table)), 4);
+    let mut patch = head(&table).patch();
+    for row_id in 0..50 {
+        patch.set(row_id, "label", "c").unwrap();
+    }
+    patch.set(60, "weight", 0.0_f32).unwrap();
+    patch.drop_rows(&[70]);
+    patch.append(&rows(100)).unwrap();
+    block_on(table.commit(&patch, "fix and grow")).unwrap();
+    let after = held_out(&Loader::new(&head(&table)), 4);
+    assert_eq!(after.concat().len(), 298);
+    for (before, after) in before.iter().zip(&after) {
+        let kept = before.iter().filter(|row| ![60, 70].contains(*row));
+        assert!(kept.eq(after.iter().filter(|row| **row < 200)));
+        assert!(after.last() > Some(&200));
+    }
+}
+
+#[test]
+fn steps_of_what_is_held_out_count_on_from_fold_to_fold() {
+    let loader = Loader::new(&good(100)).columns(["label"]).unwrap();
+    let folds = folds(&loader.batch_size(9).shuffle(1), 3);
+    let steps = |loader: &Loader, epoch| -> Vec<i64> {
+        let batches = batches(loader, epoch);
+        batches.iter().map(|batch| batch.rows.step).collect()
+    };
+    let mut held_out = Vec::new();
+    for epoch in 0..2 {
+        for (train, fold) in &folds {
+            held_out.extend(steps(fold, epoch));
+            let n = i64::try_from(train.n_batches().unwrap()).unwrap();
+            let expected: Vec<i64> = (epoch * n..(epoch + 1) * n).collect();
+            assert_eq!(
+                steps(train, epoch),
+                expected,
+                "each training is one of its own"
+            );
+        }
+    }
+    let n = i64::try_from(held_out.len()).unwrap();
+    assert_eq!(held_out, (0..n).collect::<Vec<_>>());
+    let first = folds[2].1.epoch_from(1, 1).next().unwrap().unwrap();
+    assert_eq!(first.rows.step, steps(&folds[2].1, 1)[1]);
+}
+
+#[test]
+fn what_makes_no_folds_is_said_before_anything_is_trained() {
+    let loader = Loader::new(&weighted(&[1.0, 0.0, 2.0, 1.0]));
+    for (n, expected) in [
+        (0, "0 folds leave nothing to train on"),
+        (1, "1 folds leave nothing"),
+        (4, "4 folds are more than the 3 samples"),
+    ] {
+        let err = loader.folds(n, 7).err().unwrap();
+        assert_eq!(err.kind(), ErrorKind::Invalid);
+        assert!(err.to_string().contains(expected), "{err}");
+    }
+    // Of some seeds all three are in one fold, and there would be nothing to train on.
+    for seed in 0..50 {
+        match loader.folds(2, seed) {
+            Err(err) => assert!(err.to_string().contains("another seed"), "{err}"),
+            Ok(folds) => {
+                for (train, held_out) in folds {
+                    assert!(train.n_samples().unwrap() > 0 && held_out.n_samples().unwrap() > 0);
+                }
+            }
+        }
+    }
+    let bad = Loader::new(&weighted(&[1.0, -1.0, 2.0, 1.0]));
+    let err = bad.folds(2, 7).err().unwrap();
+    assert!(err.to_string().contains("row 1"), "{err}");
+}
+
+#[test]
+fn a_table_is_read_once_for_all_folds() {
+    let faults = Faults::at(0, When::Before);
+    let store = FaultyStore::new(Arc::new(InMemory::new()), Arc::clone(&faults));
+    let snapshot = head(&create_in(&project_in(Arc::new(store)), rows(200)));
+    let folds = folds(&Loader::new(&snapshot).shuffle(7), 4);
+    let before = faults.n_requests();
+    visited(&folds[0].0, 0);
+    let after_one = faults.n_requests();
+    assert!(after_one > before, "{after_one} requests");
+    for (train, held_out) in &folds {
+        visited(train, 1);
+        visited(held_out, 0);
+    }
+    assert_eq!(faults.n_requests(), after_one);
+}
+
+#[test]
+fn predictions_of_all_folds_are_one_epoch_of_which_labels_are_judged() {
+    let project = project();
+    let table = create_in(&project, rows(240));
+    let mut patch = head(&table).patch();
+    // Right are the classes 0, 1, 2, 0, 1, …
+    for row_id in (0..240).step_by(24) {
+        patch.set(row_id, "label", 1_i64).unwrap();
+    }
+    block_on(table.commit(&patch, "plant")).unwrap();
+    let run = project.start_run(quiet("r")).unwrap();
+    let snapshot = head(&table);
+    let loader = Loader::new(&snapshot).columns(["label"]).unwrap();
+    for (train, held_out) in folds(&loader.batch_size(16).shuffle(5), 3) {
+        let train = train.run(&run, "train").unwrap();
+        let seen = visited(&train, 0);
+        for batch in held_out.run(&run, "held_out").unwrap().epoch(0) {
+            let rows = batch.unwrap().rows;
+            assert!(rows.row_ids.values().iter().all(|row| !seen.contains(row)));
+            let of = |row: &u64| {
+                Some([0, 1, 2].map(|class| Some(if row % 3 == class { 0.9 } else { 0.05_f32 })))
+            };
+            let lists = rows.row_ids.values().iter().map(of);
+            let lists: ArrayRef =
+                Arc::new(FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>(lists, 3));
+            let columns = RecordBatch::try_from_iter([("probabilities", lists)]).unwrap();
+            run.samples(&rows, &columns).unwrap();
+        }
+    }
+    let record = run.finish().unwrap();
+    assert_eq!(record.warning(), None);
+    let params: Vec<_> = record.params.iter().collect();
+    assert_eq!(params, [(&"seed.train".to_owned(), &"5".to_owned())]);
+    assert_eq!(record.inputs, [(table.name().clone(), snapshot.revision())]);
+    let issues =
+        block_on(project.label_issues("r", "held_out", 0, LabelIssueOptions::new())).unwrap();
+    assert_eq!(issues.schema().metadata()["rows"], "240");
+    let mut found = issues
+        .column(0)
+        .as_primitive::<UInt64Type>()
+        .values()
+        .to_vec();
+    found.sort_unstable();
+    assert_eq!(found, (0..240).step_by(24).collect::<Vec<_>>());
 }

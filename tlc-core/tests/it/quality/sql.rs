@@ -1,5 +1,7 @@
 //! The functions of SQL about what is wrong with the data give what the library gives.
 
+use std::collections::BTreeSet;
+
 use tlc_core::arrow::array::Float64Array;
 use tlc_core::{AreaOptions, NeighbourOptions, Sql, TrendOptions};
 
@@ -104,6 +106,39 @@ fn functions_of_sql_give_what_the_library_gives() {
         "SELECT count(*) FROM label_issues('{name}/lenet', 'val', 2, 'all', 'animal') i JOIN {name}.train t ON t._rowid = i._rowid WHERE t.animal = i.label AND i.label <> i.suggested"
     );
     assert_eq!(ask(&sql, &names), wrong(&samples).len().to_string());
+}
+
+#[test]
+fn sql_says_which_labels_are_doubted_and_in_which_order() {
+    let project = project();
+    log_all(&project, &muddled(4, 4));
+    let sql = block_on(Sql::open(project.root())).unwrap();
+    let name = project.name();
+    let mut answers = BTreeSet::new();
+    for (selection, by) in [
+        ("by_noise_rate", IssueSelection::ByNoiseRate),
+        ("by_class", IssueSelection::ByClass),
+        ("confident", IssueSelection::Confident),
+    ] {
+        let options = LabelIssueOptions::new().label("animal").selection(by);
+        for (ranking, options) in [
+            (String::new(), options.clone()),
+            (", 'self_confidence'".to_owned(), options.clone()),
+            (
+                ", 'margin'".to_owned(),
+                options.ranking(IssueRanking::Margin),
+            ),
+        ] {
+            let expected = block_on(project.label_issues("lenet", "val", 2, options)).unwrap();
+            let query = format!(
+                "SELECT * FROM label_issues('{name}/lenet', 'val', 2, 'all', 'animal', 'probabilities', 'none', '{selection}'{ranking})"
+            );
+            let found = ask(&sql, &query);
+            assert_eq!(found, lines(&[expected]), "{query}");
+            answers.insert(found);
+        }
+    }
+    assert_eq!(answers.len(), 6, "each way has an answer of its own");
 }
 
 #[test]
