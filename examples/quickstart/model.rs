@@ -41,8 +41,8 @@ impl Network {
             .collect()
     }
 
-    /// Images, n × 1 × 28 × 28, to logits, n × 10.
-    pub(crate) fn forward(&self, images: &Tensor) -> Result<Tensor> {
+    /// Images, n × 1 × 28 × 28, to what the last layer sees of them, n × 128, and to logits, n × 10.
+    pub(crate) fn forward(&self, images: &Tensor) -> Result<(Tensor, Tensor)> {
         let [first, second, third, last] = &self.layers;
         let [windows_28, windows_12] = &self.windows;
         let n = images.dim(0)?;
@@ -59,7 +59,8 @@ impl Network {
             .forward(&hidden.reshape((n * 5 * 5, 4 * 4 * 16))?)?
             .relu()?;
         let hidden = third.forward(&hidden.reshape((n, 5 * 5 * 32))?)?.relu()?;
-        last.forward(&hidden)
+        let logits = last.forward(&hidden)?;
+        Ok((hidden, logits))
     }
 }
 

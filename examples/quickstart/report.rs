@@ -133,6 +133,8 @@ pub(crate) fn queries(
     ] {
         println!("\ncargo run --bin tlc --{root} sql \"{query}\"");
     }
+    println!("\nthe digits as points, near to each other if the network sees them alike:");
+    println!("\ncargo run --bin tlc --{root} reduce mnist/{name} --method umap");
 }
 
 fn percent(part: usize, whole: usize) -> String {

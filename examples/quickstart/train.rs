@@ -9,7 +9,7 @@ use candle_nn::{AdamW, Optimizer as _, ParamsAdamW, VarMap};
 use clap::Args;
 use serde::Serialize;
 use tlc_candle::{Batch, Epoch, Loader, ModelExt as _, RunExt as _};
-use tlc_core::collect::Classification;
+use tlc_core::collect::{Classification, CollectorExt as _, Embedding};
 use tlc_core::{Collector, Project, Run, RunRecord, Snapshot, block_on};
 
 use crate::model::Network;
@@ -70,11 +70,13 @@ pub(crate) fn train(
         let train = train.shuffle(options.seed).run(&run, "train")?;
         let test = loader(test)?.run(&run, "test")?;
         let mut trainee = Trainee::new(&train, options.epochs, options)?;
+        // Of the digits it is tried on also how the network sees them, for `tlc reduce`.
+        let thoughts = Classification.and(Embedding::new("hidden"));
         let progress =
             report::Progress::new(run.name().as_str(), options.epochs, train.n_batches()?);
         for epoch in 0..i64::from(options.epochs) {
             trainee.learn(progress.of(train.epoch(epoch)), Some(&run))?;
-            let n_right = trainee.predict(test.epoch(epoch), &run, &Classification)?;
+            let n_right = trainee.predict(test.epoch(epoch), &run, &thoughts)?;
             progress.epoch(epoch, n_right / test.n_samples()? as f64);
         }
         // The model, as the next version of one artifact: it says which run made it.
@@ -156,7 +158,7 @@ impl Trainee {
         for batch in batches {
             let batch = batch?;
             let (image, label) = (batch.image("image")?, batch.tensor("label")?);
-            let logits = self.network.forward(&image)?;
+            let (_, logits) = self.network.forward(&image)?;
             let done = batch.rows.step as f64 / self.n_steps;
             self.optimizer.set_learning_rate(self.lr * (1.0 - done));
             self.optimizer
@@ -175,9 +177,9 @@ impl Trainee {
         for batch in batches {
             let batch = batch?;
             let (image, label) = (batch.image("image")?, batch.tensor("label")?);
-            let logits = self.network.forward(&image)?;
+            let (hidden, logits) = self.network.forward(&image)?;
             n_right += right(&logits, &label)?;
-            let outputs = [("logits", &logits), ("label", &label)];
+            let outputs = [("logits", &logits), ("label", &label), ("hidden", &hidden)];
             run.collect_tensors(&batch, thoughts, &outputs)?;
         }
         Ok(n_right)
