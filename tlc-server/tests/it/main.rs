@@ -12,6 +12,7 @@ mod history;
 mod house;
 mod import;
 mod lineage;
+mod open_lineage;
 mod provenance;
 mod ranks;
 mod run;
