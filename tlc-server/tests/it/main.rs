@@ -8,6 +8,7 @@ mod doctor;
 mod errors;
 #[cfg(unix)]
 mod exec;
+mod fix;
 mod history;
 mod house;
 mod import;
