@@ -64,7 +64,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use id::{
     ArtifactName, Cell, ColumnName, ProjectName, ROWID, Revision, RunName, StreamName, TableName,
 };
-pub use lineage::{Edge, EdgeKind, EdgeRole};
+pub use lineage::{Edge, EdgeKind, EdgeRole, OpenLineageEvent, OpenLineageKind};
 pub use loader::Loader;
 pub use log::{Append, Log};
 pub use patch::{Patch, Value};

@@ -10,6 +10,7 @@
 //! | single writer | `--single-writer`, `TLC_SINGLE_WRITER` (`true` or `1`), `single_writer:` of the config file, no |
 //! | config file | `TLC_CONFIG`, `$XDG_CONFIG_HOME/tlc/config.yaml`, `~/.config/tlc/config.yaml` |
 //! | spool | `TLC_SPOOL`, `~/.local/state/tlc/spool`: what runs have logged that is not in a store elsewhere yet |
+//! | key for events of lineage | `OPENLINEAGE_API_KEY`, as other programs that send them have it |
 //! | aliases | `--alias`, `TLC_ALIAS_<NAME>`, `aliases:` of the config file; below these, those of a project |
 //! | store options | variables `AWS_…` for `s3://`, `GOOGLE_…` for `gs://`, `AZURE_…` for `az://` |
 //!
@@ -122,6 +123,7 @@ pub struct Config {
     store_options: Vec<(String, String)>,
     aliases: Settings,
     spool: Option<String>,
+    lineage_key: Option<String>,
     file: PathBuf,
     home: Option<String>,
 }
@@ -206,6 +208,7 @@ impl Config {
             store_options,
             aliases,
             spool: variable("TLC_SPOOL"),
+            lineage_key: variable("OPENLINEAGE_API_KEY"),
             file: file.path,
             home: variable("HOME"),
         })
@@ -233,6 +236,12 @@ impl Config {
     #[must_use]
     pub fn single_writer(&self) -> bool {
         self.single_writer
+    }
+
+    /// What lets events into a catalogue of lineage.
+    #[must_use]
+    pub fn lineage_key(&self) -> Option<&str> {
+        self.lineage_key.as_deref()
     }
 
     /// The aliases of this machine and this call; those of a project lie below them.
@@ -640,10 +649,11 @@ mod tests {
 
     #[test]
     fn stores_get_their_own_variables_and_no_others() {
-        let lines = "AWS_REGION=eu\nAWS_SECRET_ACCESS_KEY=hush\nAWS_PAGER=less\nAWS_PROFILE=\nGOOGLE_SERVICE_ACCOUNT=x\nAZURE_STORAGE_ACCOUNT_NAME=y\nTIMEOUT=3";
+        let lines = "OPENLINEAGE_API_KEY=hush\nAWS_REGION=eu\nAWS_SECRET_ACCESS_KEY=hush\nAWS_PAGER=less\nAWS_PROFILE=\nGOOGLE_SERVICE_ACCOUNT=x\nAZURE_STORAGE_ACCOUNT_NAME=y\nTIMEOUT=3";
         for root in ["s3://bucket", "/data"] {
             let config = resolve(Some(root), lines).unwrap();
             assert!(!format!("{config:?}").contains("hush"));
+            assert_eq!(config.lineage_key(), Some("hush"));
             let keys = config.store_options.iter().map(|(key, _)| key.as_str());
             assert_eq!(
                 keys.collect::<Vec<_>>().join(" "),

@@ -33,6 +33,16 @@ impl Failure {
         }
     }
 
+    /// An argument that is wrong in itself, where the error of the parser would repeat it.
+    #[must_use]
+    pub fn wrong_usage(error: Error) -> Self {
+        Self {
+            error,
+            hint: None,
+            is_usage: true,
+        }
+    }
+
     /// Adds the next step, unless one was given closer to the cause.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

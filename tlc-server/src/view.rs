@@ -651,6 +651,17 @@ impl From<&Edge> for EdgeView {
     }
 }
 
+/// What `tlc lineage --open-lineage` answers.
+#[derive(Clone, Debug, Serialize)]
+pub struct SentView {
+    /// Where the events were sent, without credentials.
+    pub target: String,
+    /// How many runs they are of.
+    pub runs: u64,
+    /// How many there were.
+    pub events: u64,
+}
+
 /// What `tlc report` answers.
 #[derive(Clone, Debug, Serialize)]
 pub struct ReportView {

@@ -11,6 +11,8 @@ use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
+#[cfg(feature = "sql")]
+use crate::error::Error;
 use crate::error::{ErrorKind, Result};
 use crate::id::{ROWID, StreamName};
 use crate::project::Project;
@@ -70,6 +72,32 @@ impl Project {
         }
         compared.sort_by(|a, b| a.stream.cmp(&b.stream));
         Ok(compared)
+    }
+
+    /// Compares one stream, which both runs must have.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] naming the run or the stream that is not there, and if there is nothing to compare the stream by; those
+    /// of reading.
+    #[cfg(feature = "sql")]
+    pub(crate) async fn compare_stream_of(
+        &self,
+        (first, other): (&str, &str),
+        stream: &str,
+        samples_max: usize,
+    ) -> Result<StreamComparison> {
+        let name: StreamName = stream.parse()?;
+        let epochs = (
+            self.epochs(first, stream).await?,
+            self.epochs(other, stream).await?,
+        );
+        let found = self.compare_stream(&name, (&epochs.0, &epochs.1), samples_max);
+        found.await?.ok_or_else(|| {
+            let measures = MEASURES.map(|(name, _)| name).join(" or ");
+            Error::not_found(format!(
+                "runs {first} and {other} have no {measures} of stream {name} to compare it by"
+            ))
+        })
     }
 
     async fn epochs_of_stream(&self, run: String, stream: String) -> Result<Epochs> {

@@ -1,4 +1,4 @@
-//! What lies in storage: the records of log entries, and the version they say they have.
+//! What lies in storage: the records of log entries, and the version they say they have. Also what is sent to others in a form that is theirs, in `open_lineage`.
 //!
 //! `docs/format.md` is normative; this module follows it. Only here are records serialised: the
 //! rest of the library converts. A record of a newer version than [`VERSION`] is refused before
@@ -8,6 +8,7 @@ pub(crate) mod aliases;
 pub(crate) mod artifact;
 pub(crate) mod checkpoint;
 pub(crate) mod footer;
+pub(crate) mod open_lineage;
 pub(crate) mod pack;
 pub(crate) mod provenance;
 pub(crate) mod run;

@@ -150,6 +150,15 @@ impl Runs {
         Ok(folded.record)
     }
 
+    /// When a run that has not ended last said that it lives; when it started, if it has not since.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) async fn last_seen(&self, record: &RunRecord) -> Result<Micros> {
+        let heartbeat = heartbeat(&self.place(&record.name)).await?;
+        Ok(heartbeat.unwrap_or_default().max(record.started))
+    }
+
     /// What the log of a run says, and whether the run goes on. As [`Self::read`], without its files.
     pub(crate) async fn judged(&self, run: &RunName) -> Result<Folded> {
         let mut folded = self.folded(run).await?;

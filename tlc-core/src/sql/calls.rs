@@ -1,5 +1,5 @@
 //! Table functions, such as `diff('<project>/<table>', …)` and `flips('<project>/<run>', …)`: what they
-//! are called with. What they give is in a module for each, for questions about sample metrics in one, and in one for what
+//! are called with. What they give is in a module for each, for comparisons in one, for questions about sample metrics in one, and in one for what
 //! is wrong with the data.
 
 use std::fmt;
@@ -18,7 +18,10 @@ use datafusion::physical_plan::ExecutionPlan;
 use crate::error::{Error, Result};
 use crate::project::Root;
 
-use super::{blame, diff, quality, questions};
+use super::{blame, compare, diff, quality, questions};
+
+/// The most runs that are compared with one.
+const RUNS_MAX: usize = 1_000;
 
 /// What can be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +29,9 @@ pub(super) enum Function {
     AreaUnderMargin,
     Blame,
     BoxIssues,
+    Compare,
+    CompareClasses,
+    CompareSamples,
     Confusion,
     Diff,
     Embeddings,
@@ -42,10 +48,13 @@ pub(super) enum Function {
 }
 
 impl Function {
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::AreaUnderMargin,
         Self::Blame,
         Self::BoxIssues,
+        Self::Compare,
+        Self::CompareClasses,
+        Self::CompareSamples,
         Self::Confusion,
         Self::Diff,
         Self::Embeddings,
@@ -67,6 +76,9 @@ impl Function {
             Self::AreaUnderMargin => "area_under_margin",
             Self::Blame => "blame",
             Self::BoxIssues => "box_issues",
+            Self::Compare => "compare",
+            Self::CompareClasses => "compare_classes",
+            Self::CompareSamples => "compare_samples",
             Self::Confusion => "confusion",
             Self::Diff => "diff",
             Self::Embeddings => "embeddings",
@@ -97,6 +109,15 @@ impl Function {
             }
             Self::BoxIssues => {
                 "write box_issues('<project>/<run>', '<stream>', <epoch>), and how many at most or 'all', then '<true boxes>', '<predicted boxes>' and a revision of the table that has the true boxes, such as box_issues('coco/yolo', 'val', 6, 20)"
+            }
+            Self::Compare => {
+                "write compare('<project>/<run>', '<run>'), and more runs that are to be compared with the first, such as compare('mnist/before', 'after')"
+            }
+            Self::CompareClasses => {
+                "write compare_classes('<project>/<run>', '<run>', '<stream>'), such as compare_classes('mnist/before', 'after', 'val')"
+            }
+            Self::CompareSamples => {
+                "write compare_samples('<project>/<run>', '<run>', '<stream>'), and how many at most or 'all', such as compare_samples('mnist/before', 'after', 'val', 20)"
             }
             Self::Confusion => {
                 "write confusion('<project>/<run>', '<stream>', <epoch>), and if they are not called so '<label>', then '<predicted>', then a revision of the table that has the labels, such as confusion('mnist/lenet', 'test', 6, 'label', 'predicted', 'main')"
@@ -144,7 +165,9 @@ impl Function {
     fn n_arguments(self) -> RangeInclusive<usize> {
         match self {
             Self::Blame => 1..=2,
-            Self::Diff | Self::EpochMeans => 2..=2,
+            Self::Compare => 1..=RUNS_MAX,
+            Self::CompareSamples => 2..=3,
+            Self::CompareClasses | Self::Diff | Self::EpochMeans => 2..=2,
             Self::TopSamples => 3..=4,
             Self::Confusion | Self::LabelNoise => 2..=5,
             Self::Forgotten => 1..=5,
@@ -161,6 +184,9 @@ impl Function {
     fn schema(self) -> &'static SchemaRef {
         match self {
             Self::Blame => &blame::SCHEMA,
+            Self::Compare => &compare::COMPARE,
+            Self::CompareClasses => &compare::COMPARE_CLASSES,
+            Self::CompareSamples => &compare::COMPARE_SAMPLES,
             Self::Confusion => &questions::CONFUSION,
             Self::Diff => &diff::SCHEMA,
             Self::Embeddings => &questions::EMBEDDINGS,
@@ -220,6 +246,13 @@ impl Call {
                 blame::rows(&project.table(name).await?, column, Some(at)).await
             }
             (Function::Diff, [from, to]) => diff::rows(&project.table(name).await?, from, to).await,
+            (
+                Function::Compare | Function::CompareClasses | Function::CompareSamples,
+                arguments,
+            ) => {
+                let rows = compare::rows(&project, name, self.function, arguments).await?;
+                questions::told(&rows.ok_or_else(usage)?, self.function.schema())
+            }
             (function, arguments) => {
                 let rows = match questions::rows(&project, name, function, arguments).await? {
                     None => quality::rows(&project, name, function, arguments).await?,

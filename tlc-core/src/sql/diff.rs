@@ -31,6 +31,16 @@ pub(super) async fn rows(table: &Table, from: &str, to: &str) -> Result<RecordBa
     batch(&table.diff(from, to).await?)
 }
 
+/// How many rows [`rows`] gives for a difference.
+#[expect(clippy::cast_precision_loss, reason = "there are less than 2^53 cells")]
+pub(super) fn n_rows(diff: &Diff) -> f64 {
+    let cells: usize = diff.cells.iter().map(|cells| cells.row_ids.len()).sum();
+    let rows = diff.rows_added.len() + diff.rows_dropped.len();
+    let columns =
+        diff.columns_added.len() + diff.columns_dropped.len() + diff.columns_changed.len();
+    (cells + rows + columns) as f64
+}
+
 /// The cells by column, then rows and columns that came or went.
 fn batch(diff: &Diff) -> Result<RecordBatch> {
     let mut parts = Vec::with_capacity(diff.cells.len() + 5);

@@ -11,6 +11,9 @@
 //! | `<project>.revisions`, `.lineage` | how the tables came to be, and what was made from what |
 //! | `diff('<project>/<table>', a, b)` | what differs between two revisions, by number or name |
 //! | `blame('<project>/<table>', 'column', a)` | who gave each cell its value, as of `a` or of the head |
+//! | `compare('<project>/<run>', 'run', …)` | in what runs differ: one row for each parameter, scalar, file of code, table, stream and run |
+//! | `compare_classes('<project>/<run>', 'run', 'stream')` | what became of the samples of a stream, by label |
+//! | `compare_samples('<project>/<run>', 'run', 'stream', n)` | the samples of a stream that changed most |
 //! | `epoch_means('<project>/<run>', 'stream', 'column')` | the mean of a column of sample metrics in each epoch |
 //! | `top_samples('<project>/<run>', 'stream', 'column', n)` | the samples with the highest means over epochs; with `'lowest'` the lowest |
 //! | `confusion('<project>/<run>', 'stream', epoch)` | how often each label was predicted as what |
@@ -40,6 +43,7 @@ mod calls;
 mod catalog;
 mod check;
 mod codec;
+mod compare;
 mod diff;
 mod edit;
 mod error;

@@ -11,6 +11,8 @@ mod aliases;
 mod artifacts;
 mod bad_input;
 mod commit;
+#[cfg(feature = "sql")]
+mod comparison;
 mod ended;
 mod faults;
 mod forks;

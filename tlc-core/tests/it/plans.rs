@@ -12,7 +12,7 @@ use tlc_core::{ErrorKind, Project, Root, Rows, Sql, block_on};
 use crate::sql::{root, zoo};
 use crate::support::text;
 
-const QUERIES: [&str; 31] = [
+const QUERIES: [&str; 34] = [
     "SELECT * FROM zoo.train",
     "SELECT * FROM zoo.\"train@0\" LIMIT 3",
     "SELECT name FROM zoo.train WHERE animal = 1 AND _rowid < 5",
@@ -29,6 +29,9 @@ const QUERIES: [&str; 31] = [
     "SELECT * FROM diff('zoo/train', 0, 2) WHERE change = 'cell'",
     "SELECT _rowid, revision FROM blame('zoo/train', 'animal')",
     "SELECT _rowid, message FROM blame('zoo/train', 'animal', 1) WHERE revision = 1",
+    "SELECT kind, name, run, first, other FROM compare('zoo/first', 'second') WHERE kind = 'param'",
+    "SELECT samples, first FROM compare_classes('zoo/first', 'second', 'val')",
+    "SELECT s._rowid, s.first, s.other FROM compare_samples('zoo/fifth', 'sixth', 'val', 2) s",
     "SELECT epoch, mean, count FROM epoch_means('zoo/first', 'val', 'loss') WHERE epoch > 0",
     "SELECT t.name, w.mean FROM top_samples('zoo/first,second', 'train', 'loss', 2, 'lowest') w JOIN zoo.train t ON t._rowid = w._rowid",
     "SELECT label, predicted, count FROM confusion('zoo/second', 'val', 1, 'animal', 'correct')",
@@ -73,6 +76,21 @@ fn log_classes(project: &Project) {
             .unwrap();
     }
     run.finish().unwrap();
+}
+
+/// Two runs of which two samples became better.
+fn log_losses(project: &Project) {
+    for (name, losses) in [("fifth", vec![2, 2, 2]), ("sixth", vec![1, 2, 1])] {
+        let run = project.start_run(name).unwrap();
+        let rows = Rows::new("val", 1, vec![0_u64, 1, 2]).unwrap();
+        let losses: ArrayRef = Arc::new(Int32Array::from(losses));
+        run.samples(
+            &rows,
+            &RecordBatch::try_from_iter([("loss", losses)]).unwrap(),
+        )
+        .unwrap();
+        run.finish().unwrap();
+    }
 }
 
 /// A run of which one sample has a wrong label, two are the same and one is far away.
@@ -140,6 +158,7 @@ fn a_plan_that_comes_back_from_bytes_gives_the_same_rows() {
     let project = zoo(&root);
     log_classes(&project);
     log_doubts(&project);
+    log_losses(&project);
     let codec = PlanCodec::new(&root);
     for query in QUERIES {
         let context = context(&root, 2);

@@ -7,13 +7,14 @@ use tlc_core::{
     Edge, EdgeRole, ErrorKind, Project, Revision, RevisionRecord, RunRecord, Snapshot, block_on,
 };
 
+use super::open_lineage::{Sender, Target};
 use super::run::{code_lines, record};
 use super::session::{Session, view_json};
-use super::spec::{ArtifactSpec, RunSpec};
+use super::spec::{ArtifactSpec, LineageSpec, RunSpec};
 use super::table::Between;
 use crate::error::{Failure, Result};
 use crate::output::count_text;
-use crate::view::{EdgeView, ProvenanceView, RevisionView, RunView};
+use crate::view::{EdgeView, ProvenanceView, RevisionView, RunView, SentView};
 
 /// Trace a model or a run back to its code and to the cells of its data
 ///
@@ -21,16 +22,25 @@ use crate::view::{EdgeView, ProvenanceView, RevisionView, RunView};
 /// that it read the newest revisions behind what it read, with their cells; and everything that it came from by way of other
 /// runs and artifacts. In JSON an object with run (as of `tlc run show`), made_of (as of `tlc run code`), tables (of each the
 /// revisions, newest first, with `diff` as of `tlc table diff`) and edges.
+///
+/// With --open-lineage nothing is shown: the run, or each run of the project, is told to a catalogue of lineage, as OpenLineage has it. An
+/// event that was sent before says the same of the same run. The variable OPENLINEAGE_API_KEY is sent as a bearer token.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tlc lineage mnist/digits@best       a version of an artifact
-  tlc lineage mnist/after-1 --json    a run")]
+  tlc lineage mnist/after-1 --json    a run
+  tlc lineage mnist/after-1 --open-lineage http://localhost:5000    tells a catalogue of it
+  tlc lineage mnist --open-lineage events.jsonl                     all runs, appended to a file")]
 pub(super) struct Lineage {
-    /// A version of an artifact, as PROJECT/NAME@VERSION or PROJECT/NAME@ALIAS; or a run or an artifact, as PROJECT/NAME
-    what: ArtifactSpec,
+    /// A version of an artifact, as PROJECT/NAME@VERSION or PROJECT/NAME@ALIAS; or a run or an artifact, as PROJECT/NAME; with
+    /// --open-lineage also all runs, as PROJECT
+    what: LineageSpec,
     /// How many revisions to show of each table, of those that came last
     #[arg(long, default_value_t = 5, value_name = "N")]
     revisions: usize,
+    /// Send events of the run to this address, append them to this file, or with - print them
+    #[arg(long, value_name = "TARGET")]
+    open_lineage: Option<String>,
 }
 
 /// All that is told of a run.
@@ -56,7 +66,15 @@ struct Behind {
 
 impl Lineage {
     pub(super) fn run(&self, session: &Session) -> Result<()> {
-        let traced = block_on(self.traced(session))?;
+        if let Some(target) = &self.open_lineage {
+            return self.send(session, target);
+        }
+        let LineageSpec::Named(what) = &self.what else {
+            return Err(Failure::usage(
+                "say which run or artifact, as PROJECT/NAME; only --open-lineage takes a project",
+            ));
+        };
+        let traced = block_on(self.traced(session, what))?;
         let text = match session.json {
             true => traced.to_json()? + "\n",
             false => traced.to_text()?,
@@ -64,14 +82,62 @@ impl Lineage {
         Ok(session.out.print(&text)?)
     }
 
-    async fn traced(&self, session: &Session) -> Result<Traced> {
-        let project = session.project(&self.what.project).await?;
-        let (version, run) = self.made_by(&project).await?;
-        let spec: RunSpec = format!("{}/{run}", self.what.project).parse()?;
+    /// Sends the events of the runs that are meant, one run after the other.
+    fn send(&self, session: &Session, target: &str) -> Result<()> {
+        let target: Target = target.parse().map_err(Failure::wrong_usage)?;
+        let is_printed = target == Target::Stdout;
+        let shown = target.to_string();
+        let key = session.config.lineage_key().map(str::to_owned);
+        let sender = Sender::new(target, key)?;
+        let (project, runs) = block_on(self.meant(session))?;
+        let mut sent = SentView {
+            target: shown,
+            runs: 0,
+            events: 0,
+        };
+        for run in &runs {
+            let events = block_on(project.open_lineage(run))?;
+            let name = format!("{}/{run}", project.name());
+            sender.send(&name, &events, &session.out)?;
+            sent.runs += 1;
+            sent.events += events.len() as u64;
+        }
+        if is_printed {
+            return Ok(());
+        }
+        session.answer(&sent, || {
+            let (events, runs) = (
+                count_text(sent.events, "event"),
+                count_text(sent.runs, "run"),
+            );
+            format!("{events} of {runs} sent to {}\n", sent.target)
+        })
+    }
+
+    /// The runs whose events are sent.
+    async fn meant(&self, session: &Session) -> Result<(Project, Vec<String>)> {
+        match &self.what {
+            LineageSpec::Project(name) => {
+                let project = session.project(name).await?;
+                let runs = project.runs().await?;
+                Ok((project, runs.iter().map(ToString::to_string).collect()))
+            }
+            LineageSpec::Named(what) => {
+                let project = session.project(&what.project).await?;
+                let (_, run) = made_by(&project, what).await?;
+                Ok((project, vec![run]))
+            }
+        }
+    }
+
+    async fn traced(&self, session: &Session, what: &ArtifactSpec) -> Result<Traced> {
+        let project = session.project(&what.project).await?;
+        let (version, run) = made_by(&project, what).await?;
+        let spec: RunSpec = format!("{}/{run}", what.project).parse()?;
         let run = record(&project, &spec).await?;
         let name = run.name.to_string();
         let made_of = ProvenanceView {
-            run: format!("{}/{name}", self.what.project),
+            run: format!("{}/{name}", what.project),
             provenance: project.provenance(&name).await?,
             patch: project.code_patch(&name).await?,
         };
@@ -81,45 +147,13 @@ impl Lineage {
         }
         let edges = upstream(project.lineage().await?, version.as_ref().unwrap_or(&name));
         Ok(Traced {
-            name: self.what.project.to_string(),
+            name: what.project.to_string(),
             version,
             run,
             made_of,
             tables,
             edges,
         })
-    }
-
-    /// The version that is meant, if one is, and the run that made it, or that is meant.
-    async fn made_by(&self, project: &Project) -> Result<(Option<String>, String)> {
-        let name = self.what.artifact.to_string();
-        if self.what.which.is_none() {
-            match project.run(&name).await {
-                Ok(_) => return Ok((None, name)),
-                Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => {}
-                Err(err) => return Err(err.into()),
-            }
-        }
-        let text = match &self.what.which {
-            Some(which) => format!("{name}@{which}"),
-            None => name.clone(),
-        };
-        let version = project.artifact_version(&text).await;
-        let version = version.map_err(|err| match err.kind() {
-            ErrorKind::NotFound => Failure::from(err).hint(format!(
-                "`tlc ls {}` lists the runs and artifacts",
-                self.what.project
-            )),
-            _ => err.into(),
-        })?;
-        let number = version.number();
-        match &version.record().run {
-            Some(run) => Ok((Some(format!("artifacts/{name}@{number}")), run.to_string())),
-            None => Err(Failure::from(tlc_core::Error::not_found(format!(
-                "{name}@{number} does not say which run made it"
-            )))
-            .hint("`tlc artifact put --run RUN` and `Run::put_artifact` say it".to_owned())),
-        }
     }
 
     async fn behind(&self, project: &Project, table: &str, revision: Revision) -> Result<Behind> {
@@ -156,6 +190,38 @@ impl Lineage {
             n_more,
             ..gone
         })
+    }
+}
+
+/// The version that is meant, if one is, and the run that made it, or that is meant.
+async fn made_by(project: &Project, what: &ArtifactSpec) -> Result<(Option<String>, String)> {
+    let name = what.artifact.to_string();
+    if what.which.is_none() {
+        match project.run(&name).await {
+            Ok(_) => return Ok((None, name)),
+            Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => {}
+            Err(err) => return Err(err.into()),
+        }
+    }
+    let text = match &what.which {
+        Some(which) => format!("{name}@{which}"),
+        None => name.clone(),
+    };
+    let version = project.artifact_version(&text).await;
+    let version = version.map_err(|err| match err.kind() {
+        ErrorKind::NotFound => Failure::from(err).hint(format!(
+            "`tlc ls {}` lists the runs and artifacts",
+            what.project
+        )),
+        _ => err.into(),
+    })?;
+    let number = version.number();
+    match &version.record().run {
+        Some(run) => Ok((Some(format!("artifacts/{name}@{number}")), run.to_string())),
+        None => Err(Failure::from(tlc_core::Error::not_found(format!(
+            "{name}@{number} does not say which run made it"
+        )))
+        .hint("`tlc artifact put --run RUN` and `Run::put_artifact` say it".to_owned())),
     }
 }
 

@@ -10,6 +10,7 @@ mod gc;
 mod import;
 mod lineage;
 mod ls;
+mod open_lineage;
 mod reduce;
 mod report;
 mod run;

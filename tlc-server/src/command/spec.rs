@@ -72,6 +72,24 @@ impl FromStr for PlaceSpec {
     }
 }
 
+/// `PROJECT`, or what an [`ArtifactSpec`] can be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum LineageSpec {
+    Project(ProjectName),
+    Named(ArtifactSpec),
+}
+
+impl FromStr for LineageSpec {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(match text.contains('/') {
+            true => Self::Named(text.parse()?),
+            false => Self::Project(text.parse()?),
+        })
+    }
+}
+
 /// A time in seconds, written as `7d`, `12h` or `90m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Age(pub(super) u64);

@@ -12,7 +12,7 @@ fn weights(bytes: &'static [u8]) -> ArtifactSource {
 }
 
 /// A table of two revisions, the run `first` that read the second one and made a model, and `second`, which went on from that.
-fn with_models() -> Site {
+pub(crate) fn with_models() -> Site {
     let site = Site::with_animals();
     let edit = [
         "table",

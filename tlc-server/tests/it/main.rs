@@ -8,10 +8,12 @@ mod doctor;
 mod errors;
 #[cfg(unix)]
 mod exec;
+mod fix;
 mod history;
 mod house;
 mod import;
 mod lineage;
+mod open_lineage;
 mod provenance;
 mod ranks;
 mod reduce;

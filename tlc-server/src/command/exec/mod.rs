@@ -16,11 +16,14 @@ use std::process::{Command, ExitCode};
 use clap::Args;
 use serde_json::json;
 use tlc_core::run::TEXT_BYTES_MAX;
-use tlc_core::{Error, ErrorKind, Run, RunOptions, block_on, redacted_arguments};
+use tlc_core::{
+    Error, ErrorKind, Result as CoreResult, Run, RunOptions, block_on, redacted_arguments,
+};
 
 use self::child::{Child, Event, Stream};
 use self::end::{Ended, MemoryKills};
 use self::lines::Lines;
+use super::open_lineage::{Outbox, Target};
 use super::say;
 use super::session::Session;
 use super::spec::RunSpec;
@@ -36,6 +39,7 @@ use crate::error::{Failure, Result};
 #[command(after_help = "Examples:
   tlc run exec mnist/baseline -- python -u train.py --lr 0.1
   tlc run exec mnist/baseline --resume -- ./train.sh
+  tlc run exec mnist/baseline --open-lineage http://localhost:5000 -- ./train.sh
   tlc sql \"SELECT line, text FROM mnist.texts WHERE run = 'baseline' AND name = 'stderr' ORDER BY line\"
 
 The exit code is that of the program, or 128 and the number of the signal that killed it; 3 if the run is taken, 4 if there is no
@@ -49,6 +53,9 @@ pub(super) struct Exec {
     /// Log nothing of the machine
     #[arg(long)]
     no_system: bool,
+    /// Tell a catalogue of lineage that the run began and how it ended: send events to this address, or append them to this file
+    #[arg(long, value_name = "TARGET")]
+    open_lineage: Option<String>,
     /// The program and its arguments, after --
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -60,10 +67,15 @@ impl Exec {
             return Err(Failure::usage("say which program, after --"));
         };
         find_program(program)?;
+        let target = self.target()?;
         let root = block_on(session.root())?;
         let project = root.project(self.run.project.as_str())?;
         let run = project.start_run(self.options())?;
         run.params(&json!({ "command": quoted(&self.command) }))?;
+        let outbox = target.map(|target| {
+            let key = session.config.lineage_key().map(str::to_owned);
+            Outbox::open(target, key, project.clone(), self.run.run.clone())
+        });
         let mut command = Command::new(program);
         command
             .args(args)
@@ -75,13 +87,26 @@ impl Exec {
             Ok(child) => {
                 let ended = follow(&child, &run).of_memory(&kills);
                 record(run, &ended, session);
+                close(outbox, session);
                 Ok(ExitCode::from(ended.code()))
             }
             Err(err) => {
                 let what = format!("{} cannot be started", program.display());
                 run.fail(&what)?;
+                close(outbox, session);
                 Err(Error::new(ErrorKind::Invalid, what).with_source(err).into())
             }
+        }
+    }
+
+    /// Where events go. What the program prints is its own, so it is not there.
+    fn target(&self) -> Result<Option<Target>> {
+        let target = self.open_lineage.as_deref().map(str::parse::<Target>);
+        match target.transpose().map_err(Failure::wrong_usage)? {
+            Some(Target::Stdout) => Err(Failure::usage(
+                "standard output is the program's; name a file or an address for the events",
+            )),
+            target => Ok(target),
         }
     }
 
@@ -142,6 +167,16 @@ fn record(run: Run, ended: &Ended, session: &Session) {
                 false => failure.to_text(),
             });
         }
+    }
+}
+
+/// Tells of the end. The program is not to blame for a catalogue: trouble with that is told and changes no exit code.
+fn close(outbox: Option<CoreResult<Outbox>>, session: &Session) {
+    let Some(outbox) = outbox else {
+        return;
+    };
+    if let Err(err) = outbox.and_then(Outbox::close) {
+        session.note(&format!("warning: {err:#}"));
     }
 }
 

@@ -10,6 +10,7 @@ mod compact;
 mod conflicts;
 mod diff;
 mod edit;
+mod fix;
 mod graph;
 mod log;
 mod merge;
@@ -46,6 +47,7 @@ enum Verb {
     Diff(diff::Diff),
     Blame(blame::Blame),
     Edit(edit::Edit),
+    Fix(fix::Fix),
     Column(column::Column),
     Class(class::Class),
     Branch(branch::Branch),
@@ -60,6 +62,7 @@ impl Table {
     pub(super) fn author(&self) -> Option<&str> {
         match &self.verb {
             Verb::Edit(edit) => edit.author(),
+            Verb::Fix(fix) => fix.author(),
             Verb::Column(column) => column.author(),
             Verb::Class(class) => class.author(),
             Verb::Branch(branch) => branch.author(),
@@ -79,6 +82,7 @@ impl Table {
             Verb::Diff(verb) => verb.run(session),
             Verb::Blame(verb) => verb.run(session),
             Verb::Edit(verb) => verb.run(session),
+            Verb::Fix(verb) => verb.run(session),
             Verb::Column(verb) => verb.run(session),
             Verb::Class(verb) => verb.run(session),
             Verb::Branch(verb) => verb.run(session),

@@ -1,9 +1,14 @@
 //! What came from what: edges between commits, revisions of tables and runs, as the logs say them. Nobody enters them by hand.
+//!
+//! The same of one run for catalogues of others is in `open_lineage`.
+
+mod open_lineage;
 
 use std::ops::Deref;
 
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 
+pub use self::open_lineage::{OpenLineageEvent, OpenLineageKind};
 use crate::artifact::ArtifactRole;
 use crate::error::Result;
 use crate::id::{Revision, TableName};
