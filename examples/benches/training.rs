@@ -83,7 +83,7 @@ fn train(digits: &Snapshot, epoch: i64, run: Option<&Run>) {
             batch.image("image").unwrap(),
             batch.tensor("label").unwrap(),
         );
-        let logits = network.forward(&image).unwrap();
+        let (_, logits) = network.forward(&image).unwrap();
         let loss = cross_entropy(&logits, &label).unwrap();
         optimizer.backward_step(&loss).unwrap();
         if let Some(run) = run {

@@ -294,7 +294,8 @@ impl Job<'_> {
         let has_vector = gathered.add(ids(batch)?, batch.column(1), |_| true)?;
         let reduction = &self.fitted.reduction;
         let places = gathered.finish().map(|vectors| reduction.apply(&vectors));
-        let lists = lists(reduction.n_dimensions(), &has_vector, places.transpose()?)?;
+        let places = places.transpose()?;
+        let lists = lists(reduction.n_dimensions(), &has_vector, places.as_ref())?;
         let n_without = lists.null_count() as u64;
         let n_rows = lists.len() as u64;
         counts.without += n_without;
@@ -315,9 +316,9 @@ impl Job<'_> {
 fn lists(
     n_dimensions: usize,
     has_vector: &[bool],
-    places: Option<Vectors>,
+    places: Option<&Vectors>,
 ) -> Result<FixedSizeListArray> {
-    let mut given = places.iter().flat_map(Vectors::iter);
+    let mut given = places.into_iter().flat_map(Vectors::iter);
     let mut values = Vec::with_capacity(has_vector.len() * n_dimensions);
     for has_vector in has_vector {
         match has_vector.then(|| given.next()).flatten() {
@@ -335,8 +336,11 @@ fn lists(
     Ok(lists)
 }
 
+/// The revision of a table that rows are of, if they say one.
+type Source = Option<(TableName, Revision)>;
+
 /// Stretches of rows that are of the same revision of a table, as the last two columns of a batch say.
-fn sources(batch: &RecordBatch) -> Result<Vec<(Range<usize>, Option<(TableName, Revision)>)>> {
+fn sources(batch: &RecordBatch) -> Result<Vec<(Range<usize>, Source)>> {
     let wrong = || Error::corrupt("table and revision of the rows are of other types");
     let tables = batch.column(2).as_string_opt::<i32>().ok_or_else(wrong)?;
     let revisions = batch.column(3).as_primitive_opt::<Int64Type>();

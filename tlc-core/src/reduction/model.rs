@@ -1,6 +1,7 @@
 //! A fitted reduction as a file of the safetensors form: its tensors, and as the metadata `tlc` a JSON object of what else it is.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
 use safetensors::{Dtype, SafeTensors, serialize, tensor::TensorView};
 
@@ -34,7 +35,7 @@ impl Model {
 
     /// Says something of it, such as a setting.
     #[must_use]
-    pub fn with_fact(mut self, name: &str, value: impl ToString) -> Self {
+    pub fn with_fact(mut self, name: &str, value: impl fmt::Display) -> Self {
         self.facts.insert(name.to_owned(), value.to_string());
         self
     }
