@@ -70,11 +70,11 @@ impl Vectors {
         self.values.chunks_exact(self.width)
     }
 
-    /// Nothing of another width.
+    /// Refuses vectors of another width than a reduction was fitted on.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) saying both.
-    pub(super) fn expect_width(&self, width: usize) -> Result<()> {
+    pub fn expect_width(&self, width: usize) -> Result<()> {
         if self.width == width {
             return Ok(());
         }

@@ -98,14 +98,9 @@ struct Row {
 fn batch(found: &Comparison) -> Result<RecordBatch> {
     let pairs = found.pairs.iter().enumerate();
     let rows = pairs.flat_map(|(at, pair)| {
-        let mut rows = values("param", &found.params, (at, pair), Clone::clone);
+        let mut rows = values("param", &found.params, (at, pair));
         rows.extend(scalars(&found.scalars, (at, pair)));
-        rows.extend(values(
-            "environment",
-            &found.environment,
-            (at, pair),
-            Clone::clone,
-        ));
+        rows.extend(values("environment", &found.environment, (at, pair)));
         rows.extend(code(pair));
         rows.extend(pair.data.iter().map(|table| data(pair, table)));
         rows.extend(pair.streams.iter().filter_map(|found| samples(pair, found)));
@@ -133,14 +128,13 @@ fn batch(found: &Comparison) -> Result<RecordBatch> {
 }
 
 /// What differs between the first run and that of a pair, of what differs between any.
-fn values<T>(
+fn values<T: ToString>(
     kind: &'static str,
     differences: &[Difference<T>],
     (at, pair): (usize, &Pair),
-    text: fn(&T) -> String,
 ) -> Vec<Row> {
     let rows = differences.iter().map(|difference| {
-        let value = |run: usize| difference.values.get(run)?.as_ref().map(text);
+        let value = |run: usize| Some(difference.values.get(run)?.as_ref()?.to_string());
         Row {
             kind,
             name: difference.name.clone(),
@@ -155,17 +149,16 @@ fn values<T>(
 
 /// As [`values`], with by how much they differ. Their texts tell apart what their bits do.
 fn scalars(differences: &[Difference<f64>], (at, pair): (usize, &Pair)) -> Vec<Row> {
-    let mut rows = values("scalar", differences, (at, pair), ToString::to_string);
-    for row in &mut rows {
-        let mut named = differences
-            .iter()
-            .filter(|difference| difference.name == row.name);
-        let value = |values: &[Option<f64>], run: usize| values.get(run).copied().flatten();
-        row.change = named.next().and_then(|difference| {
-            Some(value(&difference.values, at + 1)? - value(&difference.values, 0)?)
-        });
-    }
-    rows
+    let changes = differences.iter().flat_map(|difference| {
+        let value = |run: usize| difference.values.get(run).copied().flatten();
+        let change = value(0)
+            .zip(value(at + 1))
+            .map(|(first, other)| other - first);
+        let one = std::slice::from_ref(difference);
+        let row = values("scalar", one, (at, pair)).into_iter().next();
+        row.map(|row| Row { change, ..row })
+    });
+    changes.collect()
 }
 
 /// The commits, and the files that are changed differently on top of them, each with both patches.
