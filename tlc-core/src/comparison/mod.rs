@@ -85,8 +85,8 @@ impl Project {
     /// revisions between those that were read have set, and of each stream two columns of one epoch and the labels.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for fewer than two runs; [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) naming the
-    /// one that is not there; [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming a file; those of the store. What a run is made of counts as not
+    /// [`ErrorKind::Invalid`] for fewer than two runs; [`ErrorKind::NotFound`] naming the
+    /// one that is not there; [`ErrorKind::Corrupt`] naming a file; those of the store. What a run is made of counts as not
     /// known if its file is gone.
     pub async fn compare(&self, runs: &[&str], samples_max: usize) -> Result<Comparison> {
         if runs.len() < 2 {

@@ -99,7 +99,7 @@ impl Project {
     /// [`Self::provenance`] reads, and the newest state of each table that the run read or wrote.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is no such run; [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming a file; those of the
+    /// [`ErrorKind::NotFound`] if there is no such run; [`ErrorKind::Corrupt`] naming a file; those of the
     /// store. A table, or a file about the code, that is gone is no error: the events say less.
     pub async fn open_lineage(&self, run: &str) -> Result<Vec<OpenLineageEvent>> {
         let record = self.run(run).await?;

@@ -127,7 +127,12 @@ impl<'a> Gathered<'a> {
         lists: &ArrayRef,
         is_wanted: impl Fn(u64) -> bool,
     ) -> Result<Vec<bool>> {
-        let lists = Lists::new(self.column, lists)?;
+        let (column, found) = (self.column, lists.data_type());
+        let lists = Lists::new(column, lists).map_err(|_no_lists| {
+            Error::invalid(format!(
+                "column {column:?} is {found}, and no list of floats"
+            ))
+        })?;
         let mut added = Vec::with_capacity(row_ids.len());
         for (row, row_id) in row_ids.iter().copied().enumerate() {
             let vector = lists.of(row).filter(|_| is_wanted(row_id));

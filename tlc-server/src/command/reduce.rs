@@ -23,7 +23,7 @@ const TICK: Duration = Duration::from_millis(100);
 ///
 /// The reduction is fitted on one epoch and applied to every epoch of every stream that has the column, so that a sample can be
 /// followed from epoch to epoch. What comes of it is a run of its own, with the same streams, epochs and row ids and the column
-/// <column>_<method>, and beside it the fitted model as an artifact, which --model applies to other runs. The run that is
+/// COLUMN_METHOD, and beside it the fitted model as an artifact, which --model applies to other runs. The run that is
 /// reduced stays as it is.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

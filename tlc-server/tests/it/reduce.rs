@@ -116,7 +116,7 @@ fn what_cannot_be_reduced_says_why_and_what_to_do() {
         (
             &["reduce", "zoo/lenet"][..],
             3,
-            "error: run lenet-pca exists; hint: give what comes of it another name with --as",
+            "error: there is a run lenet-pca already, which has ended (completed); choose another name, or resume it; hint: give what comes of it another name with --as",
         ),
         (
             &["reduce", "zoo/lenet", "--column", "hidden", "--as", "x"],
@@ -141,7 +141,7 @@ fn what_cannot_be_reduced_says_why_and_what_to_do() {
         (
             &["reduce", "zoo/lenet", "--model", "none", "--as", "x"],
             4,
-            "error: there is no artifact none; hint: `tlc artifact list zoo` lists the artifacts",
+            "error: there is no artifact zoo/none; hint: `tlc artifact list zoo` lists the artifacts",
         ),
     ] {
         let answer = site.tlc(args);
