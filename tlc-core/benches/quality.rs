@@ -105,11 +105,11 @@ fn ask(project: &Project) -> String {
 }
 
 /// Reads the column as it lies there.
-fn read(project: &Project, root: &Path) -> String {
+fn read(project: &Project) -> String {
     let files = block_on(project.sample_files(&"model".parse().unwrap())).unwrap();
     let (mut n_rows, mut sum) = (0, 0.0);
     for file in &files {
-        let file = std::fs::File::open(root.join(file.path.as_ref())).unwrap();
+        let file = std::fs::File::open(Path::new("/").join(file.path.as_ref())).unwrap();
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
         let mask = ProjectionMask::columns(builder.parquet_schema(), ["probabilities"]);
         for batch in builder.with_projection(mask).build().unwrap() {
@@ -158,7 +158,7 @@ fn main() {
             format!("{n_samples} samples x {CLASSES} classes")
         }
         "ask" => ask(&project),
-        _ => read(&project, &root),
+        _ => read(&project),
     };
     let (took, memory) = (start.elapsed().as_secs_f64(), memory());
     println!("{side:<6} {took:>7.2} s {memory:>6} MB  {said}");
