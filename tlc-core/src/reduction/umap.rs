@@ -271,3 +271,19 @@ fn weights(distances: &[f64]) -> Vec<f64> {
     let sum: f64 = relative.iter().sum();
     relative.iter().map(|weight| weight / sum).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearer_a_neighbour_the_more_it_counts_and_the_vector_itself_alone() {
+        for distances in [&[1.0, 2.0, 3.0, 9.0][..], &[1e6, 1e6 + 1.0, 1e6 + 5.0]] {
+            let weights = weights(distances);
+            assert!((weights.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+            assert!(weights.is_sorted_by(|a, b| a > b), "{weights:?}");
+        }
+        assert_eq!(weights(&[0.0, 0.0, 1.0]), [1.0, 0.0, 0.0]);
+        assert_eq!(weights(&[7.0, 7.0]), [0.5, 0.5]);
+    }
+}

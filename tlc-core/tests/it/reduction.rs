@@ -153,6 +153,8 @@ fn a_new_vector_is_put_among_those_that_it_is_like() {
     let fitted = Fitted::new(&umap, umap.fit(&vectors).unwrap()).unwrap();
     let reduction = fitted.reduction();
     let places = reduction.apply(&vectors).unwrap();
+    let (_, fitted_places) = fitted.model().matrix("places").unwrap();
+    assert_eq!(places.values(), fitted_places);
     let put = reduction.apply(&others).unwrap();
     let far = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f32>();
     for (row, place) in put.iter().enumerate() {
@@ -325,7 +327,8 @@ fn rows_say_the_table_that_they_are_of_and_the_new_run_that_it_read_it() {
     run.finish().unwrap();
     let pca = Pca::new(2);
     let fitted = block_on(project.fit_reduction(("lenet", "val", 0), "embedding", &pca));
-    let reduced = project.reduce("lenet", &fitted.unwrap(), ReduceOptions::new());
+    let fitted = fitted.unwrap();
+    let reduced = project.reduce("lenet", &fitted, ReduceOptions::new());
     let inputs = reduced.unwrap().run.inputs;
     assert_eq!(inputs, [(table.name().clone(), snapshot.revision())]);
     let name = "lenet-pca".parse().unwrap();
@@ -338,6 +341,8 @@ fn rows_say_the_table_that_they_are_of_and_the_new_run_that_it_read_it() {
         })
         .sum();
     assert_eq!(n_of_it, 4);
+    let found = places(&project, "lenet-pca", ("val", 0), "embedding_pca");
+    assert_eq!(found, fitted.reduction().apply(&vectors).unwrap().values());
 }
 
 #[test]
