@@ -166,7 +166,7 @@ fn whole(record: RunRecord) -> Result<RunRecord> {
     let (name, lost) = (&record.name, record.lost.sample_rows);
     Err(Error::new(
         ErrorKind::Unavailable,
-        format!("storage did not take {lost} rows of run {name}; delete it and reduce again"),
+        format!("storage did not take {lost} rows of run {name}; reduce again under another name"),
     ))
 }
 

@@ -82,7 +82,9 @@ impl Umap {
         let wrong = |what: String| Err(Error::invalid(what));
         if !(1..=vectors.width()).contains(&self.n_dimensions) {
             let (n, width) = (self.n_dimensions, vectors.width());
-            return wrong(format!("vectors of {width} numbers are not reduced to {n}"));
+            return wrong(format!(
+                "vectors of {width} numbers are not reduced to {n}; ask for 1 to {width}"
+            ));
         }
         if self.n_neighbours < 2 {
             return wrong("UMAP needs two neighbours at least".to_owned());
