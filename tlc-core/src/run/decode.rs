@@ -43,17 +43,18 @@ pub(super) async fn read_files(
 ) -> Result<RecordBatch> {
     let reads = files
         .iter()
-        .map(|file| read_file(runs, file, wanted).boxed());
+        .map(|file| read_file(runs, file, wanted, BATCH_ROWS).boxed());
     let reads: Vec<_> = reads.collect();
-    let parts: Vec<RecordBatch> = stream::iter(reads)
+    let parts: Vec<Vec<RecordBatch>> = stream::iter(reads)
         .buffered(READS_MAX)
         .try_collect()
         .await?;
-    by_row_id(concat_batches(wanted, &parts)?)
+    by_row_id(concat_batches(wanted, parts.iter().flatten())?)
 }
 
 /// The rows of some files, in the order of the files and of the rows in them, at most `batch_rows` at once. The next two
-/// files are decoded meanwhile, each in a task of its own: what a segment may have bounds what is in memory.
+/// files are decoded meanwhile, each in a task of its own: what a segment may have bounds what is in memory. Batches of a
+/// few megabytes cost least, as their memory is used again for the next ones.
 ///
 /// The stream gives the errors of [`read_files`].
 pub(super) fn stream_files(
@@ -65,39 +66,47 @@ pub(super) fn stream_files(
     let (runs, files, wanted) = (runs.clone(), files.to_vec(), Arc::clone(wanted));
     let read = move |file: Winning| {
         let (runs, wanted) = (runs.clone(), Arc::clone(&wanted));
-        run_aside(async move { read_file(&runs, &file, &wanted).await })
+        run_aside(async move { read_file(&runs, &file, &wanted, batch_rows.max(1)).await })
     };
     let read = stream::iter(files.into_iter().map(read)).buffered(FILES_AHEAD);
-    let parts = move |rows: RecordBatch| {
-        let n = rows.num_rows();
-        let firsts = (0..n).step_by(batch_rows.max(1));
-        let parts = firsts.map(move |first| Ok(rows.slice(first, batch_rows.min(n - first))));
-        stream::iter(parts)
-    };
-    read.map_ok(parts).try_flatten().boxed()
+    let batches = |batches: Vec<RecordBatch>| stream::iter(batches).map(Ok);
+    read.map_ok(batches).try_flatten().boxed()
 }
 
-async fn read_file(runs: &Runs, winning: &Winning, wanted: &SchemaRef) -> Result<RecordBatch> {
+/// The rows of a file in their order, at most `batch_rows` in a batch.
+async fn read_file(
+    runs: &Runs,
+    winning: &Winning,
+    wanted: &SchemaRef,
+    batch_rows: usize,
+) -> Result<Vec<RecordBatch>> {
     let file = &winning.file;
-    let decoded = async {
+    let read = async {
         if !file.is_folded || winning.before_step.is_some() {
             let rows = runs.winning_rows(winning).await?;
-            let rows = rows.iter().map(|rows| conform(rows, wanted));
-            return Ok(concat_batches(wanted, &rows.collect::<Result<Vec<_>>>()?)?);
+            let rows = rows.iter().flat_map(|rows| sliced(rows, batch_rows));
+            return rows.map(|rows| conform(&rows, wanted)).collect();
         }
         let mut reader = blob::reader(runs.store(), &file.path, file.bytes);
         let metadata = blob::open(&mut reader, PageIndexPolicy::Skip).await?;
-        decode(reader, metadata, wanted).await
+        decode(reader, metadata, wanted, batch_rows).await
     };
-    let decoded: Result<RecordBatch> = decoded.await;
-    decoded.map_err(|err| err.context(format!("cannot read {}", file.path)))
+    let read: Result<Vec<RecordBatch>> = read.await;
+    read.map_err(|err| err.context(format!("cannot read {}", file.path)))
+}
+
+fn sliced(rows: &RecordBatch, batch_rows: usize) -> impl Iterator<Item = RecordBatch> {
+    let n = rows.num_rows();
+    let firsts = (0..n).step_by(batch_rows);
+    firsts.map(move |first| rows.slice(first, batch_rows.min(n - first)))
 }
 
 async fn decode(
     reader: FileReader,
     metadata: ArrowReaderMetadata,
     wanted: &SchemaRef,
-) -> Result<RecordBatch> {
+    batch_rows: usize,
+) -> Result<Vec<RecordBatch>> {
     let root = |field: &Arc<Field>| {
         let name = field.name();
         let found = metadata.schema().index_of(name);
@@ -108,14 +117,13 @@ async fn decode(
     let mask = ProjectionMask::roots(metadata.parquet_schema(), roots);
     let rows = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata)
         .with_projection(mask)
-        .with_batch_size(BATCH_ROWS)
+        .with_batch_size(batch_rows)
         .build()?;
-    let found = Arc::clone(rows.schema());
     // Damaged pages make the decoder panic where an error would do.
     let decode = AssertUnwindSafe(rows.try_collect::<Vec<RecordBatch>>());
     let batches = decode.catch_unwind().await;
     let batches = batches.unwrap_or_else(|_panic| Err(undecodable()))?;
-    conform(&concat_batches(&found, &batches)?, wanted)
+    batches.iter().map(|rows| conform(rows, wanted)).collect()
 }
 
 fn undecodable() -> ParquetError {
