@@ -80,7 +80,7 @@ def start(home: Path, folder: Path, servers: list) -> list:
     moto, azurite, rclone = free_ports(3)
     here = "127.0.0.1"
     commands = {
-        "moto": [home / "python/bin/moto_server", "-H", here, "-p", str(moto)],
+        "moto": [home / "python/bin/python", Path(__file__).resolve().with_name("s3.py"), "-H", here, "-p", str(moto)],
         "azurite": [home / "node_modules/.bin/azurite-blob", "--silent", "--inMemoryPersistence", "--blobHost", here]
         + ["--blobPort", str(azurite), "--skipApiVersionCheck", "--disableTelemetry"],
         "rclone": [home / "python/bin/rclone", "serve", "s3", "--config", folder / "rclone.conf"]
