@@ -177,13 +177,33 @@ impl<'a> Beside<'a> {
         }
     }
 
+    /// Compares the last entry that both sides have. A stamp is in one entry only: where these are the same, so are all before.
+    fn check_same(&self, last: Revision, here: Option<&[u8]>, there: Option<&[u8]>) -> Result<()> {
+        if here == there {
+            return Ok(());
+        }
+        if let Self::Chunks(_) = self {
+            // Damage on one side is no other history.
+            for (entry, side) in [(here, "source"), (there, "target")] {
+                let what = format!("entry {last} in the {side}");
+                entry.map(|entry| manifest_of(&what, entry)).transpose()?;
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "entry {last} is another one in the target; rename one of both, or sync to another root"
+            ),
+        ))
+    }
+
     /// Copies what an entry names, for whoever appends it after.
-    async fn bring(&self, from: &Place, to: &Place, entry: &[u8]) -> Result<Synced> {
+    async fn bring(&self, from: &Place, to: &Place, what: &str, entry: &[u8]) -> Result<Synced> {
         let mut synced = Synced::default();
         match self {
             Self::Nothing => {}
             Self::Chunks(chunks) => {
-                if let Some(manifest) = manifest_of(entry)? {
+                if let Some(manifest) = manifest_of(what, entry)? {
                     synced = chunks.bring(from, to, &manifest).await?;
                 }
             }
@@ -251,15 +271,8 @@ async fn copy_logged(from: &Place, to: &Place, beside: &Beside<'_>) -> Result<Sy
     let (from_log, to_log) = (Log::of(from), Log::of(to));
     if let Some(last) = source.n_entries.min(target.n_entries).checked_sub(1) {
         let last = Revision(last);
-        // A stamp is in one entry only: where these are the same, so are all before.
-        if from_log.read(last).await? != to_log.read(last).await? {
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                format!(
-                    "entry {last} is another one in the target; rename one of both, or sync to another root"
-                ),
-            ));
-        }
+        let (here, there) = (from_log.read(last).await?, to_log.read(last).await?);
+        beside.check_same(last, here.as_deref(), there.as_deref())?;
     }
     let mut synced = match beside {
         // Of an artifact only what its entries name, with each of them: other manifests are garbage, and their chunks may be gone.
@@ -270,7 +283,8 @@ async fn copy_logged(from: &Place, to: &Place, beside: &Beside<'_>) -> Result<Sy
         let entry = from_log.read(Revision(number)).await?;
         let entry = entry.ok_or_else(|| Error::corrupt(format!("entry {number} is missing")))?;
         synced.count(entry.len() as u64);
-        synced.add(beside.bring(from, to, &entry).await?);
+        let what = format!("entry {number}");
+        synced.add(beside.bring(from, to, &what, &entry).await?);
         if to_log.append(Revision(number), entry).await? == Append::Taken {
             return Err(Error::new(
                 ErrorKind::Conflict,

@@ -51,14 +51,13 @@ pub(crate) async fn manifest_chunks(place: &Place, name: &str) -> Result<Vec<Chu
 /// The manifest that an entry of an artifact's log names, if it is of a version.
 ///
 /// # Errors
-/// [`ErrorKind::Corrupt`] if it is no such entry.
-pub(crate) fn manifest_of(entry: &[u8]) -> Result<Option<String>> {
-    let entry: Entry = format::decode("an entry", entry)?;
-    match entry.event {
+/// [`ErrorKind::Corrupt`] naming `what` if it is no such entry, or is damaged.
+pub(crate) fn manifest_of(what: &str, entry: &[u8]) -> Result<Option<String>> {
+    match Entry::decoded(what, entry)?.event {
         Event::Version { manifest, .. } if is_manifest(&manifest) => Ok(Some(manifest)),
-        Event::Version { manifest, .. } => {
-            Err(Error::corrupt(format!("{manifest:?} is no manifest")))
-        }
+        Event::Version { manifest, .. } => Err(Error::corrupt(format!(
+            "{what} names {manifest:?}, which is no manifest"
+        ))),
         Event::Alias { .. } => Ok(None),
     }
 }

@@ -86,7 +86,7 @@ async fn versions(
             let what = told(err)?;
             found(
                 "log",
-                format!("{what}; restore it from a copy, and all versions are there again"),
+                format!("{what}; once the log is restored, all versions are there again"),
             );
             return Ok(true);
         }

@@ -498,6 +498,64 @@ fn what_is_damaged_is_found_out_and_named() {
     }
 }
 
+/// The bytes of an object.
+fn stored(project: &Project, path: &Path) -> Vec<u8> {
+    let store = project.root().store();
+    let bytes = block_on(async { store.get(path).await?.bytes().await });
+    bytes.unwrap().to_vec()
+}
+
+fn overwrite(project: &Project, path: &Path, bytes: impl Into<Vec<u8>>) {
+    let bytes: Vec<u8> = bytes.into();
+    block_on(project.root().store().put(path, bytes.into())).unwrap();
+}
+
+#[test]
+fn an_entry_that_says_something_else_by_now_is_refused_by_whoever_reads_it() {
+    for (entry, from, to) in [(0, "made for", "mode for"), (1, "\"best\"", "\"bess\"")] {
+        let project = project();
+        put_bytes(&project, "model", b"weights".to_vec());
+        let artifact = block_on(project.artifact("model")).unwrap();
+        block_on(artifact.set_alias("best", 1, AliasOptions::new())).unwrap();
+        let log = objects(&project, "artifacts/model/log");
+        let path = &log[entry].location;
+        let text = String::from_utf8(stored(&project, path)).unwrap();
+        overwrite(&project, path, text.replacen(from, to, 1));
+        let refused = |err: tlc_core::Error| {
+            let text = format!("{err:#}");
+            assert_eq!(err.kind(), ErrorKind::Corrupt, "{text}");
+            assert!(
+                text.contains(&format!("entry {entry}")) && text.contains("model"),
+                "{text}"
+            );
+            assert!(text.contains("restore it from a copy"), "{text}");
+        };
+        refused(block_on(artifact.record()).unwrap_err());
+        refused(block_on(project.gc(GcOptions::new())).unwrap_err());
+        refused(block_on(project.sync_to(&crate::support::project(), &[])).unwrap_err());
+        let source = ArtifactSource::bytes("x", b"more".to_vec());
+        refused(block_on(project.put_artifact("model", source, "")).unwrap_err());
+        let report = block_on(project.verify(VerifyOptions::new())).unwrap();
+        assert!(
+            report.is_damaged() && report.findings[0].what.contains(&format!("entry {entry}")),
+            "{report:?}"
+        );
+    }
+}
+
+#[test]
+fn an_entry_that_was_written_without_a_sum_is_read() {
+    let project = project();
+    put_bytes(&project, "model", b"weights".to_vec());
+    let path = objects(&project, "artifacts/model/log").remove(0).location;
+    let text = String::from_utf8(stored(&project, &path)).unwrap();
+    let (bare, _) = text.split_once(",\"sum\":").unwrap();
+    overwrite(&project, &path, format!("{bare}}}"));
+    assert_eq!(bytes_of(&project, "model"), b"weights");
+    assert_eq!(put_bytes(&project, "model", b"more".to_vec()).version, 2);
+    clean(&project);
+}
+
 #[test]
 fn a_damaged_chunk_is_replaced_by_the_next_put_that_has_it() {
     let project = project();
