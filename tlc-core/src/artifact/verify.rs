@@ -8,7 +8,7 @@ use object_store::ObjectMeta;
 use super::gc::listed;
 use super::named::read_manifest;
 use super::paths::{CHUNKS, FOLDER};
-use super::stored::{flaw_of_size, read};
+use super::stored::{flaw_of_size, missing, read};
 use super::{Artifact, LOOKS_MAX, folders};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::artifact::Chunk;
@@ -149,7 +149,7 @@ async fn check(
     is_quick: bool,
 ) -> Result<Option<String>> {
     let Some(found) = found else {
-        return Ok(Some("is missing".to_owned()));
+        return told(missing(&chunk)).map(Some);
     };
     let checked = match flaw_of_size(&chunk, &found) {
         Some(flaw) => Err(flaw),

@@ -386,9 +386,9 @@ fn what_is_there_is_not_sent_again_and_is_asked_for_once() {
     assert!(n_chunks >= 3);
     // A listing of the log, each chunk asked for and put, the manifest, and the entry.
     assert_eq!(n_first, 1 + 2 * n_chunks + 2);
-    // The log and its entry, the manifest of before, and the new entry.
+    // The log and its entry, the manifest of before, each chunk asked for, and the new entry.
     let n_again = count(&|project| drop(put_bytes(project, "model", bytes.clone())));
-    assert_eq!(n_again, 4);
+    assert_eq!(n_again, 4 + n_chunks);
     // The listing, each chunk asked for, a manifest, the entry.
     let n_other = count(&|project| drop(put_bytes(project, "other", bytes.clone())));
     assert_eq!(n_other, 1 + n_chunks + 2);
@@ -557,14 +557,68 @@ fn an_entry_that_was_written_without_a_sum_is_read() {
 }
 
 #[test]
-fn a_damaged_chunk_is_replaced_by_the_next_put_that_has_it() {
+fn what_is_damaged_is_repaired_by_the_next_put_that_has_it() {
+    for how in ["cut", "gone"] {
+        for (age, name) in [
+            (Duration::ZERO, "model"),
+            (Duration::ZERO, "other"),
+            (DAY, "model"),
+            (DAY, "other"),
+        ] {
+            let project = project();
+            let bytes = noise(4_000_000, 9);
+            put_bytes(&project, "model", bytes.clone());
+            let before = objects(&project, "chunks");
+            harm(&project, &before[0].location, how);
+            later(&project, age);
+            let put = put_bytes(&fresh_at(&project, age), name, bytes.clone());
+            let told = format!("{how}, {age:?} old, as {name}");
+            assert_eq!(put.bytes_stored, before[0].size, "{told}");
+            assert_eq!(objects(&project, "chunks").len(), before.len(), "{told}");
+            assert_eq!(bytes_of(&project, "model@1"), bytes, "{told}");
+            assert_eq!(bytes_of(&project, name), bytes, "{told}");
+            clean(&project);
+        }
+    }
+}
+
+#[test]
+fn whoever_meets_a_damaged_chunk_is_told_the_way_out_and_it_is_one() {
+    for how in ["flipped", "cut", "gone"] {
+        let project = project();
+        let bytes = noise(700, 9);
+        put_bytes(&project, "model", bytes.clone());
+        put_bytes(&project, "model", noise(800, 10));
+        let first = blake3_of(&bytes);
+        let named = |object: &ObjectMeta| object.location.filename() == Some(first.as_str());
+        let all = objects(&project, "chunks");
+        let chunk = &all.iter().find(|object| named(object)).unwrap().location;
+        harm(&project, chunk, how);
+        let way_out = format!("remove chunks/{first} if it is there and put the file again");
+        let temp = tempfile::tempdir().unwrap();
+        let err = get(&project, "model@1", &temp.path().join("x")).unwrap_err();
+        assert!(format!("{err:#}").contains(&way_out), "{err:#}");
+        let report = block_on(project.verify(VerifyOptions::new())).unwrap();
+        assert!(report.findings[0].what.contains(&way_out), "{report:?}");
+        if how != "gone" {
+            block_on(project.root().store().delete(chunk)).unwrap();
+        }
+        put_bytes(&project, "model", bytes.clone());
+        assert_eq!(bytes_of(&project, "model@1"), bytes, "{how}");
+        clean(&project);
+    }
+}
+
+#[test]
+fn a_chunk_that_somebody_else_writes_meanwhile_is_looked_at() {
     let project = project();
-    let bytes = noise(4_000_000, 9);
-    put_bytes(&project, "model", bytes.clone());
-    let chunk = objects(&project, "chunks").remove(0).location;
-    harm(&project, &chunk, "cut");
-    put_bytes(&project, "other", bytes.clone());
-    assert_eq!(bytes_of(&project, "other"), bytes);
+    let bytes = noise(700, 9);
+    let path = format!("{}/zoo/chunks/{}", project.root().path(), blake3_of(&bytes));
+    let meanwhile = move |other: &Project| overwrite(other, &Path::from(path), "cut off");
+    let hooked = hooked(&project, "put", "/chunks/", meanwhile);
+    put_bytes(&hooked, "model", bytes.clone());
+    assert_eq!(bytes_of(&project, "model"), bytes);
+    clean(&project);
 }
 
 #[test]
