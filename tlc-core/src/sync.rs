@@ -244,15 +244,15 @@ impl<'a> Chunks<'a> {
         while let Some(bytes) = copies.try_next().await? {
             bytes.into_iter().for_each(|bytes| synced.count(bytes));
         }
-        let bytes = store::read(&*from.store, &below(from, manifest)).await?;
+        let bytes = store::read(&*from.store, &from.below(manifest)).await?;
         let bytes = bytes.ok_or_else(|| Error::corrupt(format!("{manifest} is missing")))?;
         synced.count(bytes.len() as u64);
-        to.store.put(&below(to, manifest), bytes.into()).await?;
+        to.store.put(&to.below(manifest), bytes.into()).await?;
         Ok(synced)
     }
 
     async fn copy_one(&self, name: &str) -> Result<Option<u64>> {
-        let at = |project: &Place| below(project, &format!("{CHUNKS}/{name}"));
+        let at = |project: &Place| project.below(&format!("{CHUNKS}/{name}"));
         match self.to.store.head(&at(self.to)).await {
             Ok(found) if is_at_hand(self.to, &found, &self.named).await? => return Ok(None),
             Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
@@ -330,15 +330,9 @@ fn is_missing(target: &Listing, path: &str, object: &ObjectMeta) -> bool {
     }
 }
 
-/// The object of that path in a folder.
-fn below(place: &Place, path: &str) -> Path {
-    path.split('/')
-        .fold(place.path.clone(), |at, name| at.join(name))
-}
-
 /// Copies one file; gives its bytes. One that is gone by now was folded or collected, which the next time tells.
 async fn copy(from: &Place, to: &Place, path: &str, object: &ObjectMeta) -> Result<u64> {
-    let (source, target) = (below(from, path), below(to, path));
+    let (source, target) = (from.below(path), to.below(path));
     if object.size <= PIECE_BYTES {
         let Some(bytes) = store::read(&*from.store, &source).await? else {
             return Ok(0);

@@ -21,10 +21,7 @@ use crate::store::{self, Place};
 /// [`ErrorKind::Corrupt`] naming the file if it is missing, damaged, or says what none may;
 /// [`ErrorKind::Invalid`] if a newer version wrote it; those of the store.
 pub(super) async fn read_manifest(place: &Place, name: &str) -> Result<Manifest> {
-    let path = name
-        .split('/')
-        .fold(place.path.clone(), |path, part| path.join(part));
-    let bytes = store::read(&*place.store, &path).await?;
+    let bytes = store::read(&*place.store, &place.below(name)).await?;
     let bytes = bytes.ok_or_else(|| Error::corrupt(format!("{name} is missing")))?;
     let name = name.to_owned();
     run_blocking(move || {

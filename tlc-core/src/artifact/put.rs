@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use bytes::Bytes;
 use futures::{TryStreamExt as _, stream};
+use object_store::{ObjectMeta, ObjectStoreExt as _};
 
 use super::cut::{Cutter, Piece, cut};
 use super::history::History;
@@ -45,7 +47,8 @@ pub(crate) async fn put(
     let (source, walked) = look(source).await?;
     let mut history = artifact.history().await?;
     history.check_store().await?;
-    let stored = Stored::new(project, known(&artifact, &history).await?);
+    let known = known(&artifact, &history).await?;
+    let stored = Stored::new(project, known.chunks.clone());
     let sent = send(&stored, &walked, &options).await?;
     let (_, again) = look(source.clone()).await?;
     if again != walked {
@@ -63,7 +66,7 @@ pub(crate) async fn put(
         chunks: sent.chunks,
     };
     let (n_files, bytes) = (manifest.files.len() as u64, sent.bytes);
-    let manifest = write_manifest(&artifact, &history, manifest).await?;
+    let manifest = write_manifest(&artifact, &history, &known, manifest).await?;
     let event = |record: &ArtifactRecord| {
         Ok(Some(Event::Version {
             version: record.versions.len() as u64 + 1,
@@ -90,15 +93,26 @@ async fn look(source: Source) -> Result<(Source, Walked)> {
     .await
 }
 
-/// The chunks of the newest version, which are there as long as it is. A manifest that cannot be read is no reason to
-/// put nothing any more: then each chunk is asked for.
-async fn known(artifact: &Artifact, history: &History) -> Result<BTreeSet<String>> {
+/// What is known before anything is looked for.
+#[derive(Default)]
+struct Known {
+    /// The chunks of the newest version.
+    chunks: BTreeSet<String>,
+    /// Its manifest, if that is whole.
+    manifest: Option<String>,
+}
+
+/// What the newest version names. A manifest that cannot be read is no reason to put nothing any more.
+async fn known(artifact: &Artifact, history: &History) -> Result<Known> {
     let Some(newest) = history.record.versions.last() else {
-        return Ok(BTreeSet::new());
+        return Ok(Known::default());
     };
     match manifest_chunks(&artifact.place(), &newest.manifest).await {
-        Ok(chunks) => Ok(chunks.iter().map(Chunk::file).collect()),
-        Err(err) if err.kind() == ErrorKind::Corrupt => Ok(BTreeSet::new()),
+        Ok(chunks) => Ok(Known {
+            chunks: chunks.iter().map(Chunk::file).collect(),
+            manifest: Some(newest.manifest.clone()),
+        }),
+        Err(err) if err.kind() == ErrorKind::Corrupt => Ok(Known::default()),
         Err(err) => Err(err),
     }
 }
@@ -204,10 +218,12 @@ impl Cutting {
     }
 }
 
-/// Stores a manifest and gives its path in the artifact's folder. That of the newest version is not stored again.
+/// Stores a manifest and gives its path in the artifact's folder. One that a version names already is not stored again, unless it is
+/// damaged: then it is written anew under its name.
 async fn write_manifest(
     artifact: &Artifact,
     history: &History,
+    known: &Known,
     manifest: Manifest,
 ) -> Result<String> {
     let bytes = run_blocking(move || {
@@ -222,13 +238,45 @@ async fn write_manifest(
         )));
     }
     let hash = blake3::hash(&bytes).to_hex();
-    if let Some(newest) = history.record.versions.last()
-        && newest.manifest.contains(hash.as_str())
-    {
-        return Ok(newest.manifest.clone());
-    }
     let place = artifact.place();
-    let folder = place.path.clone().join(MANIFESTS);
-    let name = blob::put(&place, &folder, "json", bytes).await?;
-    Ok(format!("{MANIFESTS}/{name}"))
+    let versions = history.record.versions.iter().rev();
+    let mut named = versions.map(|version| &version.manifest);
+    if let Some(named) = named.find(|named| named.contains(hash.as_str())) {
+        if known.manifest.as_ref() != Some(named) {
+            mend_manifest(&place, named, &bytes).await?;
+        }
+        return Ok(named.clone());
+    }
+    let plain = format!("{MANIFESTS}/{hash}.json");
+    if blob::create(&place, &place.below(&plain), bytes.clone()).await? {
+        return Ok(plain);
+    }
+    let found = mend_manifest(&place, &plain, &bytes).await?;
+    if found.is_none_or(|found| blob::is_young_file(&place, &found)) {
+        return Ok(plain);
+    }
+    // It may be collected at any moment.
+    let anew = format!("{MANIFESTS}/{hash}.{}.json", place.env.fresh_id());
+    blob::create(&place, &place.below(&anew), bytes).await?;
+    Ok(anew)
+}
+
+/// Writes a manifest again where it is missing or damaged. Gives what was there. One request where it is whole.
+async fn mend_manifest(place: &Place, name: &str, bytes: &Bytes) -> Result<Option<ObjectMeta>> {
+    let path = place.below(name);
+    let found = match place.store.get(&path).await {
+        Ok(found) => Some(found),
+        Err(object_store::Error::NotFound { .. }) => None,
+        Err(err) => return Err(Error::from(err).context(format!("cannot read {path}"))),
+    };
+    let meta = found.as_ref().map(|found| found.meta.clone());
+    let is_whole = match found {
+        Some(found) if found.meta.size == bytes.len() as u64 => found.bytes().await? == *bytes,
+        _ => false,
+    };
+    if !is_whole {
+        let put = place.store.put(&path, bytes.clone().into()).await;
+        put.map_err(|err| Error::from(err).context(format!("cannot write {path}")))?;
+    }
+    Ok(meta)
 }

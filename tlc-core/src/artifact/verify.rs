@@ -111,7 +111,11 @@ async fn versions(
                     known.extend(versions.iter().cloned());
                 }
             }
-            Err(err) => found(&file, format!("{}; {}", told(err)?, lost(&versions))),
+            Err(err) => {
+                let (what, lost) = (told(err)?, lost(&versions));
+                let way_out = "put the same files again, which writes it anew";
+                found(&file, format!("{what}; {way_out}; {lost}"));
+            }
         }
     }
     Ok(is_there)

@@ -108,6 +108,12 @@ impl Place {
         }
     }
 
+    /// The object of that path below this folder, with `/` between names.
+    pub(crate) fn below(&self, path: &str) -> Path {
+        path.split('/')
+            .fold(self.path.clone(), |at, name| at.join(name))
+    }
+
     /// The folder on this machine's disk; `None` in any other store.
     pub(crate) fn on_disk(&self) -> Option<PathBuf> {
         let path = || LocalFileSystem::new().path_to_filesystem(&self.path).ok();

@@ -583,6 +583,49 @@ fn what_is_damaged_is_repaired_by_the_next_put_that_has_it() {
 }
 
 #[test]
+fn a_damaged_manifest_is_written_again_by_the_next_put_that_has_it() {
+    for how in ["flipped", "cut", "gone"] {
+        for age in [Duration::ZERO, DAY] {
+            for is_newest in [true, false] {
+                let project = project();
+                put_bytes(&project, "model", b"weights".to_vec());
+                let manifests = || objects(&project, "artifacts/model/manifests");
+                let path = manifests().remove(0).location;
+                if !is_newest {
+                    put_bytes(&project, "model", b"others".to_vec());
+                }
+                let n_before = manifests().len();
+                harm(&project, &path, how);
+                later(&project, age);
+                put_bytes(&fresh_at(&project, age), "model", b"weights".to_vec());
+                let told = format!("{how}, {age:?} old, newest: {is_newest}");
+                for version in ["model@1", "model"] {
+                    assert_eq!(bytes_of(&project, version), b"weights", "{told}");
+                }
+                assert_eq!(manifests().len(), n_before, "{told}");
+                clean(&project);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_young_manifest_that_no_version_names_is_used_only_if_it_is_whole() {
+    let project = project();
+    put_bytes(&project, "whole", b"weights".to_vec());
+    let name = objects(&project, "artifacts/whole/manifests").remove(0);
+    let name = name.location.filename().unwrap().to_owned();
+    let path = Path::from(format!(
+        "{}/zoo/artifacts/model/manifests/{name}",
+        project.root().path()
+    ));
+    overwrite(&project, &path, "{\"format\":4");
+    put_bytes(&project, "model", b"weights".to_vec());
+    assert_eq!(bytes_of(&project, "model"), b"weights");
+    clean(&project);
+}
+
+#[test]
 fn whoever_meets_a_damaged_chunk_is_told_the_way_out_and_it_is_one() {
     for how in ["flipped", "cut", "gone"] {
         let project = project();
