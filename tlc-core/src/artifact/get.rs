@@ -7,7 +7,7 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 
 use super::ArtifactVersion;
 use super::options::{ArtifactProgress, GetOptions};
-use super::target::Target;
+use super::target::{Replaces, Target};
 use crate::error::{Error, Result};
 use crate::format::artifact::{Chunk, File, Manifest};
 use crate::runtime::{run_aside, run_blocking};
@@ -26,11 +26,18 @@ impl ArtifactVersion {
     /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if something is at the target and is not to be
     /// [replaced](GetOptions::replace); [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming the version and what is missing or damaged,
     /// or the path that leads out of the target; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if two of its paths are one on
-    /// this machine; those of the store and of the disk.
+    /// this machine, if it is a file and the target a folder, or if the folder that it would replace has the current folder or the root in
+    /// it, or is in the root; those of the store and of the disk.
     pub async fn get(&self, target: impl AsRef<Path> + Send, options: GetOptions) -> Result<()> {
         let target = target.as_ref().to_owned();
         let manifest = self.manifest().await?;
-        let (id, replaces) = (self.artifact.project.env.fresh_id(), options.replaces);
+        let project = self.artifact.project.on_disk();
+        let root = project.as_deref().and_then(Path::parent);
+        let replaces = Replaces {
+            any: options.replaces,
+            root: root.map(Path::to_owned),
+        };
+        let id = self.artifact.project.env.fresh_id();
         let bytes_total = self.record.bytes;
         let begin = move || Ok((Target::begin(&target, replaces, &manifest, &id)?, manifest));
         let (mut written, manifest) = run_blocking(begin).await?;

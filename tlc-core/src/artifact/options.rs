@@ -149,8 +149,8 @@ impl GetOptions {
         Self::default()
     }
 
-    /// What is at the target is replaced once the version is there whole. A file in one step; a folder in two, with a
-    /// moment between them in which there is none.
+    /// What is at the target is deleted and replaced once the version is there whole: a folder with all that is in it, but never by a
+    /// file. A file in one step; a folder in two, with a moment between them in which there is none.
     #[must_use]
     pub fn replace(mut self) -> Self {
         self.replaces = true;

@@ -13,10 +13,19 @@ use super::paths::folders_of;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::artifact::{File, Manifest};
 
+/// What of a target may be replaced.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Replaces {
+    /// Whether anything may.
+    pub(super) any: bool,
+    /// The root's folder, if it is on this machine: neither it nor what is in it or around it is replaced by a folder.
+    pub(super) root: Option<PathBuf>,
+}
+
 /// A version that is being written. Dropped before the end, it takes away what was written.
 pub(super) struct Target {
     target: PathBuf,
-    replaces: bool,
+    replaces: Replaces,
     /// Where it is written until it is whole.
     staging: PathBuf,
     is_file: bool,
@@ -38,16 +47,22 @@ impl Target {
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] if something is there and is not to be replaced; [`ErrorKind::Invalid`] if two paths are one
-    /// here; [`ErrorKind::Unavailable`] naming what cannot be written.
+    /// here, if a file would take a folder's place, or a folder that of the current folder or the root;
+    /// [`ErrorKind::Unavailable`] naming what cannot be written.
     pub(super) fn begin(
         target: &Path,
-        replaces: bool,
+        replaces: Replaces,
         manifest: &Manifest,
         id: &str,
     ) -> Result<Self> {
+        if let [file] = manifest.files.as_slice()
+            && manifest.is_file
+        {
+            refuse_folder(target, &file.path)?;
+        }
         // Of a bare name the folder is the current one, and `..` has a folder too.
         let target = std::path::absolute(target).map_err(|err| unwritable(target, err))?;
-        refuse_existing(&target, replaces)?;
+        refuse_existing(&target, &replaces)?;
         let folder = target.parent().filter(|_| target.file_name().is_some());
         let folder = folder
             .ok_or_else(|| Error::invalid(format!("{} cannot be written to", target.display())))?;
@@ -114,10 +129,10 @@ impl Target {
         if self.writing.is_some() {
             return Err(Error::corrupt("its chunks have fewer bytes than its files"));
         }
-        refuse_existing(&self.target, self.replaces)?;
+        refuse_existing(&self.target, &self.replaces)?;
         let target = &self.target;
         let named = match fs::symlink_metadata(target) {
-            Ok(found) if !self.is_file || found.is_dir() => self.change_places(),
+            Ok(_) if !self.is_file => self.change_places(),
             _ => fs::rename(&self.staging, target),
         };
         named.map_err(|err| unwritable(target, err))?;
@@ -125,7 +140,7 @@ impl Target {
         Ok(())
     }
 
-    /// Puts what is not replaced in one step where something else is now: a folder, or a file in place of one.
+    /// Puts a folder where something else is now, which takes two steps.
     fn change_places(&self) -> std::io::Result<()> {
         let before = self.staging.with_extension("before");
         fs::rename(&self.target, &before)?;
@@ -186,18 +201,50 @@ impl Drop for Target {
     }
 }
 
-fn refuse_existing(target: &Path, replaces: bool) -> Result<()> {
+/// A file never takes the place of a folder, which may hold anything.
+fn refuse_folder(target: &Path, file: &str) -> Result<()> {
+    let is_folder = fs::symlink_metadata(target).is_ok_and(|found| found.is_dir());
+    let text = target.to_string_lossy();
+    if !is_folder && !text.ends_with(std::path::is_separator) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "{text} names a folder, and the version is one file; name a file in it, such as {}",
+        target.join(file).display()
+    )))
+}
+
+fn refuse_existing(target: &Path, replaces: &Replaces) -> Result<()> {
     match fs::symlink_metadata(target) {
-        Ok(_) if !replaces => Err(Error::new(
+        Ok(_) if !replaces.any => Err(Error::new(
             ErrorKind::Conflict,
             format!("{} is there already", target.display()),
         )),
-        Ok(found) if found.is_dir() => match target.parent() {
-            Some(_) => Ok(()),
-            None => Err(Error::invalid("the root of a disk cannot be replaced")),
-        },
+        Ok(found) if found.is_dir() => refuse_needed(target, replaces.root.as_deref()),
         _ => Ok(()),
     }
+}
+
+/// Refuses to replace a folder that somebody is in, or that the root is in.
+fn refuse_needed(target: &Path, root: Option<&Path>) -> Result<()> {
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    let (Some(folder), current) = (real(target), real(Path::new("."))) else {
+        return Err(Error::invalid(format!(
+            "{} cannot be looked at, and is not replaced; name another target",
+            target.display()
+        )));
+    };
+    let root = root.and_then(real);
+    let why = match (current, root) {
+        (Some(current), _) if current.starts_with(&folder) => "the current folder is in it",
+        (_, Some(root)) if root.starts_with(&folder) => "the root is in it",
+        (_, Some(root)) if folder.starts_with(&root) => "it is in the root",
+        _ => return Ok(()),
+    };
+    Err(Error::invalid(format!(
+        "{} is not replaced: {why}; name another folder",
+        target.display()
+    )))
 }
 
 /// Takes away a file or a folder, a link itself. What cannot be removed stays in its hidden place.
@@ -294,8 +341,12 @@ mod tests {
         paths.join(" ")
     }
 
-    fn write(target: &Path, replaces: bool, manifest: &Manifest, stream: &str) -> Result<()> {
-        let mut written = Target::begin(target, replaces, manifest, "7")?;
+    fn replaces(any: bool) -> Replaces {
+        Replaces { any, root: None }
+    }
+
+    fn write(target: &Path, any: bool, manifest: &Manifest, stream: &str) -> Result<()> {
+        let mut written = Target::begin(target, replaces(any), manifest, "7")?;
         for piece in stream.as_bytes().chunks(2) {
             written.write(piece)?;
         }
@@ -311,7 +362,7 @@ mod tests {
             &[("a/b", "12345"), ("a/c", ""), ("d", "run")],
             &["e/f"],
         );
-        let mut written = Target::begin(&target, false, &manifest, "7").unwrap();
+        let mut written = Target::begin(&target, replaces(false), &manifest, "7").unwrap();
         written.write(b"123").unwrap();
         assert!(!target.exists());
         drop(written);
@@ -350,15 +401,64 @@ mod tests {
         assert_eq!(tree(folder.path()), "model/ model/y");
         write(&target, true, &other, "34").unwrap();
         assert_eq!(tree(folder.path()), "model/ model/y");
-        write(&target, true, &file, "12").unwrap();
-        assert_eq!(tree(folder.path()), "model");
+    }
+
+    #[test]
+    fn a_file_takes_the_place_of_no_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = manifest(true, &[("x.bin", "12")], &[]);
+        fs::create_dir(folder.path().join("out")).unwrap();
+        fs::write(folder.path().join("out/mine"), "").unwrap();
+        for (target, any) in [
+            ("out", true),
+            ("out", false),
+            ("out/", true),
+            ("new/", false),
+        ] {
+            let err = write(&folder.path().join(target), any, &file, "12").unwrap_err();
+            assert_eq!(err.kind(), ErrorKind::Invalid, "{target}: {err}");
+            let such_as = format!("{}/x.bin", target.trim_end_matches('/'));
+            assert!(err.to_string().ends_with(&such_as), "{err}");
+            assert_eq!(tree(folder.path()), "out/ out/mine");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_the_root_or_somebody_is_in_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = manifest(false, &[("y", "34")], &[]);
+        fs::create_dir_all(folder.path().join("a/root/zoo")).unwrap();
+        fs::create_dir_all(folder.path().join("a/other")).unwrap();
+        let replaces = Replaces {
+            any: true,
+            root: Some(folder.path().join("a/root")),
+        };
+        let begin = |target: &Path| Target::begin(target, replaces.clone(), &manifest, "7");
+        for (target, why) in [
+            (folder.path().join("a"), "the root is in it"),
+            (folder.path().join("a/root"), "the root is in it"),
+            (folder.path().join("a/root/zoo"), "it is in the root"),
+            (folder.path().join("a/other/../root"), "the root is in it"),
+            (PathBuf::from("."), "the current folder is in it"),
+            (PathBuf::from("../.."), ""),
+            (PathBuf::from("/"), ""),
+        ] {
+            let Err(err) = begin(&target) else {
+                panic!("{} would be replaced", target.display());
+            };
+            assert_eq!(err.kind(), ErrorKind::Invalid, "{err}");
+            assert!(err.to_string().contains(why), "{err}");
+        }
+        drop(begin(&folder.path().join("a/other")).map_err(drop).unwrap());
+        assert_eq!(tree(folder.path()), "a/ a/other/ a/root/ a/root/zoo/");
     }
 
     #[test]
     fn paths_that_are_one_here_are_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let manifest = manifest(false, &[("A", "1"), ("a", "2")], &[]);
-        let mut written = Target::begin(&folder.path().join("x"), false, &manifest, "7").unwrap();
+        let mut written =
+            Target::begin(&folder.path().join("x"), replaces(false), &manifest, "7").unwrap();
         // As a file system that folds letters would have it.
         fs::write(folder.path().join(".tlc-7.part/a"), "1").unwrap();
         let err = written.write(b"12").unwrap_err();

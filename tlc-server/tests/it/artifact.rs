@@ -70,6 +70,37 @@ fn a_file_is_put_and_got_and_nothing_is_stored_twice() {
 }
 
 #[test]
+fn a_folder_is_replaced_by_a_folder_alone_and_whoever_asks_is_told_what_goes() {
+    let site = with_model();
+    fs::create_dir(site.path("kept")).unwrap();
+    site.write("kept/mine.txt", "mine");
+    let get = |more: &[&str]| site.tlc(&[&["artifact", "get"], more].concat());
+    let answer = get(&["zoo/model@2", "kept"]);
+    assert_eq!(answer.code, 3, "{}", answer.err);
+    assert!(
+        answer.err.ends_with(
+            "or add --replace to delete the folder, with all that is in it, and replace kept\n"
+        ),
+        "{}",
+        answer.err
+    );
+    for more in [&["kept"][..], &["kept/"], &["kept", "--replace"], &["."]] {
+        let answer = get(&[&["zoo/model@1"], more].concat());
+        assert_eq!(answer.code, 1, "{more:?}: {}", answer.err);
+        assert!(answer.err.contains("model.bin"), "{}", answer.err);
+    }
+    let answer = get(&["zoo/model@2", ".", "--replace"]);
+    assert!(
+        answer.code == 1 && answer.err.contains("the current folder is in it"),
+        "{}",
+        answer.err
+    );
+    assert_eq!(fs::read(site.path("kept/mine.txt")).unwrap(), b"mine");
+    assert_eq!(get(&["zoo/model@2", "kept", "--replace"]).code, 0);
+    assert!(!site.path("kept/mine.txt").exists());
+}
+
+#[test]
 fn without_a_target_a_version_has_its_own_name() {
     let site = with_model();
     fs::remove_file(site.path("model.bin")).unwrap();
