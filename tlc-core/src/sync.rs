@@ -10,9 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt as _, WriteMultipart};
-use tokio::sync::OnceCell;
 
-use crate::artifact::{CHUNKS, FOLDER, is_at_hand, manifest_chunks, manifest_of};
+use crate::artifact::{CHUNKS, FOLDER, NamedChunks, is_at_hand, manifest_chunks, manifest_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::artifact::Chunk;
 use crate::id::Revision;
@@ -221,7 +220,7 @@ struct Chunks<'a> {
     from: &'a Place,
     to: &'a Place,
     /// Those that versions in the target name; read when it matters.
-    named: OnceCell<BTreeSet<String>>,
+    named: NamedChunks,
 }
 
 impl<'a> Chunks<'a> {
@@ -229,7 +228,7 @@ impl<'a> Chunks<'a> {
         Self {
             from,
             to,
-            named: OnceCell::new(),
+            named: NamedChunks::new(),
         }
     }
 

@@ -35,7 +35,7 @@ use crate::store::Place;
 pub use aliases::AliasOptions;
 pub(crate) use gc::gc;
 use history::History;
-pub(crate) use named::{is_at_hand, manifest_chunks, manifest_of};
+pub(crate) use named::{NamedChunks, is_at_hand, manifest_chunks, manifest_of};
 pub use options::{ArtifactProgress, ArtifactSource, GetOptions, PutOptions};
 pub(crate) use paths::{CHUNKS, FOLDER};
 pub(crate) use put::put;

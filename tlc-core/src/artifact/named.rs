@@ -59,6 +59,10 @@ pub(crate) fn manifest_of(what: &str, entry: &[u8]) -> Result<Option<String>> {
     }
 }
 
+/// The names of all chunks that versions of a project name, once they have been read; `None` if an artifact is damaged, and
+/// nobody can say.
+pub(crate) type NamedChunks = OnceCell<Option<BTreeSet<String>>>;
+
 /// Whether a chunk that is there stays: because it is young, or because a version names it. Where an artifact is damaged, an
 /// old one is said not to stay.
 ///
@@ -67,7 +71,7 @@ pub(crate) fn manifest_of(what: &str, entry: &[u8]) -> Result<Option<String>> {
 pub(crate) async fn is_at_hand(
     project: &Place,
     found: &ObjectMeta,
-    named: &OnceCell<BTreeSet<String>>,
+    named: &NamedChunks,
 ) -> Result<bool> {
     if is_young_file(project, found) {
         return Ok(true);
@@ -77,19 +81,22 @@ pub(crate) async fn is_at_hand(
     Ok(named.is_some_and(|named| named.contains(name)))
 }
 
-/// What [`named_chunks`] gives, read once; `None` if an artifact is damaged, and nobody can say.
+/// What [`named_chunks`] gives, read once, also where an artifact is damaged.
 ///
 /// # Errors
 /// Those of the store.
 pub(super) async fn named_at_hand<'a>(
     project: &Place,
-    named: &'a OnceCell<BTreeSet<String>>,
+    named: &'a NamedChunks,
 ) -> Result<Option<&'a BTreeSet<String>>> {
-    match named.get_or_try_init(|| named_chunks(project)).await {
-        Ok(named) => Ok(Some(named)),
-        Err(err) if err.kind() == ErrorKind::Corrupt => Ok(None),
-        Err(err) => Err(err),
-    }
+    let read = || async {
+        match named_chunks(project).await {
+            Ok(named) => Ok(Some(named)),
+            Err(err) if err.kind() == ErrorKind::Corrupt => Ok(None),
+            Err(err) => Err(err),
+        }
+    };
+    Ok(named.get_or_try_init(read).await?.as_ref())
 }
 
 /// The names of all chunks that a version of an artifact of the project names. Reads all logs, and all manifests.

@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt as _};
-use tokio::sync::OnceCell;
 
 use super::cut::Piece;
-use super::named::named_at_hand;
+use super::named::{NamedChunks, named_at_hand};
 use super::paths::CHUNKS;
 use crate::blob::{self, is_young_file};
 use crate::error::{Error, ErrorKind, Result};
@@ -26,7 +25,7 @@ pub(super) struct Stored {
     /// Those that the newest version of the artifact names: nobody collects them.
     known: BTreeSet<String>,
     /// Those that any version of the project names; read when it matters.
-    named: OnceCell<BTreeSet<String>>,
+    named: NamedChunks,
 }
 
 impl Stored {
@@ -34,7 +33,7 @@ impl Stored {
         Self {
             project: project.clone(),
             known,
-            named: OnceCell::new(),
+            named: NamedChunks::new(),
         }
     }
 

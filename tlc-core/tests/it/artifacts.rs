@@ -1358,3 +1358,26 @@ fn a_damaged_artifact_hinders_no_put() {
     let err = block_on(project.gc(GcOptions::new())).unwrap_err();
     assert_eq!(err.kind(), ErrorKind::Corrupt, "nothing is deleted then");
 }
+
+#[test]
+fn a_damaged_artifact_is_looked_at_once_in_a_put() {
+    let count = |n_bytes: usize| {
+        let project = project();
+        put_bytes(&project, "broken", b"weights".to_vec());
+        cut_off(&project, "model", noise(n_bytes, 2));
+        let manifest = objects(&project, "artifacts/broken/manifests").remove(0);
+        harm(&project, &manifest.location, "cut");
+        let n_chunks = objects(&project, "chunks").len() as u64 - 1;
+        let faults = Faults::at(0, When::Before);
+        let faulty = project_over(&project, |store| {
+            Arc::new(FaultyStore::new(store, Arc::clone(&faults)))
+        });
+        later(&faulty, DAY);
+        let before = faults.n_requests();
+        put_bytes(&faulty, "model", noise(n_bytes, 2));
+        (n_chunks, faults.n_requests() - before)
+    };
+    let ((few, once), (many, all)) = (count(100), count(12_000_000));
+    // Each is asked for, asked for under its new name, and put.
+    assert_eq!(all - once, 3 * (many - few));
+}
