@@ -5,13 +5,15 @@
 //! that name them: the target is complete at any moment as far as its logs say. A table, artifact or run of the
 //! same name that is another one, or that went on differently on both sides, is a conflict, and nothing of it is copied.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt as _, WriteMultipart};
 
-use crate::artifact::{CHUNKS, FOLDER, NamedChunks, is_at_hand, manifest_chunks, manifest_of};
+use crate::artifact::{
+    CHUNKS, FOLDER, NamedChunks, is_at_hand, manifest_of, read_chunk, read_manifest_file,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::artifact::Chunk;
 use crate::id::Revision;
@@ -232,35 +234,34 @@ impl<'a> Chunks<'a> {
         }
     }
 
-    /// Copies a manifest of an artifact, and before it the chunks that it names and that the target does not have. What is there, old and named
-    /// by no version of the target is copied as well: there it is garbage, and may be collected.
+    /// Copies a manifest of an artifact, and before it the chunks that it names and that the target does not have, all verified. What is there and is
+    /// cut off is copied as well, and what is old and named by no version of the target: there it is garbage, and may be collected.
     async fn bring(&self, from: &Place, to: &Place, manifest: &str) -> Result<Synced> {
-        let named = manifest_chunks(from, manifest).await?;
-        let chunks: BTreeSet<String> = named.iter().map(Chunk::file).collect();
-        let copies: Vec<_> = chunks.iter().map(|name| self.copy_one(name)).collect();
-        let mut copies = stream::iter(copies).buffer_unordered(COPIES_MAX);
+        let (bytes, named) = read_manifest_file(from, manifest).await?;
+        let chunks = named.chunks.into_iter().map(|chunk| (chunk.file(), chunk));
+        let chunks: BTreeMap<String, Chunk> = chunks.collect();
+        let copies = chunks.into_values().map(|chunk| self.copy_one(chunk));
+        let mut copies = stream::iter(copies.collect::<Vec<_>>()).buffer_unordered(COPIES_MAX);
         let mut synced = Synced::default();
         while let Some(bytes) = copies.try_next().await? {
             bytes.into_iter().for_each(|bytes| synced.count(bytes));
         }
-        let bytes = store::read(&*from.store, &from.below(manifest)).await?;
-        let bytes = bytes.ok_or_else(|| Error::corrupt(format!("{manifest} is missing")))?;
         synced.count(bytes.len() as u64);
         to.store.put(&to.below(manifest), bytes.into()).await?;
         Ok(synced)
     }
 
-    async fn copy_one(&self, name: &str) -> Result<Option<u64>> {
-        let at = |project: &Place| project.below(&format!("{CHUNKS}/{name}"));
-        match self.to.store.head(&at(self.to)).await {
-            Ok(found) if is_at_hand(self.to, &found, &self.named).await? => return Ok(None),
+    async fn copy_one(&self, chunk: Chunk) -> Result<Option<u64>> {
+        let (path, n) = (self.to.below(CHUNKS).join(chunk.file()), chunk.bytes);
+        match self.to.store.head(&path).await {
+            Ok(found) if found.size == n && is_at_hand(self.to, &found, &self.named).await? => {
+                return Ok(None);
+            }
             Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
             Err(err) => return Err(err.into()),
         }
-        let bytes = store::read(&*self.from.store, &at(self.from)).await?;
-        let bytes = bytes.ok_or_else(|| Error::corrupt(format!("chunk {name} is missing")))?;
-        let n = bytes.len() as u64;
-        self.to.store.put(&at(self.to), bytes.into()).await?;
+        let bytes = read_chunk(self.from, chunk).await?;
+        self.to.store.put(&path, bytes.into()).await?;
         Ok(Some(n))
     }
 }

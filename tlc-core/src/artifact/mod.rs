@@ -35,13 +35,14 @@ use crate::store::Place;
 pub use aliases::AliasOptions;
 pub(crate) use gc::gc;
 use history::History;
-pub(crate) use named::{NamedChunks, is_at_hand, manifest_chunks, manifest_of};
+pub(crate) use named::{NamedChunks, is_at_hand, manifest_of, read_manifest_file};
 pub use options::{ArtifactProgress, ArtifactSource, GetOptions, PutOptions};
 pub(crate) use paths::{CHUNKS, FOLDER};
 pub(crate) use put::put;
 pub use record::{
     AliasMove, AliasRecord, ArtifactFile, ArtifactRecord, ArtifactRole, ArtifactUse, VersionRecord,
 };
+pub(crate) use stored::read as read_chunk;
 pub use tensors::{TensorRecord, Tensors};
 pub(crate) use verify::verify;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::ObjectMeta;
 use tokio::sync::OnceCell;
@@ -21,6 +22,14 @@ use crate::store::{self, Place};
 /// [`ErrorKind::Corrupt`] naming the file if it is missing, damaged, or says what none may;
 /// [`ErrorKind::Invalid`] if a newer version wrote it; those of the store.
 pub(super) async fn read_manifest(place: &Place, name: &str) -> Result<Manifest> {
+    Ok(read_manifest_file(place, name).await?.1)
+}
+
+/// The same with its bytes, for somebody who copies it.
+///
+/// # Errors
+/// As [`read_manifest`].
+pub(crate) async fn read_manifest_file(place: &Place, name: &str) -> Result<(Bytes, Manifest)> {
     let bytes = store::read(&*place.store, &place.below(name)).await?;
     let bytes = bytes.ok_or_else(|| Error::corrupt(format!("{name} is missing")))?;
     let name = name.to_owned();
@@ -32,17 +41,10 @@ pub(super) async fn read_manifest(place: &Place, name: &str) -> Result<Manifest>
         }
         check_name(&name, &bytes)?;
         let manifest = format::decode(&name, &bytes)?;
-        checked(manifest).map_err(|err| Error::corrupt(name).with_source(err))
+        let manifest = checked(manifest).map_err(|err| Error::corrupt(name).with_source(err))?;
+        Ok((bytes, manifest))
     })
     .await
-}
-
-/// The chunks that a manifest names, for somebody who copies it.
-///
-/// # Errors
-/// As [`read_manifest`].
-pub(crate) async fn manifest_chunks(place: &Place, name: &str) -> Result<Vec<Chunk>> {
-    Ok(read_manifest(place, name).await?.chunks)
 }
 
 /// The manifest that an entry of an artifact's log names, if it is of a version.

@@ -9,14 +9,16 @@ use bytes::Bytes;
 use futures::{TryStreamExt as _, stream};
 use object_store::{ObjectMeta, ObjectStoreExt as _};
 
+use super::Artifact;
 use super::cut::{Cutter, Piece, cut};
 use super::history::History;
+use super::named::read_manifest;
 use super::options::{ArtifactProgress, ArtifactSource, PutOptions, Source};
 use super::paths::{MANIFEST_BYTES_MAX, MANIFESTS, checked};
 use super::record::{ArtifactRecord, VersionRecord, check_alias};
 use super::stored::Stored;
 use super::walk::{Walked, changed, walk};
-use super::{Artifact, manifest_chunks};
+
 use crate::blob;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::artifact::{Chunk, Event, File, Manifest};
@@ -107,9 +109,9 @@ async fn known(artifact: &Artifact, history: &History) -> Result<Known> {
     let Some(newest) = history.record.versions.last() else {
         return Ok(Known::default());
     };
-    match manifest_chunks(&artifact.place(), &newest.manifest).await {
-        Ok(chunks) => Ok(Known {
-            chunks: chunks.iter().map(Chunk::file).collect(),
+    match read_manifest(&artifact.place(), &newest.manifest).await {
+        Ok(manifest) => Ok(Known {
+            chunks: manifest.chunks.iter().map(Chunk::file).collect(),
             manifest: Some(newest.manifest.clone()),
         }),
         Err(err) if err.kind() == ErrorKind::Corrupt => Ok(Known::default()),

@@ -109,7 +109,7 @@ pub(super) fn path(project: &Place, chunk: &Chunk) -> Path {
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming the chunk if it is missing or damaged; those of the store.
-pub(super) async fn read(project: &Place, chunk: Chunk) -> Result<Bytes> {
+pub(crate) async fn read(project: &Place, chunk: Chunk) -> Result<Bytes> {
     let path = path(project, &chunk);
     let found = match project.store.get(&path).await {
         Err(object_store::Error::NotFound { .. }) => {

@@ -1214,6 +1214,31 @@ fn a_sync_that_fails_at_any_request_leaves_no_version_without_its_chunks() {
 }
 
 #[test]
+fn damage_is_not_brought_over_and_what_is_cut_off_there_does_not_count() {
+    let (from, to) = (project(), project());
+    let bytes = noise(5_000_000, 4);
+    put_bytes(&from, "model", bytes.clone());
+    let chunk = objects(&from, "chunks").remove(0).location;
+    overwrite(&to, &chunk, "cut off");
+    block_on(from.sync_to(&to, &[])).unwrap();
+    assert_eq!(bytes_of(&to, "model"), bytes);
+    for how in ["flipped", "cut", "gone"] {
+        harm(&from, &chunk, how);
+        let to = project();
+        let err = block_on(from.sync_to(&to, &[])).unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::Corrupt, "{how}: {err:?}");
+        let name = chunk.filename().unwrap();
+        assert!(format!("{err:#}").contains(name), "{how}: {err:#}");
+        assert_eq!(block_on(to.artifacts()).unwrap(), [], "{how}");
+        clean(&to);
+        if how != "gone" {
+            block_on(from.root().store().delete(&chunk)).unwrap();
+        }
+        put_bytes(&from, "model", bytes.clone());
+    }
+}
+
+#[test]
 fn a_run_says_what_it_made_and_read() {
     let project = project();
     put_bytes(&project, "base", b"pretrained".to_vec());
