@@ -1147,6 +1147,28 @@ fn a_put_that_wants_a_chunk_just_when_it_is_collected_does_not_lose_it() {
 }
 
 #[test]
+fn a_chunk_that_a_sync_brings_while_it_is_collected_stays() {
+    let (from, to) = (project(), project());
+    let left = noise(3_000_000, 2);
+    put_bytes(&from, "model", left.clone());
+    put_bytes(&to, "kept", b"kept".to_vec());
+    cut_off(&to, "model", left.clone());
+    // After the listing, and after it was seen which artifacts there are.
+    let collecting = hooked(&to, "get", "/artifacts/kept/", move |other| {
+        later(other, 8 * DAY);
+        block_on(from.sync_to(other, &[])).unwrap();
+    });
+    later(&collecting, 8 * DAY);
+    let garbage = block_on(collecting.gc(GcOptions::new().delete())).unwrap();
+    assert!(
+        garbage.files.is_empty() && garbage.n_young > 0,
+        "{garbage:?}"
+    );
+    clean(&to);
+    assert_eq!(bytes_of(&fresh(&to), "model"), left);
+}
+
+#[test]
 fn artifacts_are_brought_over_with_their_history_and_chunks_once() {
     let (from, to) = (project(), project());
     let first = noise(9_000_000, 4);
