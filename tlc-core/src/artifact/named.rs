@@ -30,15 +30,11 @@ pub(super) async fn read_manifest(place: &Place, name: &str) -> Result<Manifest>
 /// # Errors
 /// As [`read_manifest`].
 pub(crate) async fn read_manifest_file(place: &Place, name: &str) -> Result<(Bytes, Manifest)> {
-    let bytes = store::read(&*place.store, &place.below(name)).await?;
+    let path = place.below(name);
+    let bytes = store::read_at_most(&*place.store, &path, MANIFEST_BYTES_MAX).await?;
     let bytes = bytes.ok_or_else(|| Error::corrupt(format!("{name} is missing")))?;
     let name = name.to_owned();
     run_blocking(move || {
-        if bytes.len() > MANIFEST_BYTES_MAX {
-            return Err(Error::corrupt(format!(
-                "{name} is too large for a manifest"
-            )));
-        }
         check_name(&name, &bytes)?;
         let manifest = format::decode(&name, &bytes)?;
         let manifest = checked(manifest).map_err(|err| Error::corrupt(name).with_source(err))?;

@@ -232,6 +232,26 @@ pub(crate) async fn read(store: &dyn ObjectStore, path: &Path) -> Result<Option<
     }
 }
 
+/// Reads a whole object of at most so many bytes; `None` if it is not there. A larger one is not read.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming it if it is larger; as the store says.
+pub(crate) async fn read_at_most(
+    store: &dyn ObjectStore,
+    path: &Path,
+    bytes_max: usize,
+) -> Result<Option<Bytes>> {
+    match store.get(path).await {
+        Ok(found) if found.meta.size > bytes_max as u64 => Err(Error::corrupt(format!(
+            "{path} has {} bytes, more than the {bytes_max} that it can have",
+            found.meta.size
+        ))),
+        Ok(found) => Ok(Some(found.bytes().await?)),
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(err) => Err(err.into()),
+    }
+}
+
 /// Reads a project's file of aliases; `None` if there is none.
 ///
 /// # Errors

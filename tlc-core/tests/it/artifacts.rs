@@ -544,6 +544,24 @@ fn an_entry_that_says_something_else_by_now_is_refused_by_whoever_reads_it() {
 }
 
 #[test]
+fn an_entry_or_a_manifest_that_is_larger_than_any_is_refused() {
+    for (folder, bytes) in [("log", 64 << 20), ("manifests", 256 << 20)] {
+        let project = project();
+        put_bytes(&project, "model", b"weights".to_vec());
+        let path = objects(&project, &format!("artifacts/model/{folder}"));
+        overwrite(&project, &path[0].location, vec![b' '; bytes + 1]);
+        let read = async { project.artifact_version("model").await?.files().await };
+        let err = block_on(read).unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::Corrupt);
+        let text = format!("{err:#}");
+        assert!(
+            text.contains(folder) && text.contains(&format!("more than the {bytes}")),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn an_entry_that_was_written_without_a_sum_is_read() {
     let project = project();
     put_bytes(&project, "model", b"weights".to_vec());
