@@ -18,8 +18,8 @@ const GETS_MAX: usize = 8;
 impl ArtifactVersion {
     /// Writes the version to `target`: a file there if it is a file, else a folder. Folders above it are made.
     ///
-    /// It is written under a hidden name beside the target and gets the target's when it is whole and verified, so there is
-    /// all of it or nothing. One request for each chunk, eight at a time; holds about 20 MB of memory, at most 100. Of what a file
+    /// It is written under a hidden name beside the target and gets the target's when it is whole, verified and on the disk, so there is
+    /// all of it or nothing, also after a loss of power. One request for each chunk, eight at a time; holds about 20 MB of memory, at most 100. Of what a file
     /// system knows of a file only its name, its bytes and whether it is a program are kept.
     ///
     /// # Errors

@@ -29,6 +29,8 @@ pub(super) struct Target {
     /// Where it is written until it is whole.
     staging: PathBuf,
     is_file: bool,
+    /// Those that were made, to be synced when all is in them.
+    folders: Vec<PathBuf>,
     waiting: std::vec::IntoIter<File>,
     writing: Option<Writing>,
     is_over: bool,
@@ -67,11 +69,12 @@ impl Target {
         let folder = folder
             .ok_or_else(|| Error::invalid(format!("{} cannot be written to", target.display())))?;
         fs::create_dir_all(folder).map_err(|err| unwritable(folder, err))?;
-        let written = Self {
+        let mut written = Self {
             staging: folder.join(format!(".tlc-{id}.part")),
             target,
             replaces,
             is_file: manifest.is_file,
+            folders: Vec::new(),
             waiting: manifest.files.clone().into_iter(),
             writing: None,
             is_over: false,
@@ -82,7 +85,7 @@ impl Target {
         Ok(written)
     }
 
-    fn make_folders(&self, manifest: &Manifest) -> Result<()> {
+    fn make_folders(&mut self, manifest: &Manifest) -> Result<()> {
         let files = manifest.files.iter().map(|file| file.path.as_str());
         let mut folders: BTreeSet<&str> = files.flat_map(folders_of).collect();
         for empty in &manifest.empty_folders {
@@ -90,9 +93,11 @@ impl Target {
             folders.insert(empty);
         }
         fs::create_dir(&self.staging).map_err(|err| unwritable(&self.staging, err))?;
+        self.folders.push(self.staging.clone());
         for folder in folders {
             let path = self.staging.join(folder);
             fs::create_dir(&path).map_err(|err| unwritten(folder, err))?;
+            self.folders.push(path);
         }
         Ok(())
     }
@@ -120,7 +125,7 @@ impl Target {
         Ok(())
     }
 
-    /// Gives what was written its name.
+    /// Gives what was written its name, once all of it is on the disk.
     ///
     /// # Errors
     /// As [`Self::write`] and [`Self::begin`].
@@ -131,13 +136,17 @@ impl Target {
         }
         refuse_existing(&self.target, &self.replaces)?;
         let target = &self.target;
+        for folder in &self.folders {
+            sync_folder(folder).map_err(|err| unwritable(folder, err))?;
+        }
         let named = match fs::symlink_metadata(target) {
             Ok(_) if !self.is_file => self.change_places(),
             _ => fs::rename(&self.staging, target),
         };
         named.map_err(|err| unwritable(target, err))?;
         self.is_over = true;
-        Ok(())
+        let above = target.parent().map_or(Ok(()), sync_folder);
+        above.map_err(|err| unwritable(target, err))
     }
 
     /// Puts a folder where something else is now, which takes two steps.
@@ -182,14 +191,15 @@ impl Target {
 }
 
 impl Writing {
+    /// Compares what was written with its hash, and sees to it that it is on the disk.
     fn check(self) -> Result<()> {
-        match self.hasher.finalize().to_hex().as_str() == self.file.blake3 {
-            true => Ok(()),
-            false => Err(Error::corrupt(format!(
-                "{} is not what its hash says, though its chunks are",
-                self.file.path
-            ))),
+        let path = &self.file.path;
+        if self.hasher.finalize().to_hex().as_str() != self.file.blake3 {
+            return Err(Error::corrupt(format!(
+                "{path} is not what its hash says, though its chunks are"
+            )));
         }
+        self.disk.sync_all().map_err(|err| unwritten(path, err))
     }
 }
 
@@ -255,6 +265,18 @@ fn remove(path: &Path) {
         Err(_) => return,
     };
     removed.unwrap_or_default();
+}
+
+/// Sees to it that the names in a folder are on the disk.
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    DiskFile::open(folder)?.sync_all()
+}
+
+/// A folder cannot be opened there.
+#[cfg(not(unix))]
+fn sync_folder(_folder: &Path) -> std::io::Result<()> {
+    Ok(())
 }
 
 #[cfg(unix)]
