@@ -228,27 +228,21 @@ async fn write_manifest(
     known: &Known,
     manifest: Manifest,
 ) -> Result<String> {
-    let bytes = run_blocking(move || {
-        let is_good = checked(manifest)
-            .map_err(|err| Error::invalid("it cannot be a version").with_source(err))?;
-        format::encode(&is_good)
-    })
-    .await?;
-    if bytes.len() > MANIFEST_BYTES_MAX {
-        return Err(Error::invalid(format!(
-            "{artifact}: so many files and bytes are no version; put them as several artifacts"
-        )));
+    let place = artifact.place();
+    let under_plain = match under_plain_names(&manifest, known) {
+        Some(plain) => Some(encoded(artifact, plain).await?),
+        None => None,
+    };
+    let bytes = encoded(artifact, manifest).await?;
+    for bytes in under_plain.iter().chain([&bytes]) {
+        if let Some(named) = named_already(history, bytes) {
+            if known.manifest.as_ref() != Some(named) {
+                mend_manifest(&place, named, bytes).await?;
+            }
+            return Ok(named.clone());
+        }
     }
     let hash = blake3::hash(&bytes).to_hex();
-    let place = artifact.place();
-    let versions = history.record.versions.iter().rev();
-    let mut named = versions.map(|version| &version.manifest);
-    if let Some(named) = named.find(|named| named.contains(hash.as_str())) {
-        if known.manifest.as_ref() != Some(named) {
-            mend_manifest(&place, named, &bytes).await?;
-        }
-        return Ok(named.clone());
-    }
     let plain = format!("{MANIFESTS}/{hash}.json");
     if blob::create(&place, &place.below(&plain), bytes.clone()).await? {
         return Ok(plain);
@@ -261,6 +255,43 @@ async fn write_manifest(
     let anew = format!("{MANIFESTS}/{hash}.{}.json", place.env.fresh_id());
     blob::create(&place, &place.below(&anew), bytes).await?;
     Ok(anew)
+}
+
+/// The manifest as it was when its chunks had their plain names, if it is another one now: of damaged versions nobody can tell which chunks they name, so
+/// chunks were stored once more. The plain ones are there too: they were looked for first, except those that are known.
+fn under_plain_names(manifest: &Manifest, known: &Known) -> Option<Manifest> {
+    let is_new = |chunk: &Chunk| chunk.id.is_some() && !known.chunks.contains(&chunk.file());
+    if !manifest.chunks.iter().any(is_new) {
+        return None;
+    }
+    let mut plain = manifest.clone();
+    let renamed = plain.chunks.iter_mut().filter(|chunk| is_new(chunk));
+    renamed.for_each(|chunk| chunk.id = None);
+    Some(plain)
+}
+
+/// The manifest of these bytes that a version names, the newest first.
+fn named_already<'a>(history: &'a History, manifest: &[u8]) -> Option<&'a String> {
+    let hash = blake3::hash(manifest).to_hex();
+    let versions = history.record.versions.iter().rev();
+    let mut named = versions.map(|version| &version.manifest);
+    named.find(|named| named.contains(hash.as_str()))
+}
+
+/// A manifest as it is stored, if it may be.
+async fn encoded(artifact: &Artifact, manifest: Manifest) -> Result<Bytes> {
+    let bytes = run_blocking(move || {
+        let is_good = checked(manifest)
+            .map_err(|err| Error::invalid("it cannot be a version").with_source(err))?;
+        format::encode(&is_good)
+    })
+    .await?;
+    match bytes.len() > MANIFEST_BYTES_MAX {
+        true => Err(Error::invalid(format!(
+            "{artifact}: so many files and bytes are no version; put them as several artifacts"
+        ))),
+        false => Ok(bytes),
+    }
 }
 
 /// Writes a manifest again where it is missing or damaged. Gives what was there. One request where it is whole.

@@ -1417,11 +1417,14 @@ fn a_damaged_artifact_hinders_no_put() {
     let put = put_bytes(&fresh_at(&project, DAY), "model", left.clone());
     assert_eq!(put.bytes_stored, 600);
     assert_eq!(bytes_of(&project, "model"), left);
-    let again = put_bytes(&fresh_at(&project, DAY), "broken", bytes.clone());
-    assert_eq!(again.version, 2);
-    assert_eq!(bytes_of(&project, "broken@2"), bytes);
     let err = block_on(project.gc(GcOptions::new())).unwrap_err();
     assert_eq!(err.kind(), ErrorKind::Corrupt, "nothing is deleted then");
+    let again = put_bytes(&fresh_at(&project, DAY), "broken", bytes.clone());
+    assert_eq!(again.version, 2);
+    for version in ["broken@1", "broken@2"] {
+        assert_eq!(bytes_of(&project, version), bytes);
+    }
+    clean(&project);
 }
 
 #[test]
