@@ -223,6 +223,19 @@ pub(crate) async fn list(project: &Place) -> Result<Vec<ArtifactName>> {
         .await
 }
 
+/// What is known of all artifacts of a project: a listing of each log, and a read of each entry.
+///
+/// # Errors
+/// As [`Artifact::record`].
+pub(crate) async fn records(project: &Place) -> Result<Vec<ArtifactRecord>> {
+    let reads = folders(project).await?.into_iter().map(|name| {
+        let artifact = Artifact::new(project, name);
+        async move { Ok(artifact.history().await?.record) }
+    });
+    let reads: Vec<_> = reads.collect();
+    stream::iter(reads).buffered(LOOKS_MAX).try_collect().await
+}
+
 /// The folders of artifacts, also of such as have no version yet.
 async fn folders(project: &Place) -> Result<Vec<ArtifactName>> {
     let folders = project.child(FOLDER).folders().await?;

@@ -1324,6 +1324,31 @@ fn a_run_says_what_it_made_and_read() {
 }
 
 #[test]
+fn what_a_version_says_of_its_run_is_lineage_also_where_the_run_does_not_say_it() {
+    let project = project();
+    project.start_run("first").unwrap().finish().unwrap();
+    let source = ArtifactSource::bytes("x", b"1".to_vec());
+    let options = PutOptions::new("").run("first");
+    block_on(project.put_artifact("model", source, options)).unwrap();
+    let edges = |project: &Project| {
+        let edges = block_on(project.lineage()).unwrap();
+        let edges = edges.iter();
+        let edges: Vec<String> = edges
+            .filter(|edge| edge.source == "first")
+            .map(|edge| format!("{} {}", edge.role.as_str(), edge.target))
+            .collect();
+        edges.join(", ")
+    };
+    assert_eq!(edges(&project), "output artifacts/model@1");
+    // As if the put had ended before the run's log was written.
+    let note = objects(&project, "runs/first/log").pop().unwrap().location;
+    block_on(project.root().store().delete(&note)).unwrap();
+    let again = fresh(&project);
+    assert_eq!(block_on(again.run("first")).unwrap().artifacts, []);
+    assert_eq!(edges(&again), "output artifacts/model@1");
+}
+
+#[test]
 fn a_put_that_fails_does_not_end_the_run() {
     let project = project();
     let faults = Faults::at(0, When::Before);
