@@ -527,8 +527,8 @@ impl Project {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is no such file or run; [`ErrorKind::Invalid`] naming what cannot be in a version: a symbolic link
-    /// (only the path itself may be one), a name that is not UTF-8 or has a backslash or a control character in it; or if an alias cannot be
-    /// one; [`ErrorKind::Conflict`] naming a file that changed while it was read, as far as sizes and times tell; those of the
+    /// (only the path itself may be one), a name that is not UTF-8 or has a backslash or a control character in it, more than 2^42 bytes, a folder that the root is in; or if an
+    /// alias cannot be one; [`ErrorKind::Conflict`] naming a file that changed while it was read, as far as sizes and times tell; those of the
     /// store. There is no version then, except where only the log of the run could not be written, which the error says.
     pub async fn put_artifact(
         &self,

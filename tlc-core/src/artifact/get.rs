@@ -5,9 +5,9 @@ use std::path::Path;
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 
-use super::ArtifactVersion;
 use super::options::{ArtifactProgress, GetOptions};
 use super::target::{Replaces, Target};
+use super::{ArtifactVersion, root_on_disk};
 use crate::error::{Error, Result};
 use crate::format::artifact::{Chunk, File, Manifest};
 use crate::runtime::{run_aside, run_blocking};
@@ -31,13 +31,12 @@ impl ArtifactVersion {
     pub async fn get(&self, target: impl AsRef<Path> + Send, options: GetOptions) -> Result<()> {
         let target = target.as_ref().to_owned();
         let manifest = self.manifest().await?;
-        let project = self.artifact.project.on_disk();
-        let root = project.as_deref().and_then(Path::parent);
+        let project = &self.artifact.project;
         let replaces = Replaces {
             any: options.replaces,
-            root: root.map(Path::to_owned),
+            root: root_on_disk(project),
         };
-        let id = self.artifact.project.env.fresh_id();
+        let id = project.env.fresh_id();
         let bytes_total = self.record.bytes;
         let begin = move || Ok((Target::begin(&target, replaces, &manifest, &id)?, manifest));
         let (mut written, manifest) = run_blocking(begin).await?;

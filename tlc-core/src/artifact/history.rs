@@ -46,19 +46,19 @@ impl History {
     }
 
     /// Appends what `event` makes of the artifact as it is when the entry lands: it is asked anew each time that another
-    /// entry came first. Without an event nothing is appended.
+    /// entry came first. Without an event nothing is appended, and the answer is `false`.
     ///
     /// # Errors
     /// Those of `event` and of the store; [`ErrorKind::Unavailable`] if others came first all the time.
     pub(super) async fn append(
         &mut self,
         event: impl Fn(&ArtifactRecord) -> Result<Option<Event>> + Send,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let env = self.artifact.project.env.clone();
         let stamp = env.fresh_id();
         for _ in 0..ATTEMPTS_MAX {
             let Some(event) = event(&self.record)? else {
-                return Ok(());
+                return Ok(false);
             };
             let entry = Entry {
                 format: VERSION,
@@ -71,7 +71,7 @@ impl History {
             let entry = entry.encoded()?;
             let next = Revision(self.n_entries);
             match self.log.append(next, entry.clone()).await? {
-                Append::Written => return self.add(&[entry]),
+                Append::Written => return self.add(&[entry]).map(|()| true),
                 Append::Taken => {
                     let others = self.log.entries(next).await?;
                     self.add(&others)?;

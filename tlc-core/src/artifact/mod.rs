@@ -24,6 +24,7 @@ mod verify;
 mod walk;
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::ObjectStoreExt as _;
@@ -234,6 +235,11 @@ pub(crate) async fn records(project: &Place) -> Result<Vec<ArtifactRecord>> {
     });
     let reads: Vec<_> = reads.collect();
     stream::iter(reads).buffered(LOOKS_MAX).try_collect().await
+}
+
+/// The root's folder, if it is on this machine.
+fn root_on_disk(project: &Place) -> Option<PathBuf> {
+    project.on_disk()?.parent().map(Path::to_owned)
 }
 
 /// The folders of artifacts, also of such as have no version yet.

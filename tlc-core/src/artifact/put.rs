@@ -4,12 +4,12 @@
 //! sees is there, and a put that is cut off has no effect but that the next one finds its chunks.
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 
 use bytes::Bytes;
 use futures::{TryStreamExt as _, stream};
 use object_store::{ObjectMeta, ObjectStoreExt as _};
 
-use super::Artifact;
 use super::cut::{Cutter, Piece, cut};
 use super::history::History;
 use super::named::read_manifest;
@@ -18,6 +18,7 @@ use super::paths::{MANIFEST_BYTES_MAX, MANIFESTS, checked};
 use super::record::{ArtifactRecord, VersionRecord, check_alias};
 use super::stored::Stored;
 use super::walk::{Walked, changed, walk};
+use super::{Artifact, root_on_disk};
 
 use crate::blob;
 use crate::error::{Error, ErrorKind, Result};
@@ -46,7 +47,12 @@ pub(crate) async fn put(
     let run: Option<RunName> = options.run.as_deref().map(str::parse).transpose()?;
     let artifact = Artifact::new(project, name);
     let ArtifactSource(source) = source;
-    let (source, walked) = look(source).await?;
+    let root = root_on_disk(project);
+    let first = move || {
+        refuse_root(&source, root.as_deref())?;
+        Ok(source)
+    };
+    let (source, walked) = look(run_blocking(first).await?).await?;
     let mut history = artifact.history().await?;
     history.check_store().await?;
     let known = known(&artifact, &history).await?;
@@ -84,6 +90,22 @@ pub(crate) async fn put(
     history.append(event).await?;
     let newest = history.record.versions.pop();
     newest.ok_or_else(|| Error::not_found(format!("{artifact} has no version")))
+}
+
+/// Refuses a folder that the root is in, which changes while it is put. Waits for the disk.
+fn refuse_root(source: &Source, root: Option<&Path>) -> Result<()> {
+    let (Source::Disk(path), Some(root)) = (source, root) else {
+        return Ok(());
+    };
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    // The root may not be there yet.
+    match (real(path), root.ancestors().find_map(real)) {
+        (Some(folder), Some(root)) if root.starts_with(&folder) => Err(Error::invalid(format!(
+            "{} cannot be put: the root lies in it; put a folder beside the root",
+            path.display()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Looks at the source, on a thread that may wait for the disk.

@@ -752,7 +752,8 @@ fn of_two_who_move_an_alias_from_one_version_one_does() {
     assert_eq!((best.version, best.moves.len()), (to, 2));
 
     let before = objects(&project, "artifacts/model/log").len();
-    assert_eq!(set(to.unwrap(), AliasOptions::new()).unwrap().to, to);
+    let stays = set(to.unwrap(), AliasOptions::new()).unwrap();
+    assert_eq!((stays.from, stays.to), (to, to));
     assert_eq!(
         objects(&project, "artifacts/model/log").len(),
         before,
@@ -1008,6 +1009,23 @@ fn what_cannot_be_put_is_named() {
         assert!(err.to_string().contains("is not UTF-8"), "{err}");
     }
     assert_eq!(block_on(project.artifacts()).unwrap(), []);
+}
+
+#[test]
+fn a_folder_that_the_root_is_in_is_not_put() {
+    let ground = Ground::disk();
+    let project = ground.project();
+    let root = project.root().url().to_file_path().unwrap();
+    for is_there in [false, true] {
+        for folder in [root.as_path(), root.parent().unwrap()] {
+            let err = block_on(project.put_artifact("model", folder, "")).unwrap_err();
+            assert_eq!(err.kind(), ErrorKind::Invalid, "{err}");
+            assert!(err.to_string().contains("the root lies in it"), "{err}");
+        }
+        if !is_there {
+            put_bytes(&project, "other", b"1".to_vec());
+        }
+    }
 }
 
 #[test]
