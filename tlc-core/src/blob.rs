@@ -234,8 +234,11 @@ pub(crate) async fn put(
     Ok(name)
 }
 
-/// Creates a file; `false` if there is one of that name.
-async fn create(place: &Place, path: &Path, bytes: Bytes) -> Result<bool> {
+/// Creates a file; `false` if there is one of that name, or if another writer is about to write one.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) async fn create(place: &Place, path: &Path, bytes: Bytes) -> Result<bool> {
     let put = place
         .store
         .put_opts(path, bytes.into(), PutMode::Create.into());

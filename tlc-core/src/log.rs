@@ -102,7 +102,7 @@ impl Log {
         }
         let alone = self.gate.pass().await?;
         if alone.is_some()
-            && let Some(found) = store::read(&*self.store, &path).await?
+            && let Some(found) = store::read_at_most(&*self.store, &path, ENTRY_BYTES_MAX).await?
         {
             return Ok(outcome(&found, &entry));
         }
@@ -111,7 +111,7 @@ impl Log {
             .put_opts(&path, entry.clone().into(), PutMode::Create.into());
         match put.await {
             Ok(_) => Ok(Append::Written),
-            Err(err) => match store::read(&*self.store, &path).await {
+            Err(err) => match store::read_at_most(&*self.store, &path, ENTRY_BYTES_MAX).await {
                 Ok(Some(found)) => Ok(outcome(&found, &entry)),
                 Ok(None) => Err(Error::from(err).context(format!("cannot write {path}"))),
                 // The read tells why the store cannot say; the put may only have said "exists".
@@ -128,15 +128,7 @@ impl Log {
     /// Those of the store; [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if the entry is
     /// larger than an entry can be.
     pub async fn read(&self, revision: Revision) -> Result<Option<Bytes>> {
-        let path = self.path(revision);
-        let entry = store::read(&*self.store, &path).await?;
-        match entry {
-            Some(entry) if entry.len() > ENTRY_BYTES_MAX => Err(Error::corrupt(format!(
-                "{path} has {} bytes, which no log entry has",
-                entry.len()
-            ))),
-            entry => Ok(entry),
-        }
+        store::read_at_most(&*self.store, &self.path(revision), ENTRY_BYTES_MAX).await
     }
 
     /// Reads the entries from `first` to the last, in order.

@@ -516,16 +516,19 @@ impl Project {
     ///
     /// It is read once, as a stream, and cut into chunks of about 2 MiB where its content says so; only chunks that the project does not
     /// have are stored, eight at a time. A put that was cut off leaves no version, and the next one sends the rest. Costs one
-    /// request for each chunk that the version before does not have, and one more for each that is new; holds about 20 MB of memory, at
+    /// request for each chunk, and one more for each that is new; holds about 20 MB of memory, at
     /// most 100, and for each chunk some hundred bytes. Of what a file system knows of a file only its name, its
     /// bytes and whether it is a program are kept; folders that nothing is in are kept too.
+    ///
+    /// A chunk that is gone or has another size than it must have is stored again, and so is a manifest that is damaged: then the earlier versions
+    /// that name it can be read again too. The bytes of chunks that are there are not compared; [`Self::verify`] does that.
     ///
     /// With [`PutOptions::run`], the run's log says from then on that it made the version.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is no such file or run; [`ErrorKind::Invalid`] naming what cannot be in a version: a symbolic link
-    /// (only the path itself may be one), a name that is not UTF-8 or has a backslash or a control character in it; or if an alias cannot be
-    /// one; [`ErrorKind::Conflict`] naming a file that changed while it was read, as far as sizes and times tell; those of the
+    /// (only the path itself may be one), a name that is not UTF-8 or has a backslash or a control character in it, more than 2^42 bytes, a folder that the root is in; or if an
+    /// alias cannot be one; [`ErrorKind::Conflict`] naming a file that changed while it was read, as far as sizes and times tell; those of the
     /// store. There is no version then, except where only the log of the run could not be written, which the error says.
     pub async fn put_artifact(
         &self,

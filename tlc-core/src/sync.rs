@@ -5,14 +5,15 @@
 //! that name them: the target is complete at any moment as far as its logs say. A table, artifact or run of the
 //! same name that is another one, or that went on differently on both sides, is a conflict, and nothing of it is copied.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt as _, WriteMultipart};
-use tokio::sync::OnceCell;
 
-use crate::artifact::{CHUNKS, FOLDER, is_at_hand, manifest_chunks, manifest_of};
+use crate::artifact::{
+    CHUNKS, FOLDER, NamedChunks, is_at_hand, manifest_of, read_chunk, read_manifest_file,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::artifact::Chunk;
 use crate::id::Revision;
@@ -177,13 +178,33 @@ impl<'a> Beside<'a> {
         }
     }
 
+    /// Compares the last entry that both sides have. A stamp is in one entry only: where these are the same, so are all before.
+    fn check_same(&self, last: Revision, here: Option<&[u8]>, there: Option<&[u8]>) -> Result<()> {
+        if here == there {
+            return Ok(());
+        }
+        if let Self::Chunks(_) = self {
+            // Damage on one side is no other history.
+            for (entry, side) in [(here, "source"), (there, "target")] {
+                let what = format!("entry {last} in the {side}");
+                entry.map(|entry| manifest_of(&what, entry)).transpose()?;
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "entry {last} is another one in the target; rename one of both, or sync to another root"
+            ),
+        ))
+    }
+
     /// Copies what an entry names, for whoever appends it after.
-    async fn bring(&self, from: &Place, to: &Place, entry: &[u8]) -> Result<Synced> {
+    async fn bring(&self, from: &Place, to: &Place, what: &str, entry: &[u8]) -> Result<Synced> {
         let mut synced = Synced::default();
         match self {
             Self::Nothing => {}
             Self::Chunks(chunks) => {
-                if let Some(manifest) = manifest_of(entry)? {
+                if let Some(manifest) = manifest_of(what, entry)? {
                     synced = chunks.bring(from, to, &manifest).await?;
                 }
             }
@@ -201,7 +222,7 @@ struct Chunks<'a> {
     from: &'a Place,
     to: &'a Place,
     /// Those that versions in the target name; read when it matters.
-    named: OnceCell<BTreeSet<String>>,
+    named: NamedChunks,
 }
 
 impl<'a> Chunks<'a> {
@@ -209,39 +230,38 @@ impl<'a> Chunks<'a> {
         Self {
             from,
             to,
-            named: OnceCell::new(),
+            named: NamedChunks::new(),
         }
     }
 
-    /// Copies a manifest of an artifact, and before it the chunks that it names and that the target does not have. What is there, old and named
-    /// by no version of the target is copied as well: there it is garbage, and may be collected.
+    /// Copies a manifest of an artifact, and before it the chunks that it names and that the target does not have, all verified. What is there and is
+    /// cut off is copied as well, and what is old and named by no version of the target: there it is garbage, and may be collected.
     async fn bring(&self, from: &Place, to: &Place, manifest: &str) -> Result<Synced> {
-        let named = manifest_chunks(from, manifest).await?;
-        let chunks: BTreeSet<String> = named.iter().map(Chunk::file).collect();
-        let copies: Vec<_> = chunks.iter().map(|name| self.copy_one(name)).collect();
-        let mut copies = stream::iter(copies).buffer_unordered(COPIES_MAX);
+        let (bytes, named) = read_manifest_file(from, manifest).await?;
+        let chunks = named.chunks.into_iter().map(|chunk| (chunk.file(), chunk));
+        let chunks: BTreeMap<String, Chunk> = chunks.collect();
+        let copies = chunks.into_values().map(|chunk| self.copy_one(chunk));
+        let mut copies = stream::iter(copies.collect::<Vec<_>>()).buffer_unordered(COPIES_MAX);
         let mut synced = Synced::default();
         while let Some(bytes) = copies.try_next().await? {
             bytes.into_iter().for_each(|bytes| synced.count(bytes));
         }
-        let bytes = store::read(&*from.store, &below(from, manifest)).await?;
-        let bytes = bytes.ok_or_else(|| Error::corrupt(format!("{manifest} is missing")))?;
         synced.count(bytes.len() as u64);
-        to.store.put(&below(to, manifest), bytes.into()).await?;
+        to.store.put(&to.below(manifest), bytes.into()).await?;
         Ok(synced)
     }
 
-    async fn copy_one(&self, name: &str) -> Result<Option<u64>> {
-        let at = |project: &Place| below(project, &format!("{CHUNKS}/{name}"));
-        match self.to.store.head(&at(self.to)).await {
-            Ok(found) if is_at_hand(self.to, &found, &self.named).await? => return Ok(None),
+    async fn copy_one(&self, chunk: Chunk) -> Result<Option<u64>> {
+        let (path, n) = (self.to.below(CHUNKS).join(chunk.file()), chunk.bytes);
+        match self.to.store.head(&path).await {
+            Ok(found) if found.size == n && is_at_hand(self.to, &found, &self.named).await? => {
+                return Ok(None);
+            }
             Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
             Err(err) => return Err(err.into()),
         }
-        let bytes = store::read(&*self.from.store, &at(self.from)).await?;
-        let bytes = bytes.ok_or_else(|| Error::corrupt(format!("chunk {name} is missing")))?;
-        let n = bytes.len() as u64;
-        self.to.store.put(&at(self.to), bytes.into()).await?;
+        let bytes = read_chunk(self.from, chunk).await?;
+        self.to.store.put(&path, bytes.into()).await?;
         Ok(Some(n))
     }
 }
@@ -251,15 +271,8 @@ async fn copy_logged(from: &Place, to: &Place, beside: &Beside<'_>) -> Result<Sy
     let (from_log, to_log) = (Log::of(from), Log::of(to));
     if let Some(last) = source.n_entries.min(target.n_entries).checked_sub(1) {
         let last = Revision(last);
-        // A stamp is in one entry only: where these are the same, so are all before.
-        if from_log.read(last).await? != to_log.read(last).await? {
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                format!(
-                    "entry {last} is another one in the target; rename one of both, or sync to another root"
-                ),
-            ));
-        }
+        let (here, there) = (from_log.read(last).await?, to_log.read(last).await?);
+        beside.check_same(last, here.as_deref(), there.as_deref())?;
     }
     let mut synced = match beside {
         // Of an artifact only what its entries name, with each of them: other manifests are garbage, and their chunks may be gone.
@@ -270,7 +283,8 @@ async fn copy_logged(from: &Place, to: &Place, beside: &Beside<'_>) -> Result<Sy
         let entry = from_log.read(Revision(number)).await?;
         let entry = entry.ok_or_else(|| Error::corrupt(format!("entry {number} is missing")))?;
         synced.count(entry.len() as u64);
-        synced.add(beside.bring(from, to, &entry).await?);
+        let what = format!("entry {number}");
+        synced.add(beside.bring(from, to, &what, &entry).await?);
         if to_log.append(Revision(number), entry).await? == Append::Taken {
             return Err(Error::new(
                 ErrorKind::Conflict,
@@ -316,15 +330,9 @@ fn is_missing(target: &Listing, path: &str, object: &ObjectMeta) -> bool {
     }
 }
 
-/// The object of that path in a folder.
-fn below(place: &Place, path: &str) -> Path {
-    path.split('/')
-        .fold(place.path.clone(), |at, name| at.join(name))
-}
-
 /// Copies one file; gives its bytes. One that is gone by now was folded or collected, which the next time tells.
 async fn copy(from: &Place, to: &Place, path: &str, object: &ObjectMeta) -> Result<u64> {
-    let (source, target) = (below(from, path), below(to, path));
+    let (source, target) = (from.below(path), to.below(path));
     if object.size <= PIECE_BYTES {
         let Some(bytes) = store::read(&*from.store, &source).await? else {
             return Ok(0);

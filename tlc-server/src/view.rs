@@ -1020,6 +1020,8 @@ pub struct TensorsView {
     pub tensors: Vec<TensorView>,
     /// What else the file says of itself.
     pub metadata: BTreeMap<String, String>,
+    /// Why no tensors could be read of it; null if they could.
+    pub error: Option<String>,
 }
 
 /// One tensor.
@@ -1090,6 +1092,18 @@ impl TensorsView {
             file: file.to_owned(),
             tensors: tensors.tensors.iter().map(tensor).collect(),
             metadata: tensors.metadata.clone(),
+            error: None,
+        }
+    }
+
+    /// The view of a file whose tensors could not be read.
+    #[must_use]
+    pub fn unreadable(file: &str, err: &tlc_core::Error) -> Self {
+        Self {
+            file: file.to_owned(),
+            tensors: Vec::new(),
+            metadata: BTreeMap::new(),
+            error: Some(format!("{err:#}")),
         }
     }
 }
@@ -1103,6 +1117,6 @@ pub struct AliasMovedView {
     pub alias: String,
     /// The version that it names now; null if it was taken away.
     pub version: Option<u64>,
-    /// The version that it named before; null for none.
+    /// The version that it named before, the same if it stays; null for none.
     pub from: Option<u64>,
 }

@@ -36,8 +36,8 @@ impl AliasOptions {
 }
 
 impl Artifact {
-    /// Lets an alias name a version from here on, and gives the move; one that names the version already stays, and no
-    /// entry is written. Reads the log and appends one entry to it.
+    /// Lets an alias name a version from here on, and gives the move. One that names the version already stays, and no
+    /// entry is written: then [`AliasMove::from`] is that version too. Reads the log and appends one entry to it.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] if it cannot be an alias (see [`PutOptions::alias`](super::PutOptions::alias)),
@@ -79,14 +79,17 @@ impl Artifact {
                 version: to,
             }))
         };
-        history.append(event).await?;
-        let moved = history
-            .record
-            .alias(alias)
-            .and_then(|alias| alias.moves.last());
-        moved
-            .cloned()
-            .ok_or_else(|| Error::not_found(format!("{self} has no alias {alias}")))
+        let is_moved = history.append(event).await?;
+        let found = history.record.alias(alias);
+        let last = found.and_then(|alias| alias.moves.last()).cloned();
+        let last = last.ok_or_else(|| Error::not_found(format!("{self} has no alias {alias}")))?;
+        Ok(match is_moved {
+            true => last,
+            false => AliasMove {
+                from: last.to,
+                ..last
+            },
+        })
     }
 }
 

@@ -5,14 +5,14 @@
 
 use std::collections::BTreeSet;
 
-use futures::TryStreamExt as _;
-use object_store::ObjectMeta;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use object_store::{ObjectMeta, ObjectStoreExt as _};
 
 use super::named::{add_chunks, manifests_of};
 use super::paths::{CHUNKS, FOLDER, is_chunk, is_manifest};
-use super::{Artifact, folders};
+use super::{Artifact, LOOKS_MAX, folders};
 use crate::env::Micros;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::ArtifactName;
 use crate::log;
 use crate::store::{self, Place};
@@ -20,7 +20,7 @@ use crate::table::{Garbage, GcOptions, delete_files, garbage_file};
 
 /// Finds the chunks and manifests of a project that no version names, and deletes them if told so.
 ///
-/// Lists both, then reads the logs and manifests of all artifacts.
+/// Lists both, then reads the logs and manifests of all artifacts. Each file is looked at once more right before it is deleted.
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if files younger than a day were to be deleted;
@@ -72,12 +72,36 @@ pub(crate) async fn gc(project: &Place, options: &GcOptions) -> Result<Garbage> 
             Kind::Ours => garbage.n_young += 1,
         }
     }
-    garbage.files = collected.iter().map(|file| garbage_file(file)).collect();
     if options.deletes() {
-        // A manifest goes before the chunks that it names.
-        delete_files(&*project.store, collected).await?;
+        let n_collected = collected.len();
+        collected = delete(project, collected).await?;
+        garbage.n_young += (n_collected - collected.len()) as u64;
     }
+    garbage.files = collected.iter().map(|file| garbage_file(file)).collect();
     Ok(garbage)
+}
+
+/// Deletes files, several at a time, begun in their order, so that a manifest goes before the chunks that it names. Gives those that are gone:
+/// one that was written again since it was listed is young, and somebody may be about to name it.
+async fn delete<'a>(project: &Place, files: Vec<&'a ObjectMeta>) -> Result<Vec<&'a ObjectMeta>> {
+    let deletes = files.into_iter().map(|file| async move {
+        match project.store.head(&file.location).await {
+            Ok(found) if found.last_modified != file.last_modified => return Ok(None),
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(err) => {
+                let message = format!("cannot look at {}", file.location);
+                return Err(Error::from(err).context(message));
+            }
+        }
+        delete_files(&*project.store, vec![file]).await?;
+        Ok(Some(file))
+    });
+    let deletes: Vec<_> = deletes.collect();
+    let deleted = stream::iter(deletes).buffered(LOOKS_MAX);
+    deleted
+        .try_filter_map(|file| async move { Ok(file) })
+        .try_collect()
+        .await
 }
 
 /// What a file is by its name.

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 
-use super::ArtifactVersion;
 use super::options::{ArtifactProgress, GetOptions};
-use super::target::Target;
+use super::target::{Replaces, Target};
+use super::{ArtifactVersion, root_on_disk};
 use crate::error::{Error, Result};
 use crate::format::artifact::{Chunk, File, Manifest};
 use crate::runtime::{run_aside, run_blocking};
@@ -18,19 +18,25 @@ const GETS_MAX: usize = 8;
 impl ArtifactVersion {
     /// Writes the version to `target`: a file there if it is a file, else a folder. Folders above it are made.
     ///
-    /// It is written under a hidden name beside the target and gets the target's when it is whole and verified, so there is
-    /// all of it or nothing. One request for each chunk, eight at a time; holds about 20 MB of memory, at most 100. Of what a file
+    /// It is written under a hidden name beside the target and gets the target's when it is whole, verified and on the disk, so there is
+    /// all of it or nothing, also after a loss of power. One request for each chunk, eight at a time; holds about 20 MB of memory, at most 100. Of what a file
     /// system knows of a file only its name, its bytes and whether it is a program are kept.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if something is at the target and is not to be
     /// [replaced](GetOptions::replace); [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming the version and what is missing or damaged,
     /// or the path that leads out of the target; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if two of its paths are one on
-    /// this machine; those of the store and of the disk.
+    /// this machine, if it is a file and the target a folder, or if the folder that it would replace has the current folder or the root in
+    /// it, or is in the root; those of the store and of the disk.
     pub async fn get(&self, target: impl AsRef<Path> + Send, options: GetOptions) -> Result<()> {
         let target = target.as_ref().to_owned();
         let manifest = self.manifest().await?;
-        let (id, replaces) = (self.artifact.project.env.fresh_id(), options.replaces);
+        let project = &self.artifact.project;
+        let replaces = Replaces {
+            any: options.replaces,
+            root: root_on_disk(project),
+        };
+        let id = project.env.fresh_id();
         let bytes_total = self.record.bytes;
         let begin = move || Ok((Target::begin(&target, replaces, &manifest, &id)?, manifest));
         let (mut written, manifest) = run_blocking(begin).await?;

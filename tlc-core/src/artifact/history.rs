@@ -5,8 +5,8 @@ use bytes::Bytes;
 use super::Artifact;
 use super::record::ArtifactRecord;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::VERSION;
 use crate::format::artifact::{Entry, Event};
-use crate::format::{self, VERSION};
 use crate::id::Revision;
 use crate::log::{Append, Log};
 
@@ -46,30 +46,32 @@ impl History {
     }
 
     /// Appends what `event` makes of the artifact as it is when the entry lands: it is asked anew each time that another
-    /// entry came first. Without an event nothing is appended.
+    /// entry came first. Without an event nothing is appended, and the answer is `false`.
     ///
     /// # Errors
     /// Those of `event` and of the store; [`ErrorKind::Unavailable`] if others came first all the time.
     pub(super) async fn append(
         &mut self,
         event: impl Fn(&ArtifactRecord) -> Result<Option<Event>> + Send,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let env = self.artifact.project.env.clone();
         let stamp = env.fresh_id();
         for _ in 0..ATTEMPTS_MAX {
             let Some(event) = event(&self.record)? else {
-                return Ok(());
+                return Ok(false);
             };
-            let entry = format::encode(&Entry {
+            let entry = Entry {
                 format: VERSION,
                 stamp: stamp.clone(),
                 author: env.author().to_owned(),
                 time: env.now().to_rfc3339(),
                 event,
-            })?;
+                sum: None,
+            };
+            let entry = entry.encoded()?;
             let next = Revision(self.n_entries);
             match self.log.append(next, entry.clone()).await? {
-                Append::Written => return self.add(&[entry]),
+                Append::Written => return self.add(&[entry]).map(|()| true),
                 Append::Taken => {
                     let others = self.log.entries(next).await?;
                     self.add(&others)?;
@@ -84,7 +86,7 @@ impl History {
     fn add(&mut self, entries: &[Bytes]) -> Result<()> {
         for bytes in entries {
             let what = format!("entry {} of artifact {}", self.n_entries, self.artifact);
-            let entry = format::decode::<Entry>(&what, bytes)?;
+            let entry = Entry::decoded(&what, bytes)?;
             let applied = self.record.apply(entry);
             applied.map_err(|err| Error::corrupt(what).with_source(err))?;
             self.n_entries += 1;

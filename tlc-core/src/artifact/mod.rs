@@ -24,6 +24,7 @@ mod verify;
 mod walk;
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::ObjectStoreExt as _;
@@ -35,13 +36,14 @@ use crate::store::Place;
 pub use aliases::AliasOptions;
 pub(crate) use gc::gc;
 use history::History;
-pub(crate) use named::{is_at_hand, manifest_chunks, manifest_of};
+pub(crate) use named::{NamedChunks, is_at_hand, manifest_of, read_manifest_file};
 pub use options::{ArtifactProgress, ArtifactSource, GetOptions, PutOptions};
 pub(crate) use paths::{CHUNKS, FOLDER};
 pub(crate) use put::put;
 pub use record::{
     AliasMove, AliasRecord, ArtifactFile, ArtifactRecord, ArtifactRole, ArtifactUse, VersionRecord,
 };
+pub(crate) use stored::read as read_chunk;
 pub use tensors::{TensorRecord, Tensors};
 pub(crate) use verify::verify;
 
@@ -220,6 +222,24 @@ pub(crate) async fn list(project: &Place) -> Result<Vec<ArtifactName>> {
         .try_filter_map(|name| async { Ok(name) })
         .try_collect()
         .await
+}
+
+/// What is known of all artifacts of a project: a listing of each log, and a read of each entry.
+///
+/// # Errors
+/// As [`Artifact::record`].
+pub(crate) async fn records(project: &Place) -> Result<Vec<ArtifactRecord>> {
+    let reads = folders(project).await?.into_iter().map(|name| {
+        let artifact = Artifact::new(project, name);
+        async move { Ok(artifact.history().await?.record) }
+    });
+    let reads: Vec<_> = reads.collect();
+    stream::iter(reads).buffered(LOOKS_MAX).try_collect().await
+}
+
+/// The root's folder, if it is on this machine.
+fn root_on_disk(project: &Place) -> Option<PathBuf> {
+    project.on_disk()?.parent().map(Path::to_owned)
 }
 
 /// The folders of artifacts, also of such as have no version yet.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::ObjectMeta;
 use tokio::sync::OnceCell;
@@ -21,47 +22,44 @@ use crate::store::{self, Place};
 /// [`ErrorKind::Corrupt`] naming the file if it is missing, damaged, or says what none may;
 /// [`ErrorKind::Invalid`] if a newer version wrote it; those of the store.
 pub(super) async fn read_manifest(place: &Place, name: &str) -> Result<Manifest> {
-    let path = name
-        .split('/')
-        .fold(place.path.clone(), |path, part| path.join(part));
-    let bytes = store::read(&*place.store, &path).await?;
-    let bytes = bytes.ok_or_else(|| Error::corrupt(format!("{name} is missing")))?;
-    let name = name.to_owned();
-    run_blocking(move || {
-        if bytes.len() > MANIFEST_BYTES_MAX {
-            return Err(Error::corrupt(format!(
-                "{name} is too large for a manifest"
-            )));
-        }
-        check_name(&name, &bytes)?;
-        let manifest = format::decode(&name, &bytes)?;
-        checked(manifest).map_err(|err| Error::corrupt(name).with_source(err))
-    })
-    .await
+    Ok(read_manifest_file(place, name).await?.1)
 }
 
-/// The chunks that a manifest names, for somebody who copies it.
+/// The same with its bytes, for somebody who copies it.
 ///
 /// # Errors
 /// As [`read_manifest`].
-pub(crate) async fn manifest_chunks(place: &Place, name: &str) -> Result<Vec<Chunk>> {
-    Ok(read_manifest(place, name).await?.chunks)
+pub(crate) async fn read_manifest_file(place: &Place, name: &str) -> Result<(Bytes, Manifest)> {
+    let path = place.below(name);
+    let bytes = store::read_at_most(&*place.store, &path, MANIFEST_BYTES_MAX).await?;
+    let bytes = bytes.ok_or_else(|| Error::corrupt(format!("{name} is missing")))?;
+    let name = name.to_owned();
+    run_blocking(move || {
+        check_name(&name, &bytes)?;
+        let manifest = format::decode(&name, &bytes)?;
+        let manifest = checked(manifest).map_err(|err| Error::corrupt(name).with_source(err))?;
+        Ok((bytes, manifest))
+    })
+    .await
 }
 
 /// The manifest that an entry of an artifact's log names, if it is of a version.
 ///
 /// # Errors
-/// [`ErrorKind::Corrupt`] if it is no such entry.
-pub(crate) fn manifest_of(entry: &[u8]) -> Result<Option<String>> {
-    let entry: Entry = format::decode("an entry", entry)?;
-    match entry.event {
+/// [`ErrorKind::Corrupt`] naming `what` if it is no such entry, or is damaged.
+pub(crate) fn manifest_of(what: &str, entry: &[u8]) -> Result<Option<String>> {
+    match Entry::decoded(what, entry)?.event {
         Event::Version { manifest, .. } if is_manifest(&manifest) => Ok(Some(manifest)),
-        Event::Version { manifest, .. } => {
-            Err(Error::corrupt(format!("{manifest:?} is no manifest")))
-        }
+        Event::Version { manifest, .. } => Err(Error::corrupt(format!(
+            "{what} names {manifest:?}, which is no manifest"
+        ))),
         Event::Alias { .. } => Ok(None),
     }
 }
+
+/// The names of all chunks that versions of a project name, once they have been read; `None` if an artifact is damaged, and
+/// nobody can say.
+pub(crate) type NamedChunks = OnceCell<Option<BTreeSet<String>>>;
 
 /// Whether a chunk that is there stays: because it is young, or because a version names it. Where an artifact is damaged, an
 /// old one is said not to stay.
@@ -71,7 +69,7 @@ pub(crate) fn manifest_of(entry: &[u8]) -> Result<Option<String>> {
 pub(crate) async fn is_at_hand(
     project: &Place,
     found: &ObjectMeta,
-    named: &OnceCell<BTreeSet<String>>,
+    named: &NamedChunks,
 ) -> Result<bool> {
     if is_young_file(project, found) {
         return Ok(true);
@@ -81,19 +79,22 @@ pub(crate) async fn is_at_hand(
     Ok(named.is_some_and(|named| named.contains(name)))
 }
 
-/// What [`named_chunks`] gives, read once; `None` if an artifact is damaged, and nobody can say.
+/// What [`named_chunks`] gives, read once, also where an artifact is damaged.
 ///
 /// # Errors
 /// Those of the store.
 pub(super) async fn named_at_hand<'a>(
     project: &Place,
-    named: &'a OnceCell<BTreeSet<String>>,
+    named: &'a NamedChunks,
 ) -> Result<Option<&'a BTreeSet<String>>> {
-    match named.get_or_try_init(|| named_chunks(project)).await {
-        Ok(named) => Ok(Some(named)),
-        Err(err) if err.kind() == ErrorKind::Corrupt => Ok(None),
-        Err(err) => Err(err),
-    }
+    let read = || async {
+        match named_chunks(project).await {
+            Ok(named) => Ok(Some(named)),
+            Err(err) if err.kind() == ErrorKind::Corrupt => Ok(None),
+            Err(err) => Err(err),
+        }
+    };
+    Ok(named.get_or_try_init(read).await?.as_ref())
 }
 
 /// The names of all chunks that a version of an artifact of the project names. Reads all logs, and all manifests.

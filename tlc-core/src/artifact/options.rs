@@ -106,12 +106,15 @@ impl PutOptions {
         self
     }
 
-    /// An alias that names the version from the moment that it is there; may be called for several.
+    /// An alias that names the version from the moment that it is there; may be called for several. The same twice is once.
     ///
     /// An alias is a name as an artifact's that does not begin with a digit and is not `v` and digits.
     #[must_use]
     pub fn alias(mut self, name: impl Into<String>) -> Self {
-        self.aliases.push(name.into());
+        let name = name.into();
+        if !self.aliases.contains(&name) {
+            self.aliases.push(name);
+        }
         self
     }
 
@@ -149,8 +152,8 @@ impl GetOptions {
         Self::default()
     }
 
-    /// What is at the target is replaced once the version is there whole. A file in one step; a folder in two, with a
-    /// moment between them in which there is none.
+    /// What is at the target is deleted and replaced once the version is there whole: a folder with all that is in it, but never by a
+    /// file. A file in one step; a folder in two, with a moment between them in which there is none.
     #[must_use]
     pub fn replace(mut self) -> Self {
         self.replaces = true;

@@ -4,17 +4,22 @@
 //! sees is there, and a put that is cut off has no effect but that the next one finds its chunks.
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 
+use bytes::Bytes;
 use futures::{TryStreamExt as _, stream};
+use object_store::{ObjectMeta, ObjectStoreExt as _};
 
 use super::cut::{Cutter, Piece, cut};
 use super::history::History;
+use super::named::read_manifest;
 use super::options::{ArtifactProgress, ArtifactSource, PutOptions, Source};
 use super::paths::{MANIFEST_BYTES_MAX, MANIFESTS, checked};
 use super::record::{ArtifactRecord, VersionRecord, check_alias};
 use super::stored::Stored;
 use super::walk::{Walked, changed, walk};
-use super::{Artifact, manifest_chunks};
+use super::{Artifact, root_on_disk};
+
 use crate::blob;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::artifact::{Chunk, Event, File, Manifest};
@@ -42,10 +47,16 @@ pub(crate) async fn put(
     let run: Option<RunName> = options.run.as_deref().map(str::parse).transpose()?;
     let artifact = Artifact::new(project, name);
     let ArtifactSource(source) = source;
-    let (source, walked) = look(source).await?;
+    let root = root_on_disk(project);
+    let first = move || {
+        refuse_root(&source, root.as_deref())?;
+        Ok(source)
+    };
+    let (source, walked) = look(run_blocking(first).await?).await?;
     let mut history = artifact.history().await?;
     history.check_store().await?;
-    let stored = Stored::new(project, known(&artifact, &history).await?);
+    let known = known(&artifact, &history).await?;
+    let stored = Stored::new(project, known.chunks.clone());
     let sent = send(&stored, &walked, &options).await?;
     let (_, again) = look(source.clone()).await?;
     if again != walked {
@@ -63,7 +74,7 @@ pub(crate) async fn put(
         chunks: sent.chunks,
     };
     let (n_files, bytes) = (manifest.files.len() as u64, sent.bytes);
-    let manifest = write_manifest(&artifact, &history, manifest).await?;
+    let manifest = write_manifest(&artifact, &history, &known, manifest).await?;
     let event = |record: &ArtifactRecord| {
         Ok(Some(Event::Version {
             version: record.versions.len() as u64 + 1,
@@ -81,6 +92,22 @@ pub(crate) async fn put(
     newest.ok_or_else(|| Error::not_found(format!("{artifact} has no version")))
 }
 
+/// Refuses a folder that the root is in, which changes while it is put. Waits for the disk.
+fn refuse_root(source: &Source, root: Option<&Path>) -> Result<()> {
+    let (Source::Disk(path), Some(root)) = (source, root) else {
+        return Ok(());
+    };
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    // The root may not be there yet.
+    match (real(path), root.ancestors().find_map(real)) {
+        (Some(folder), Some(root)) if root.starts_with(&folder) => Err(Error::invalid(format!(
+            "{} cannot be put: the root lies in it; put a folder beside the root",
+            path.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Looks at the source, on a thread that may wait for the disk.
 async fn look(source: Source) -> Result<(Source, Walked)> {
     run_blocking(move || {
@@ -90,15 +117,26 @@ async fn look(source: Source) -> Result<(Source, Walked)> {
     .await
 }
 
-/// The chunks of the newest version, which are there as long as it is. A manifest that cannot be read is no reason to
-/// put nothing any more: then each chunk is asked for.
-async fn known(artifact: &Artifact, history: &History) -> Result<BTreeSet<String>> {
+/// What is known before anything is looked for.
+#[derive(Default)]
+struct Known {
+    /// The chunks of the newest version.
+    chunks: BTreeSet<String>,
+    /// Its manifest, if that is whole.
+    manifest: Option<String>,
+}
+
+/// What the newest version names. A manifest that cannot be read is no reason to put nothing any more.
+async fn known(artifact: &Artifact, history: &History) -> Result<Known> {
     let Some(newest) = history.record.versions.last() else {
-        return Ok(BTreeSet::new());
+        return Ok(Known::default());
     };
-    match manifest_chunks(&artifact.place(), &newest.manifest).await {
-        Ok(chunks) => Ok(chunks.iter().map(Chunk::file).collect()),
-        Err(err) if err.kind() == ErrorKind::Corrupt => Ok(BTreeSet::new()),
+    match read_manifest(&artifact.place(), &newest.manifest).await {
+        Ok(manifest) => Ok(Known {
+            chunks: manifest.chunks.iter().map(Chunk::file).collect(),
+            manifest: Some(newest.manifest.clone()),
+        }),
+        Err(err) if err.kind() == ErrorKind::Corrupt => Ok(Known::default()),
         Err(err) => Err(err),
     }
 }
@@ -204,31 +242,96 @@ impl Cutting {
     }
 }
 
-/// Stores a manifest and gives its path in the artifact's folder. That of the newest version is not stored again.
+/// Stores a manifest and gives its path in the artifact's folder. One that a version names already is not stored again, unless it is
+/// damaged: then it is written anew under its name.
 async fn write_manifest(
     artifact: &Artifact,
     history: &History,
+    known: &Known,
     manifest: Manifest,
 ) -> Result<String> {
+    let place = artifact.place();
+    let under_plain = match under_plain_names(&manifest, known) {
+        Some(plain) => Some(encoded(artifact, plain).await?),
+        None => None,
+    };
+    let bytes = encoded(artifact, manifest).await?;
+    for bytes in under_plain.iter().chain([&bytes]) {
+        if let Some(named) = named_already(history, bytes) {
+            if known.manifest.as_ref() != Some(named) {
+                mend_manifest(&place, named, bytes).await?;
+            }
+            return Ok(named.clone());
+        }
+    }
+    let hash = blake3::hash(&bytes).to_hex();
+    let plain = format!("{MANIFESTS}/{hash}.json");
+    if blob::create(&place, &place.below(&plain), bytes.clone()).await? {
+        return Ok(plain);
+    }
+    let found = mend_manifest(&place, &plain, &bytes).await?;
+    if found.is_none_or(|found| blob::is_young_file(&place, &found)) {
+        return Ok(plain);
+    }
+    // It may be collected at any moment.
+    let anew = format!("{MANIFESTS}/{hash}.{}.json", place.env.fresh_id());
+    blob::create(&place, &place.below(&anew), bytes).await?;
+    Ok(anew)
+}
+
+/// The manifest as it was when its chunks had their plain names, if it is another one now: of damaged versions nobody can tell which chunks they name, so
+/// chunks were stored once more. The plain ones are there too: they were looked for first, except those that are known.
+fn under_plain_names(manifest: &Manifest, known: &Known) -> Option<Manifest> {
+    let is_new = |chunk: &Chunk| chunk.id.is_some() && !known.chunks.contains(&chunk.file());
+    if !manifest.chunks.iter().any(is_new) {
+        return None;
+    }
+    let mut plain = manifest.clone();
+    let renamed = plain.chunks.iter_mut().filter(|chunk| is_new(chunk));
+    renamed.for_each(|chunk| chunk.id = None);
+    Some(plain)
+}
+
+/// The manifest of these bytes that a version names, the newest first.
+fn named_already<'a>(history: &'a History, manifest: &[u8]) -> Option<&'a String> {
+    let hash = blake3::hash(manifest).to_hex();
+    let versions = history.record.versions.iter().rev();
+    let mut named = versions.map(|version| &version.manifest);
+    named.find(|named| named.contains(hash.as_str()))
+}
+
+/// A manifest as it is stored, if it may be.
+async fn encoded(artifact: &Artifact, manifest: Manifest) -> Result<Bytes> {
     let bytes = run_blocking(move || {
         let is_good = checked(manifest)
             .map_err(|err| Error::invalid("it cannot be a version").with_source(err))?;
         format::encode(&is_good)
     })
     .await?;
-    if bytes.len() > MANIFEST_BYTES_MAX {
-        return Err(Error::invalid(format!(
+    match bytes.len() > MANIFEST_BYTES_MAX {
+        true => Err(Error::invalid(format!(
             "{artifact}: so many files and bytes are no version; put them as several artifacts"
-        )));
+        ))),
+        false => Ok(bytes),
     }
-    let hash = blake3::hash(&bytes).to_hex();
-    if let Some(newest) = history.record.versions.last()
-        && newest.manifest.contains(hash.as_str())
-    {
-        return Ok(newest.manifest.clone());
+}
+
+/// Writes a manifest again where it is missing or damaged. Gives what was there. One request where it is whole.
+async fn mend_manifest(place: &Place, name: &str, bytes: &Bytes) -> Result<Option<ObjectMeta>> {
+    let path = place.below(name);
+    let found = match place.store.get(&path).await {
+        Ok(found) => Some(found),
+        Err(object_store::Error::NotFound { .. }) => None,
+        Err(err) => return Err(Error::from(err).context(format!("cannot read {path}"))),
+    };
+    let meta = found.as_ref().map(|found| found.meta.clone());
+    let is_whole = match found {
+        Some(found) if found.meta.size == bytes.len() as u64 => found.bytes().await? == *bytes,
+        _ => false,
+    };
+    if !is_whole {
+        let put = place.store.put(&path, bytes.clone().into()).await;
+        put.map_err(|err| Error::from(err).context(format!("cannot write {path}")))?;
     }
-    let place = artifact.place();
-    let folder = place.path.clone().join(MANIFESTS);
-    let name = blob::put(&place, &folder, "json", bytes).await?;
-    Ok(format!("{MANIFESTS}/{name}"))
+    Ok(meta)
 }

@@ -299,6 +299,7 @@ mod tests {
                 author: "ada".to_owned(),
                 time: Micros(at as i64).to_rfc3339(),
                 event,
+                sum: None,
             })?;
         }
         Ok(record)
@@ -387,6 +388,7 @@ mod tests {
                 author: String::new(),
                 time: Micros(0).to_rfc3339(),
                 event,
+                sum: None,
             })
         };
         let good = format!("manifests/{}.json", "0".repeat(64));

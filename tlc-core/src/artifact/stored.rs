@@ -4,26 +4,28 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStoreExt as _, PutMode};
-use tokio::sync::OnceCell;
+use object_store::{ObjectMeta, ObjectStoreExt as _};
 
 use super::cut::Piece;
-use super::named::named_at_hand;
+use super::named::{NamedChunks, named_at_hand};
 use super::paths::CHUNKS;
-use crate::blob::is_young_file;
-use crate::error::{Error, Result};
+use crate::blob::{self, is_young_file};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::artifact::Chunk;
 use crate::runtime::run_blocking;
 use crate::store::Place;
+
+/// How often a chunk is looked for that another writer is said to have, and that is not there.
+const ATTEMPTS_MAX: usize = 5;
 
 /// The chunks of a project as one put sees them.
 #[derive(Debug)]
 pub(super) struct Stored {
     project: Place,
-    /// Those that a version of the artifact names: they are there as long as it is.
+    /// Those that the newest version of the artifact names: nobody collects them.
     known: BTreeSet<String>,
     /// Those that any version of the project names; read when it matters.
-    named: OnceCell<BTreeSet<String>>,
+    named: NamedChunks,
 }
 
 impl Stored {
@@ -31,64 +33,63 @@ impl Stored {
         Self {
             project: project.clone(),
             known,
-            named: OnceCell::new(),
+            named: NamedChunks::new(),
         }
     }
 
     /// Sees to it that a chunk is there, and says how many bytes were sent for it.
     ///
-    /// One request where it is there; two where it is not. One that is there, old, and named by no version may be collected at any
+    /// One request where it is there; two where it is not. One that has another size than it must have is written again under its
+    /// own name, so that the versions that name it can be read again. One that is there, old, and named by no version may be collected at any
     /// moment: it is stored once more, under a name that nobody else has.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Those of the store; [`ErrorKind::Unavailable`] if it says that a chunk is there, and does not have it.
     pub(super) async fn store(&self, piece: Piece) -> Result<(Chunk, u64)> {
-        let bytes = piece.bytes.len() as u64;
+        let blake3 = piece.hash.to_hex().to_string();
+        let known = id_in(&self.known, &blake3);
         let mut chunk = Chunk {
-            blake3: piece.hash.to_hex().to_string(),
-            bytes,
-            id: None,
+            bytes: piece.bytes.len() as u64,
+            id: known.clone().flatten(),
+            blake3,
         };
-        if let Some(id) = id_in(&self.known, &chunk.blake3) {
-            chunk.id = id;
-            return Ok((chunk, 0));
+        let (found, mut sent) = self.mend(&chunk, &piece.bytes).await?;
+        let is_relied_upon = |found: &ObjectMeta| is_young_file(&self.project, found);
+        if known.is_some() || found.as_ref().is_none_or(is_relied_upon) {
+            return Ok((chunk, sent));
         }
-        let path = path(&self.project, &chunk);
-        match self.project.store.head(&path).await {
-            Err(object_store::Error::NotFound { .. }) => {
-                self.create(&path, piece.bytes).await?;
-                return Ok((chunk, bytes));
-            }
-            Err(err) => return Err(Error::from(err).context(format!("cannot look at {path}"))),
-            Ok(found) if found.size == bytes && is_young_file(&self.project, &found) => {
-                return Ok((chunk, 0));
-            }
-            Ok(found) if found.size == bytes => {
-                let named = named_at_hand(&self.project, &self.named).await?;
-                if let Some(id) = named.and_then(|named| id_in(named, &chunk.blake3)) {
-                    chunk.id = id;
-                    return Ok((chunk, 0));
-                }
-            }
-            // Cut off by somebody; readers must never meet it.
-            Ok(_) => {}
+        let named = named_at_hand(&self.project, &self.named).await?;
+        match named.and_then(|named| id_in(named, &chunk.blake3)) {
+            Some(None) => return Ok((chunk, sent)),
+            Some(id) => chunk.id = id,
+            None => chunk.id = Some(self.project.env.fresh_id()),
         }
-        chunk.id = Some(self.project.env.fresh_id());
-        let path = self::path(&self.project, &chunk);
-        self.create(&path, piece.bytes).await?;
-        Ok((chunk, bytes))
+        sent += self.mend(&chunk, &piece.bytes).await?.1;
+        Ok((chunk, sent))
     }
 
-    /// Creates an object; one that is there meanwhile is the same, and new.
-    async fn create(&self, path: &Path, bytes: Bytes) -> Result<()> {
-        let put = self
-            .project
-            .store
-            .put_opts(path, bytes.into(), PutMode::Create.into());
-        match put.await {
-            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
-            Err(err) => Err(Error::from(err).context(format!("cannot write {path}"))),
+    /// Writes a chunk where it is absent or has the wrong size. Gives what was there before, and how many bytes were sent.
+    async fn mend(&self, chunk: &Chunk, bytes: &Bytes) -> Result<(Option<ObjectMeta>, u64)> {
+        let (store, path) = (&self.project.store, path(&self.project, chunk));
+        for _ in 0..ATTEMPTS_MAX {
+            match store.head(&path).await {
+                Err(object_store::Error::NotFound { .. }) => {
+                    if blob::create(&self.project, &path, bytes.clone()).await? {
+                        return Ok((None, chunk.bytes));
+                    }
+                    // Somebody else writes it, who may still fail.
+                }
+                Err(err) => return Err(Error::from(err).context(format!("cannot look at {path}"))),
+                Ok(found) if found.size == chunk.bytes => return Ok((Some(found), 0)),
+                Ok(found) => {
+                    let put = store.put(&path, bytes.clone().into()).await;
+                    put.map_err(|err| Error::from(err).context(format!("cannot write {path}")))?;
+                    return Ok((Some(found), chunk.bytes));
+                }
+            }
         }
+        let message = format!("{path} is being written by somebody else all the time; try again");
+        Err(Error::new(ErrorKind::Unavailable, message))
     }
 }
 
@@ -108,11 +109,11 @@ pub(super) fn path(project: &Place, chunk: &Chunk) -> Path {
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming the chunk if it is missing or damaged; those of the store.
-pub(super) async fn read(project: &Place, chunk: Chunk) -> Result<Bytes> {
+pub(crate) async fn read(project: &Place, chunk: Chunk) -> Result<Bytes> {
     let path = path(project, &chunk);
     let found = match project.store.get(&path).await {
         Err(object_store::Error::NotFound { .. }) => {
-            return Err(Error::corrupt(format!("chunk {} is missing", chunk.file())));
+            return Err(missing(&chunk));
         }
         found => found?,
     };
@@ -124,8 +125,9 @@ pub(super) async fn read(project: &Place, chunk: Chunk) -> Result<Bytes> {
         move || match blake3::hash(&bytes).to_hex().as_str() == chunk.blake3 {
             true => Ok(bytes),
             false => Err(Error::corrupt(format!(
-                "chunk {} is damaged: its bytes are not those that its name says",
-                chunk.file()
+                "chunk {} is damaged: its bytes are not those that its name says; {}",
+                chunk.file(),
+                way_out(&chunk)
             ))),
         },
     )
@@ -136,12 +138,32 @@ pub(super) async fn read(project: &Place, chunk: Chunk) -> Result<Bytes> {
 pub(super) fn flaw_of_size(chunk: &Chunk, found: &ObjectMeta) -> Option<Error> {
     (found.size != chunk.bytes).then(|| {
         Error::corrupt(format!(
-            "chunk {} is damaged: it has {} bytes in place of {}",
+            "chunk {} is damaged: it has {} bytes in place of {}; {}",
             chunk.file(),
             found.size,
-            chunk.bytes
+            chunk.bytes,
+            way_out(chunk)
         ))
     })
+}
+
+/// That a chunk is not there.
+pub(super) fn missing(chunk: &Chunk) -> Error {
+    let (file, way_out) = (chunk.file(), way_out(chunk));
+    Error::corrupt(format!("chunk {file} is missing; {way_out}"))
+}
+
+/// What makes the versions whole again that name a chunk which is damaged or missing. A put stores what is absent under the plain name.
+fn way_out(chunk: &Chunk) -> String {
+    let (file, plain) = (chunk.file(), &chunk.blake3);
+    match &chunk.id {
+        None => format!(
+            "remove {CHUNKS}/{file} if it is there and put the file again, which restores it for all versions"
+        ),
+        Some(_) => format!(
+            "remove {CHUNKS}/{file} if it is there and put the file again; if that stores {CHUNKS}/{plain} instead, copy it to {CHUNKS}/{file} for the earlier versions"
+        ),
+    }
 }
 
 #[cfg(test)]

@@ -13,13 +13,24 @@ use super::paths::folders_of;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::artifact::{File, Manifest};
 
+/// What of a target may be replaced.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Replaces {
+    /// Whether anything may.
+    pub(super) any: bool,
+    /// The root's folder, if it is on this machine: neither it nor what is in it or around it is replaced by a folder.
+    pub(super) root: Option<PathBuf>,
+}
+
 /// A version that is being written. Dropped before the end, it takes away what was written.
 pub(super) struct Target {
     target: PathBuf,
-    replaces: bool,
+    replaces: Replaces,
     /// Where it is written until it is whole.
     staging: PathBuf,
     is_file: bool,
+    /// Those that were made, to be synced when all is in them.
+    folders: Vec<PathBuf>,
     waiting: std::vec::IntoIter<File>,
     writing: Option<Writing>,
     is_over: bool,
@@ -38,25 +49,32 @@ impl Target {
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] if something is there and is not to be replaced; [`ErrorKind::Invalid`] if two paths are one
-    /// here; [`ErrorKind::Unavailable`] naming what cannot be written.
+    /// here, if a file would take a folder's place, or a folder that of the current folder or the root;
+    /// [`ErrorKind::Unavailable`] naming what cannot be written.
     pub(super) fn begin(
         target: &Path,
-        replaces: bool,
+        replaces: Replaces,
         manifest: &Manifest,
         id: &str,
     ) -> Result<Self> {
+        if let [file] = manifest.files.as_slice()
+            && manifest.is_file
+        {
+            refuse_folder(target, &file.path)?;
+        }
         // Of a bare name the folder is the current one, and `..` has a folder too.
         let target = std::path::absolute(target).map_err(|err| unwritable(target, err))?;
-        refuse_existing(&target, replaces)?;
+        refuse_existing(&target, &replaces)?;
         let folder = target.parent().filter(|_| target.file_name().is_some());
         let folder = folder
             .ok_or_else(|| Error::invalid(format!("{} cannot be written to", target.display())))?;
         fs::create_dir_all(folder).map_err(|err| unwritable(folder, err))?;
-        let written = Self {
+        let mut written = Self {
             staging: folder.join(format!(".tlc-{id}.part")),
             target,
             replaces,
             is_file: manifest.is_file,
+            folders: Vec::new(),
             waiting: manifest.files.clone().into_iter(),
             writing: None,
             is_over: false,
@@ -67,7 +85,7 @@ impl Target {
         Ok(written)
     }
 
-    fn make_folders(&self, manifest: &Manifest) -> Result<()> {
+    fn make_folders(&mut self, manifest: &Manifest) -> Result<()> {
         let files = manifest.files.iter().map(|file| file.path.as_str());
         let mut folders: BTreeSet<&str> = files.flat_map(folders_of).collect();
         for empty in &manifest.empty_folders {
@@ -75,9 +93,11 @@ impl Target {
             folders.insert(empty);
         }
         fs::create_dir(&self.staging).map_err(|err| unwritable(&self.staging, err))?;
+        self.folders.push(self.staging.clone());
         for folder in folders {
             let path = self.staging.join(folder);
             fs::create_dir(&path).map_err(|err| unwritten(folder, err))?;
+            self.folders.push(path);
         }
         Ok(())
     }
@@ -105,7 +125,7 @@ impl Target {
         Ok(())
     }
 
-    /// Gives what was written its name.
+    /// Gives what was written its name, once all of it is on the disk.
     ///
     /// # Errors
     /// As [`Self::write`] and [`Self::begin`].
@@ -114,18 +134,22 @@ impl Target {
         if self.writing.is_some() {
             return Err(Error::corrupt("its chunks have fewer bytes than its files"));
         }
-        refuse_existing(&self.target, self.replaces)?;
+        refuse_existing(&self.target, &self.replaces)?;
         let target = &self.target;
+        for folder in &self.folders {
+            sync_folder(folder).map_err(|err| unwritable(folder, err))?;
+        }
         let named = match fs::symlink_metadata(target) {
-            Ok(found) if !self.is_file || found.is_dir() => self.change_places(),
+            Ok(_) if !self.is_file => self.change_places(),
             _ => fs::rename(&self.staging, target),
         };
         named.map_err(|err| unwritable(target, err))?;
         self.is_over = true;
-        Ok(())
+        let above = target.parent().map_or(Ok(()), sync_folder);
+        above.map_err(|err| unwritable(target, err))
     }
 
-    /// Puts what is not replaced in one step where something else is now: a folder, or a file in place of one.
+    /// Puts a folder where something else is now, which takes two steps.
     fn change_places(&self) -> std::io::Result<()> {
         let before = self.staging.with_extension("before");
         fs::rename(&self.target, &before)?;
@@ -167,14 +191,15 @@ impl Target {
 }
 
 impl Writing {
+    /// Compares what was written with its hash, and sees to it that it is on the disk.
     fn check(self) -> Result<()> {
-        match self.hasher.finalize().to_hex().as_str() == self.file.blake3 {
-            true => Ok(()),
-            false => Err(Error::corrupt(format!(
-                "{} is not what its hash says, though its chunks are",
-                self.file.path
-            ))),
+        let path = &self.file.path;
+        if self.hasher.finalize().to_hex().as_str() != self.file.blake3 {
+            return Err(Error::corrupt(format!(
+                "{path} is not what its hash says, though its chunks are"
+            )));
         }
+        self.disk.sync_all().map_err(|err| unwritten(path, err))
     }
 }
 
@@ -186,18 +211,50 @@ impl Drop for Target {
     }
 }
 
-fn refuse_existing(target: &Path, replaces: bool) -> Result<()> {
+/// A file never takes the place of a folder, which may hold anything.
+fn refuse_folder(target: &Path, file: &str) -> Result<()> {
+    let is_folder = fs::symlink_metadata(target).is_ok_and(|found| found.is_dir());
+    let text = target.to_string_lossy();
+    if !is_folder && !text.ends_with(std::path::is_separator) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "{text} names a folder, and the version is one file; name a file in it, such as {}",
+        target.join(file).display()
+    )))
+}
+
+fn refuse_existing(target: &Path, replaces: &Replaces) -> Result<()> {
     match fs::symlink_metadata(target) {
-        Ok(_) if !replaces => Err(Error::new(
+        Ok(_) if !replaces.any => Err(Error::new(
             ErrorKind::Conflict,
             format!("{} is there already", target.display()),
         )),
-        Ok(found) if found.is_dir() => match target.parent() {
-            Some(_) => Ok(()),
-            None => Err(Error::invalid("the root of a disk cannot be replaced")),
-        },
+        Ok(found) if found.is_dir() => refuse_needed(target, replaces.root.as_deref()),
         _ => Ok(()),
     }
+}
+
+/// Refuses to replace a folder that somebody is in, or that the root is in.
+fn refuse_needed(target: &Path, root: Option<&Path>) -> Result<()> {
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    let (Some(folder), current) = (real(target), real(Path::new("."))) else {
+        return Err(Error::invalid(format!(
+            "{} cannot be looked at, and is not replaced; name another target",
+            target.display()
+        )));
+    };
+    let root = root.and_then(real);
+    let why = match (current, root) {
+        (Some(current), _) if current.starts_with(&folder) => "the current folder is in it",
+        (_, Some(root)) if root.starts_with(&folder) => "the root is in it",
+        (_, Some(root)) if folder.starts_with(&root) => "it is in the root",
+        _ => return Ok(()),
+    };
+    Err(Error::invalid(format!(
+        "{} is not replaced: {why}; name another folder",
+        target.display()
+    )))
 }
 
 /// Takes away a file or a folder, a link itself. What cannot be removed stays in its hidden place.
@@ -208,6 +265,18 @@ fn remove(path: &Path) {
         Err(_) => return,
     };
     removed.unwrap_or_default();
+}
+
+/// Sees to it that the names in a folder are on the disk.
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    DiskFile::open(folder)?.sync_all()
+}
+
+/// A folder cannot be opened there.
+#[cfg(not(unix))]
+fn sync_folder(_folder: &Path) -> std::io::Result<()> {
+    Ok(())
 }
 
 #[cfg(unix)]
@@ -294,8 +363,12 @@ mod tests {
         paths.join(" ")
     }
 
-    fn write(target: &Path, replaces: bool, manifest: &Manifest, stream: &str) -> Result<()> {
-        let mut written = Target::begin(target, replaces, manifest, "7")?;
+    fn replaces(any: bool) -> Replaces {
+        Replaces { any, root: None }
+    }
+
+    fn write(target: &Path, any: bool, manifest: &Manifest, stream: &str) -> Result<()> {
+        let mut written = Target::begin(target, replaces(any), manifest, "7")?;
         for piece in stream.as_bytes().chunks(2) {
             written.write(piece)?;
         }
@@ -311,7 +384,7 @@ mod tests {
             &[("a/b", "12345"), ("a/c", ""), ("d", "run")],
             &["e/f"],
         );
-        let mut written = Target::begin(&target, false, &manifest, "7").unwrap();
+        let mut written = Target::begin(&target, replaces(false), &manifest, "7").unwrap();
         written.write(b"123").unwrap();
         assert!(!target.exists());
         drop(written);
@@ -350,15 +423,64 @@ mod tests {
         assert_eq!(tree(folder.path()), "model/ model/y");
         write(&target, true, &other, "34").unwrap();
         assert_eq!(tree(folder.path()), "model/ model/y");
-        write(&target, true, &file, "12").unwrap();
-        assert_eq!(tree(folder.path()), "model");
+    }
+
+    #[test]
+    fn a_file_takes_the_place_of_no_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = manifest(true, &[("x.bin", "12")], &[]);
+        fs::create_dir(folder.path().join("out")).unwrap();
+        fs::write(folder.path().join("out/mine"), "").unwrap();
+        for (target, any) in [
+            ("out", true),
+            ("out", false),
+            ("out/", true),
+            ("new/", false),
+        ] {
+            let err = write(&folder.path().join(target), any, &file, "12").unwrap_err();
+            assert_eq!(err.kind(), ErrorKind::Invalid, "{target}: {err}");
+            let such_as = format!("{}/x.bin", target.trim_end_matches('/'));
+            assert!(err.to_string().ends_with(&such_as), "{err}");
+            assert_eq!(tree(folder.path()), "out/ out/mine");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_the_root_or_somebody_is_in_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = manifest(false, &[("y", "34")], &[]);
+        fs::create_dir_all(folder.path().join("a/root/zoo")).unwrap();
+        fs::create_dir_all(folder.path().join("a/other")).unwrap();
+        let replaces = Replaces {
+            any: true,
+            root: Some(folder.path().join("a/root")),
+        };
+        let begin = |target: &Path| Target::begin(target, replaces.clone(), &manifest, "7");
+        for (target, why) in [
+            (folder.path().join("a"), "the root is in it"),
+            (folder.path().join("a/root"), "the root is in it"),
+            (folder.path().join("a/root/zoo"), "it is in the root"),
+            (folder.path().join("a/other/../root"), "the root is in it"),
+            (PathBuf::from("."), "the current folder is in it"),
+            (PathBuf::from("../.."), ""),
+            (PathBuf::from("/"), ""),
+        ] {
+            let Err(err) = begin(&target) else {
+                panic!("{} would be replaced", target.display());
+            };
+            assert_eq!(err.kind(), ErrorKind::Invalid, "{err}");
+            assert!(err.to_string().contains(why), "{err}");
+        }
+        drop(begin(&folder.path().join("a/other")).map_err(drop).unwrap());
+        assert_eq!(tree(folder.path()), "a/ a/other/ a/root/ a/root/zoo/");
     }
 
     #[test]
     fn paths_that_are_one_here_are_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let manifest = manifest(false, &[("A", "1"), ("a", "2")], &[]);
-        let mut written = Target::begin(&folder.path().join("x"), false, &manifest, "7").unwrap();
+        let mut written =
+            Target::begin(&folder.path().join("x"), replaces(false), &manifest, "7").unwrap();
         // As a file system that folds letters would have it.
         fs::write(folder.path().join(".tlc-7.part/a"), "1").unwrap();
         let err = written.write(b"12").unwrap_err();

@@ -8,7 +8,7 @@ use object_store::ObjectMeta;
 use super::gc::listed;
 use super::named::read_manifest;
 use super::paths::{CHUNKS, FOLDER};
-use super::stored::{flaw_of_size, read};
+use super::stored::{flaw_of_size, missing, read};
 use super::{Artifact, LOOKS_MAX, folders};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::artifact::Chunk;
@@ -61,13 +61,58 @@ pub(crate) async fn verify(project: &Place, options: &VerifyOptions) -> Result<R
     Ok(report)
 }
 
-/// The chunks that versions name, and which ones do.
-type NamedChunks = BTreeMap<String, (Chunk, BTreeSet<String>)>;
+/// The chunks that versions name, by their file names.
+type ChunksInUse = BTreeMap<String, InUse>;
+
+/// A chunk, and which versions name it.
+struct InUse {
+    chunk: Chunk,
+    versions: Versions,
+}
+
+/// Versions, of which a few are named: so many chunks may be named by so many versions.
+#[derive(Clone, Default)]
+struct Versions {
+    first: BTreeSet<String>,
+    n: usize,
+}
+
+impl Versions {
+    fn add(&mut self, others: &Self) {
+        self.n += others.n;
+        for name in &others.first {
+            self.name(name.clone());
+        }
+    }
+
+    fn add_one(&mut self, name: String) {
+        self.n += 1;
+        self.name(name);
+    }
+
+    fn name(&mut self, name: String) {
+        self.first.insert(name);
+        if self.first.len() > VERSIONS_SHOWN_MAX {
+            self.first.pop_last();
+        }
+    }
+
+    /// Which versions cannot be read, in words.
+    fn lost(&self) -> String {
+        let shown: Vec<&str> = self.first.iter().map(String::as_str).collect();
+        let more = match self.n.saturating_sub(shown.len()) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let shown = shown.join(", ");
+        format!("without it these cannot be read: {shown}{more}")
+    }
+}
 
 /// Reads the log and the manifests of an artifact; `false` if it has no version.
 async fn versions(
     artifact: &Artifact,
-    named: &mut NamedChunks,
+    named: &mut ChunksInUse,
     report: &mut Report,
 ) -> Result<bool> {
     let place = artifact.place();
@@ -86,16 +131,16 @@ async fn versions(
             let what = told(err)?;
             found(
                 "log",
-                format!("{what}; restore it from a copy, and all versions are there again"),
+                format!("{what}; once the log is restored, all versions are there again"),
             );
             return Ok(true);
         }
     };
     let is_there = !history.record.versions.is_empty();
-    let mut manifests: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut manifests: BTreeMap<String, Versions> = BTreeMap::new();
     for version in history.record.versions {
         let name = format!("{artifact}@{}", version.version);
-        manifests.entry(version.manifest).or_default().insert(name);
+        manifests.entry(version.manifest).or_default().add_one(name);
     }
     let reads = manifests.into_iter().map(|(file, versions)| {
         let place = place.clone();
@@ -105,13 +150,29 @@ async fn versions(
     while let Some((read, file, versions)) = reads.next().await {
         match read {
             Ok(manifest) => {
-                for chunk in manifest.chunks {
-                    let known = named.entry(chunk.file());
-                    let (_, known) = known.or_insert_with(|| (chunk, BTreeSet::new()));
-                    known.extend(versions.iter().cloned());
+                // A chunk may be in a version more than once.
+                let chunks = manifest
+                    .chunks
+                    .into_iter()
+                    .map(|chunk| (chunk.file(), chunk));
+                let chunks: BTreeMap<String, Chunk> = chunks.collect();
+                for (file, chunk) in chunks {
+                    let new = || InUse {
+                        chunk,
+                        versions: Versions::default(),
+                    };
+                    named
+                        .entry(file)
+                        .or_insert_with(new)
+                        .versions
+                        .add(&versions);
                 }
             }
-            Err(err) => found(&file, format!("{}; {}", told(err)?, lost(&versions))),
+            Err(err) => {
+                let (what, lost) = (told(err)?, versions.lost());
+                let way_out = "put the same files again, which writes it anew";
+                found(&file, format!("{what}; {way_out}; {lost}"));
+            }
         }
     }
     Ok(is_there)
@@ -120,18 +181,18 @@ async fn versions(
 /// What is wrong with chunks, by their names.
 async fn flaws(
     project: &Place,
-    named: &NamedChunks,
+    named: &ChunksInUse,
     there: &BTreeMap<String, ObjectMeta>,
     options: &VerifyOptions,
 ) -> Result<Vec<(String, String)>> {
-    let checks = named.iter().map(|(file, (chunk, versions))| {
+    let checks = named.iter().map(|(file, InUse { chunk, versions })| {
         let (project, chunk, bytes) = (project.clone(), chunk.clone(), chunk.bytes);
         let (found, is_quick) = (there.get(file).cloned(), options.quick);
         let check = run_aside(async move { check(&project, chunk, found, is_quick).await });
         async move {
             let flaw = check.await?;
             options.tell(Checked { bytes });
-            Ok::<_, Error>(flaw.map(|flaw| (file.clone(), format!("{flaw}; {}", lost(versions)))))
+            Ok::<_, Error>(flaw.map(|flaw| (file.clone(), format!("{flaw}; {}", versions.lost()))))
         }
     });
     let checks = stream::iter(checks).buffered(READS_MAX);
@@ -149,7 +210,7 @@ async fn check(
     is_quick: bool,
 ) -> Result<Option<String>> {
     let Some(found) = found else {
-        return Ok(Some("is missing".to_owned()));
+        return told(missing(&chunk)).map(Some);
     };
     let checked = match flaw_of_size(&chunk, &found) {
         Some(flaw) => Err(flaw),
@@ -170,19 +231,24 @@ fn told(err: Error) -> Result<String> {
     }
 }
 
-/// Which versions cannot be read, in words.
-fn lost(versions: &BTreeSet<String>) -> String {
-    let shown: Vec<&str> = versions
-        .iter()
-        .map(String::as_str)
-        .take(VERSIONS_SHOWN_MAX)
-        .collect();
-    let more = match versions.len().saturating_sub(VERSIONS_SHOWN_MAX) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    format!(
-        "without it these cannot be read: {}{more}",
-        shown.join(", ")
-    )
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_versions_are_named_and_all_are_counted() {
+        let check = |n: usize, expected: &str| {
+            let mut versions = Versions::default();
+            for number in (1..=n).rev() {
+                let mut one = Versions::default();
+                one.add_one(format!("m@{number}"));
+                versions.add(&one);
+            }
+            assert!(versions.first.len() <= VERSIONS_SHOWN_MAX);
+            assert!(versions.lost().ends_with(expected), "{}", versions.lost());
+        };
+        check(1, "be read: m@1");
+        check(5, "be read: m@1, m@2, m@3, m@4, m@5");
+        check(9, "be read: m@1, m@2, m@3, m@4, m@5 and 4 more");
+    }
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::options::Source;
 use super::paths::{DEPTH_MAX, FILES_MAX, flaw};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::COUNT_MAX;
 
 /// A file or a folder as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +44,19 @@ pub(super) enum Content {
 
 impl Walked {
     pub(super) fn bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes).sum()
+        let sizes = self.files.iter().map(|file| file.bytes);
+        sizes.fold(0, u64::saturating_add)
+    }
+
+    /// The same, if a version can have so many bytes.
+    fn bounded(self, source: &Path) -> Result<Self> {
+        match self.bytes() {
+            bytes if bytes > COUNT_MAX => Err(Error::invalid(format!(
+                "{} has {bytes} bytes, more than the {COUNT_MAX} that a version can have; put it as several artifacts",
+                source.display()
+            ))),
+            _ => Ok(self),
+        }
     }
 }
 
@@ -78,13 +91,13 @@ fn one(file: Found) -> Walked {
 fn on_disk(path: &Path) -> Result<Walked> {
     let metadata = fs::metadata(path).map_err(|err| unreadable(path, err))?;
     if metadata.is_dir() {
-        return folder(path);
+        return folder(path)?.bounded(path);
     }
     // Of a path such as `..` the name is not its last part; a file has one.
     let name = path.file_name().unwrap_or_default();
     let file = found(name_of(name, path)?, path, &metadata)?;
     check(&file.path, path)?;
-    Ok(one(file))
+    one(file).bounded(path)
 }
 
 fn folder(root: &Path) -> Result<Walked> {
@@ -195,4 +208,33 @@ pub(super) fn changed(path: &Path) -> Error {
             path.display()
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_bytes_than_a_version_can_have_are_refused() {
+        let walked = |sizes: &[u64]| {
+            let file = |bytes: &u64| Found {
+                path: "x".to_owned(),
+                bytes: *bytes,
+                is_executable: false,
+                content: Content::Memory(Bytes::new()),
+            };
+            Walked {
+                is_file: false,
+                files: sizes.iter().map(file).collect(),
+                empty_folders: Vec::new(),
+            }
+        };
+        let at = Path::new("models");
+        assert!(walked(&[COUNT_MAX - 1, 1]).bounded(at).is_ok());
+        for sizes in [&[COUNT_MAX + 1][..], &[COUNT_MAX, 1], &[u64::MAX, 1]] {
+            let err = walked(sizes).bounded(at).unwrap_err();
+            assert_eq!(err.kind(), ErrorKind::Invalid);
+            assert!(err.to_string().starts_with("models has "), "{err}");
+        }
+    }
 }

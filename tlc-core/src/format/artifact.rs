@@ -3,7 +3,11 @@
 //! An artifact is what its entries say, in order. What is in a version says its manifest, which its entry names;
 //! what a manifest may say beyond its types is checked where it is read, in `artifact/paths.rs`.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+use super::{decode, encode};
+use crate::error::{Error, Result};
 
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,6 +20,45 @@ pub(crate) struct Entry {
     /// RFC 3339 in UTC.
     pub(crate) time: String,
     pub(crate) event: Event,
+    /// The BLAKE3 hash of the entry's bytes before this field; none in entries that were written without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sum: Option<String>,
+}
+
+impl Entry {
+    /// An entry of an artifact's log with its sum, which is its last field.
+    ///
+    /// # Errors
+    /// As [`encode`].
+    pub(crate) fn encoded(self) -> Result<Bytes> {
+        let bytes = encode(&Self { sum: None, ..self })?;
+        let summed = bytes.strip_suffix(b"}").unwrap_or(&bytes);
+        let end = sum_at_end(&blake3::hash(summed).to_hex());
+        Ok([summed, end.as_bytes()].concat().into())
+    }
+
+    /// Reads an entry, and compares it with its sum if it has one.
+    ///
+    /// # Errors
+    /// As [`decode`]; [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming `what` if it is not what its sum says.
+    pub(crate) fn decoded(what: &str, bytes: &[u8]) -> Result<Self> {
+        let entry: Self = decode(what, bytes)?;
+        let is_whole = entry.sum.as_ref().is_none_or(|sum| {
+            let summed = bytes.strip_suffix(sum_at_end(sum).as_bytes());
+            summed.is_some_and(|summed| blake3::hash(summed).to_hex().as_str() == sum)
+        });
+        match is_whole {
+            true => Ok(entry),
+            false => Err(Error::corrupt(format!(
+                "{what} is damaged: its bytes are not those that its sum says; restore it from a copy of the root"
+            ))),
+        }
+    }
+}
+
+/// How the bytes of an entry with this sum end.
+fn sum_at_end(sum: &str) -> String {
+    format!(r#","sum":"{sum}"}}"#)
 }
 
 /// What an entry says.
@@ -120,7 +163,6 @@ impl Chunk {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
-    use crate::format::{decode, encode};
 
     /// The written form of an event, which is also read back.
     #[track_caller]
@@ -131,12 +173,20 @@ mod tests {
             author: "ada".to_owned(),
             time: "t".to_owned(),
             event,
+            sum: None,
         };
-        let written = encode(&entry).unwrap();
+        let written = entry.clone().encoded().unwrap();
         let head = r#"{"format":1,"stamp":"s","author":"ada","time":"t","event":"#;
-        let expected = format!("{head}{expected}}}");
+        let summed = format!("{head}{expected}");
+        let sum = blake3::hash(summed.as_bytes()).to_hex().to_string();
+        let expected = format!(r#"{summed},"sum":"{sum}"}}"#);
         assert_eq!(std::str::from_utf8(&written).unwrap(), expected);
-        assert_eq!(decode::<Entry>("entry 0", &written).unwrap(), entry);
+        let read = Entry::decoded("entry 0", &written).unwrap();
+        assert_eq!(read.sum, Some(sum));
+        assert_eq!(Entry { sum: None, ..read }, entry);
+        // As it was written before there were sums.
+        let bare = format!("{summed}}}");
+        assert_eq!(Entry::decoded("entry 0", bare.as_bytes()).unwrap(), entry);
     }
 
     #[test]
@@ -166,6 +216,46 @@ mod tests {
             r#"{"kind":"alias","alias":"best","version":3}"#,
         );
         check(alias(None), r#"{"kind":"alias","alias":"best"}"#);
+    }
+
+    #[test]
+    fn every_flipped_bit_of_an_entry_is_found() {
+        let version = Event::Version {
+            version: 1,
+            manifest: format!("manifests/{}.json", "0".repeat(64)),
+            files: 2,
+            bytes: 30,
+            bytes_stored: 20,
+            message: "better".to_owned(),
+            run: Some("first".to_owned()),
+            aliases: vec!["best".to_owned()],
+        };
+        let alias = Event::Alias {
+            alias: "best".to_owned(),
+            version: Some(1),
+        };
+        for event in [version, alias] {
+            let entry = Entry {
+                format: crate::format::VERSION,
+                stamp: "0123456789abcdef".to_owned(),
+                author: "ada".to_owned(),
+                time: "2026-11-01T12:00:00.000000Z".to_owned(),
+                event,
+                sum: None,
+            };
+            let whole = entry.encoded().unwrap();
+            for (at, bit) in (0..whole.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+                let mut flipped = whole.to_vec();
+                flipped[at] ^= 1 << bit;
+                let read = Entry::decoded("entry 0 of artifact zoo/model", &flipped);
+                let shown = String::from_utf8_lossy(&flipped);
+                let err = read.expect_err(&shown);
+                assert!(
+                    err.to_string().contains("entry 0 of artifact zoo/model"),
+                    "{err}: {shown}"
+                );
+            }
+        }
     }
 
     #[test]
@@ -212,7 +302,7 @@ mod tests {
         ] {
             let text =
                 format!(r#"{{"format":1,"stamp":"s","author":"a","time":"t","event":{event}}}"#);
-            let err = decode::<Entry>("entry 4", text.as_bytes()).unwrap_err();
+            let err = Entry::decoded("entry 4", text.as_bytes()).unwrap_err();
             assert_eq!(err.kind(), ErrorKind::Corrupt, "{text}");
             assert!(err.to_string().contains("entry 4"), "{err}");
         }

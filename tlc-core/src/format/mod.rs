@@ -71,7 +71,7 @@ pub(crate) fn encode<T: Serialize>(record: &T) -> Result<Bytes> {
 }
 
 /// More of anything than a table has, so that sums of what one record claims do not overflow.
-const COUNT_MAX: u64 = 1 << 42;
+pub(crate) const COUNT_MAX: u64 = 1 << 42;
 
 /// A number of rows, cells, entries or bytes.
 fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {

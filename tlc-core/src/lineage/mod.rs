@@ -4,14 +4,15 @@
 
 mod open_lineage;
 
+use std::collections::HashSet;
 use std::ops::Deref;
 
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 
 pub use self::open_lineage::{OpenLineageEvent, OpenLineageKind};
-use crate::artifact::ArtifactRole;
+use crate::artifact::{self, ArtifactRecord, ArtifactRole};
 use crate::error::Result;
-use crate::id::{Revision, TableName};
+use crate::id::{ArtifactName, Revision, RunName, TableName};
 use crate::project::Project;
 use crate::run::RunRecord;
 use crate::table::RevisionRecord;
@@ -87,15 +88,16 @@ impl EdgeRole {
 }
 
 impl Project {
-    /// All edges of the project. Reads the logs of all tables and runs.
+    /// All edges of the project. Reads the logs of all tables, runs and artifacts.
     ///
     /// # Errors
-    /// As [`Self::run_records`](Project::run_records) and [`Table::log`](crate::Table::log).
+    /// As [`Self::run_records`](Project::run_records), [`Table::log`](crate::Table::log) and [`Artifact::record`](crate::Artifact::record).
     pub async fn lineage(&self) -> Result<Vec<Edge>> {
         let runs = self.run_records().await?;
         let runs: Vec<&RunRecord> = runs.iter().collect();
         let logs = logs(self, self.tables().await?).await?;
-        Ok(edges(&runs, &logs))
+        let artifacts = artifact::records(self.place()).await?;
+        Ok(edges(&runs, &logs, &artifacts))
     }
 }
 
@@ -119,13 +121,31 @@ pub(crate) async fn logs(project: &Project, names: Vec<TableName>) -> Result<Vec
     reads.buffered(READS_MAX).try_collect().await
 }
 
-/// The edges that these logs say.
-pub(crate) fn edges<R: Deref<Target = RunRecord>>(runs: &[R], logs: &[TableLog]) -> Vec<Edge> {
+/// The edges that these logs say, each once.
+pub(crate) fn edges<R: Deref<Target = RunRecord>>(
+    runs: &[R],
+    logs: &[TableLog],
+    artifacts: &[ArtifactRecord],
+) -> Vec<Edge> {
+    let noted: HashSet<(&RunName, &ArtifactName, u64)> = runs
+        .iter()
+        .flat_map(|run| run.artifacts.iter().map(move |used| (&run.name, used)))
+        .filter(|(_, used)| used.role == ArtifactRole::Output)
+        .map(|(run, used)| (run, &used.artifact, used.version))
+        .collect();
+    // A version says which run made it also where that run's log could not be written.
+    let made = artifacts.iter().flat_map(|artifact| {
+        let versions = artifact.versions.iter();
+        versions
+            .filter_map(|version| Some((version.run.as_ref()?, &artifact.name, version.version)))
+    });
+    let made = made.filter(|made| !noted.contains(made));
     let parents = logs
         .iter()
         .flat_map(|(table, log)| log.iter().flat_map(|record| of_revision(table, record)));
     parents
         .chain(runs.iter().flat_map(|run| of_run(run)))
+        .chain(made.map(|(run, artifact, version)| made_by(run, artifact, version)))
         .collect()
 }
 
@@ -143,6 +163,16 @@ fn of_revision(table: &TableName, record: &RevisionRecord) -> Vec<Edge> {
     };
     let parents = record.parents.iter().map(|parent| parent.revision);
     parents.map(edge).collect()
+}
+
+fn made_by(run: &RunName, artifact: &ArtifactName, version: u64) -> Edge {
+    Edge {
+        source: run.to_string(),
+        target: format!("artifacts/{artifact}@{version}"),
+        kind: EdgeKind::Artifact,
+        revision: Some(Revision(version)),
+        role: EdgeRole::Output,
+    }
 }
 
 fn of_run(run: &RunRecord) -> Vec<Edge> {
@@ -175,13 +205,7 @@ fn of_run(run: &RunRecord) -> Vec<Edge> {
         );
         match used.role {
             ArtifactRole::Input => into_run(version, Some(revision), EdgeRole::Input),
-            ArtifactRole::Output => Edge {
-                source: name.clone(),
-                target: version,
-                kind: EdgeKind::Artifact,
-                revision: Some(revision),
-                role: EdgeRole::Output,
-            },
+            ArtifactRole::Output => made_by(&run.name, &used.artifact, used.version),
         }
     });
     let into = inputs.chain(code).chain(fork);

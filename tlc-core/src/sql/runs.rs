@@ -16,6 +16,7 @@ use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
+use crate::artifact::{self, ArtifactRecord};
 use crate::env::Micros;
 use crate::error::Result;
 use crate::id::{ProjectName, Revision, RunName};
@@ -89,7 +90,7 @@ pub(super) async fn provider(project: Project, kind: Records) -> Result<Arc<dyn 
         Records::Logged(logged) => Arc::new(RunFiles::of(project, logged, false).await?),
         Records::AllLogged(logged) => Arc::new(RunFiles::of(project, logged, true).await?),
         kind => Arc::new(RecordTable {
-            schema: kind.rows(&[], &[])?.schema(),
+            schema: kind.rows(&[], &[], &[])?.schema(),
             project,
             kind,
         }),
@@ -153,12 +154,16 @@ impl RecordTable {
                 logs(&self.project, names).await?
             }
         };
+        let artifacts = match self.kind {
+            Records::Lineage => artifact::records(self.project.place()).await?,
+            _ => Vec::new(),
+        };
         Ok(match self.kind {
             Records::Runs => {
                 let place = self.project.place();
                 place.remembered.of::<RunRows>(&place.path).of_runs(&runs)?
             }
-            kind => vec![kind.rows(&runs, &logs)?],
+            kind => vec![kind.rows(&runs, &logs, &artifacts)?],
         })
     }
 
@@ -290,11 +295,16 @@ fn stretches<'a>(
 }
 
 impl Records {
-    fn rows(self, runs: &[Arc<RunRecord>], logs: &[TableLog]) -> Result<RecordBatch> {
+    fn rows(
+        self,
+        runs: &[Arc<RunRecord>],
+        logs: &[TableLog],
+        artifacts: &[ArtifactRecord],
+    ) -> Result<RecordBatch> {
         match self {
             Self::Params => params(runs),
             Self::Revisions => revisions(logs),
-            Self::Lineage => lineage(runs, logs),
+            Self::Lineage => lineage(runs, logs, artifacts),
             _ => run_rows(runs),
         }
     }
@@ -486,8 +496,12 @@ fn revisions(logs: &[TableLog]) -> Result<RecordBatch> {
     ])?)
 }
 
-fn lineage(runs: &[Arc<RunRecord>], logs: &[TableLog]) -> Result<RecordBatch> {
-    let edges = edges(runs, logs);
+fn lineage(
+    runs: &[Arc<RunRecord>],
+    logs: &[TableLog],
+    artifacts: &[ArtifactRecord],
+) -> Result<RecordBatch> {
+    let edges = edges(runs, logs, artifacts);
     let revisions = edges.iter().map(|edge| edge.revision);
     let revisions = revisions.map(|revision| revision.map(|revision| revision.0.cast_signed()));
     let column = |of: fn(&Edge) -> &str| text(edges.iter().map(|edge| Some(of(edge))));

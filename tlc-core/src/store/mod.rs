@@ -108,6 +108,12 @@ impl Place {
         }
     }
 
+    /// The object of that path below this folder, with `/` between names.
+    pub(crate) fn below(&self, path: &str) -> Path {
+        path.split('/')
+            .fold(self.path.clone(), |at, name| at.join(name))
+    }
+
     /// The folder on this machine's disk; `None` in any other store.
     pub(crate) fn on_disk(&self) -> Option<PathBuf> {
         let path = || LocalFileSystem::new().path_to_filesystem(&self.path).ok();
@@ -220,6 +226,26 @@ pub(crate) fn decoded(path: &str) -> String {
 /// As the store says.
 pub(crate) async fn read(store: &dyn ObjectStore, path: &Path) -> Result<Option<Bytes>> {
     match store.get(path).await {
+        Ok(found) => Ok(Some(found.bytes().await?)),
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(err) => Err(err.into()),
+    }
+}
+
+/// Reads a whole object of at most so many bytes; `None` if it is not there. A larger one is not read.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming it if it is larger; as the store says.
+pub(crate) async fn read_at_most(
+    store: &dyn ObjectStore,
+    path: &Path,
+    bytes_max: usize,
+) -> Result<Option<Bytes>> {
+    match store.get(path).await {
+        Ok(found) if found.meta.size > bytes_max as u64 => Err(Error::corrupt(format!(
+            "{path} has {} bytes, more than the {bytes_max} that it can have",
+            found.meta.size
+        ))),
         Ok(found) => Ok(Some(found.bytes().await?)),
         Err(object_store::Error::NotFound { .. }) => Ok(None),
         Err(err) => Err(err.into()),

@@ -1,18 +1,25 @@
 //! Files and folders as versions: what was put comes back, whatever fails; and nothing is stored twice.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::path::Path as DiskPath;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::TryStreamExt as _;
 use futures::future::join_all;
+use futures::stream::BoxStream;
 use proptest::prelude::*;
 use tlc_core::artifact::{AliasOptions, ArtifactProgress, ArtifactRole};
 use tlc_core::object_store::memory::InMemory;
 use tlc_core::object_store::path::Path;
-use tlc_core::object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _};
+use tlc_core::object_store::{
+    self, CopyOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    ObjectStoreExt as _, PutMultipartOptions, PutPayload, PutResult,
+};
 use tlc_core::testing::{Faults, FaultyStore, When};
 use tlc_core::{
     ArtifactSource, ErrorKind, GcOptions, GetOptions, Project, PutOptions, Result, VerifyOptions,
@@ -386,9 +393,9 @@ fn what_is_there_is_not_sent_again_and_is_asked_for_once() {
     assert!(n_chunks >= 3);
     // A listing of the log, each chunk asked for and put, the manifest, and the entry.
     assert_eq!(n_first, 1 + 2 * n_chunks + 2);
-    // The log and its entry, the manifest of before, and the new entry.
+    // The log and its entry, the manifest of before, each chunk asked for, and the new entry.
     let n_again = count(&|project| drop(put_bytes(project, "model", bytes.clone())));
-    assert_eq!(n_again, 4);
+    assert_eq!(n_again, 4 + n_chunks);
     // The listing, each chunk asked for, a manifest, the entry.
     let n_other = count(&|project| drop(put_bytes(project, "other", bytes.clone())));
     assert_eq!(n_other, 1 + n_chunks + 2);
@@ -498,15 +505,290 @@ fn what_is_damaged_is_found_out_and_named() {
     }
 }
 
+/// The bytes of an object.
+fn stored(project: &Project, path: &Path) -> Vec<u8> {
+    let store = project.root().store();
+    let bytes = block_on(async { store.get(path).await?.bytes().await });
+    bytes.unwrap().to_vec()
+}
+
+fn overwrite(project: &Project, path: &Path, bytes: impl Into<Vec<u8>>) {
+    let bytes: Vec<u8> = bytes.into();
+    block_on(project.root().store().put(path, bytes.into())).unwrap();
+}
+
 #[test]
-fn a_damaged_chunk_is_replaced_by_the_next_put_that_has_it() {
+fn an_entry_that_says_something_else_by_now_is_refused_by_whoever_reads_it() {
+    for (entry, from, to) in [(0, "made for", "mode for"), (1, "\"best\"", "\"bess\"")] {
+        let project = project();
+        put_bytes(&project, "model", b"weights".to_vec());
+        let artifact = block_on(project.artifact("model")).unwrap();
+        block_on(artifact.set_alias("best", 1, AliasOptions::new())).unwrap();
+        let log = objects(&project, "artifacts/model/log");
+        let path = &log[entry].location;
+        let text = String::from_utf8(stored(&project, path)).unwrap();
+        overwrite(&project, path, text.replacen(from, to, 1));
+        let refused = |err: tlc_core::Error| {
+            let text = format!("{err:#}");
+            assert_eq!(err.kind(), ErrorKind::Corrupt, "{text}");
+            assert!(
+                text.contains(&format!("entry {entry}")) && text.contains("model"),
+                "{text}"
+            );
+            assert!(text.contains("restore it from a copy"), "{text}");
+        };
+        refused(block_on(artifact.record()).unwrap_err());
+        refused(block_on(project.gc(GcOptions::new())).unwrap_err());
+        refused(block_on(project.sync_to(&crate::support::project(), &[])).unwrap_err());
+        let source = ArtifactSource::bytes("x", b"more".to_vec());
+        refused(block_on(project.put_artifact("model", source, "")).unwrap_err());
+        let report = block_on(project.verify(VerifyOptions::new())).unwrap();
+        assert!(
+            report.is_damaged() && report.findings[0].what.contains(&format!("entry {entry}")),
+            "{report:?}"
+        );
+    }
+}
+
+#[test]
+fn an_entry_or_a_manifest_that_is_larger_than_any_is_refused() {
+    for (folder, bytes) in [("log", 64 << 20), ("manifests", 256 << 20)] {
+        let project = project();
+        put_bytes(&project, "model", b"weights".to_vec());
+        let path = objects(&project, &format!("artifacts/model/{folder}"));
+        overwrite(&project, &path[0].location, vec![b' '; bytes + 1]);
+        let read = async { project.artifact_version("model").await?.files().await };
+        let err = block_on(read).unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::Corrupt);
+        let text = format!("{err:#}");
+        assert!(
+            text.contains(folder) && text.contains(&format!("more than the {bytes}")),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn an_entry_that_was_written_without_a_sum_is_read() {
     let project = project();
-    let bytes = noise(4_000_000, 9);
-    put_bytes(&project, "model", bytes.clone());
-    let chunk = objects(&project, "chunks").remove(0).location;
-    harm(&project, &chunk, "cut");
-    put_bytes(&project, "other", bytes.clone());
-    assert_eq!(bytes_of(&project, "other"), bytes);
+    put_bytes(&project, "model", b"weights".to_vec());
+    let path = objects(&project, "artifacts/model/log").remove(0).location;
+    let text = String::from_utf8(stored(&project, &path)).unwrap();
+    let (bare, _) = text.split_once(",\"sum\":").unwrap();
+    overwrite(&project, &path, format!("{bare}}}"));
+    assert_eq!(bytes_of(&project, "model"), b"weights");
+    assert_eq!(put_bytes(&project, "model", b"more".to_vec()).version, 2);
+    clean(&project);
+}
+
+#[test]
+fn what_is_damaged_is_repaired_by_the_next_put_that_has_it() {
+    for how in ["cut", "gone"] {
+        for (age, name) in [
+            (Duration::ZERO, "model"),
+            (Duration::ZERO, "other"),
+            (DAY, "model"),
+            (DAY, "other"),
+        ] {
+            let project = project();
+            let bytes = noise(4_000_000, 9);
+            put_bytes(&project, "model", bytes.clone());
+            let before = objects(&project, "chunks");
+            harm(&project, &before[0].location, how);
+            later(&project, age);
+            let put = put_bytes(&fresh_at(&project, age), name, bytes.clone());
+            let told = format!("{how}, {age:?} old, as {name}");
+            assert_eq!(put.bytes_stored, before[0].size, "{told}");
+            assert_eq!(objects(&project, "chunks").len(), before.len(), "{told}");
+            assert_eq!(bytes_of(&project, "model@1"), bytes, "{told}");
+            assert_eq!(bytes_of(&project, name), bytes, "{told}");
+            clean(&project);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_manifest_is_written_again_by_the_next_put_that_has_it() {
+    for how in ["flipped", "cut", "gone"] {
+        for age in [Duration::ZERO, DAY] {
+            for is_newest in [true, false] {
+                let project = project();
+                put_bytes(&project, "model", b"weights".to_vec());
+                let manifests = || objects(&project, "artifacts/model/manifests");
+                let path = manifests().remove(0).location;
+                if !is_newest {
+                    put_bytes(&project, "model", b"others".to_vec());
+                }
+                let n_before = manifests().len();
+                harm(&project, &path, how);
+                later(&project, age);
+                put_bytes(&fresh_at(&project, age), "model", b"weights".to_vec());
+                let told = format!("{how}, {age:?} old, newest: {is_newest}");
+                for version in ["model@1", "model"] {
+                    assert_eq!(bytes_of(&project, version), b"weights", "{told}");
+                }
+                assert_eq!(manifests().len(), n_before, "{told}");
+                clean(&project);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_young_manifest_that_no_version_names_is_used_only_if_it_is_whole() {
+    let project = project();
+    put_bytes(&project, "whole", b"weights".to_vec());
+    let name = objects(&project, "artifacts/whole/manifests").remove(0);
+    let name = name.location.filename().unwrap().to_owned();
+    let path = Path::from(format!(
+        "{}/zoo/artifacts/model/manifests/{name}",
+        project.root().path()
+    ));
+    overwrite(&project, &path, "{\"format\":4");
+    put_bytes(&project, "model", b"weights".to_vec());
+    assert_eq!(bytes_of(&project, "model"), b"weights");
+    clean(&project);
+}
+
+#[test]
+fn whoever_meets_a_damaged_chunk_is_told_the_way_out_and_it_is_one() {
+    for how in ["flipped", "cut", "gone"] {
+        let project = project();
+        let bytes = noise(700, 9);
+        put_bytes(&project, "model", bytes.clone());
+        put_bytes(&project, "model", noise(800, 10));
+        let first = blake3_of(&bytes);
+        let named = |object: &ObjectMeta| object.location.filename() == Some(first.as_str());
+        let all = objects(&project, "chunks");
+        let chunk = &all.iter().find(|object| named(object)).unwrap().location;
+        harm(&project, chunk, how);
+        let way_out = format!("remove chunks/{first} if it is there and put the file again");
+        let temp = tempfile::tempdir().unwrap();
+        let err = get(&project, "model@1", &temp.path().join("x")).unwrap_err();
+        assert!(format!("{err:#}").contains(&way_out), "{err:#}");
+        let report = block_on(project.verify(VerifyOptions::new())).unwrap();
+        assert!(report.findings[0].what.contains(&way_out), "{report:?}");
+        if how != "gone" {
+            block_on(project.root().store().delete(chunk)).unwrap();
+        }
+        put_bytes(&project, "model", bytes.clone());
+        assert_eq!(bytes_of(&project, "model@1"), bytes, "{how}");
+        clean(&project);
+    }
+}
+
+#[test]
+fn a_chunk_that_somebody_else_writes_meanwhile_is_looked_at() {
+    let project = project();
+    let bytes = noise(700, 9);
+    let path = format!("{}/zoo/chunks/{}", project.root().path(), blake3_of(&bytes));
+    let meanwhile = move |other: &Project| overwrite(other, &Path::from(path), "cut off");
+    let hooked = hooked(&project, "put", "/chunks/", meanwhile);
+    put_bytes(&hooked, "model", bytes.clone());
+    assert_eq!(bytes_of(&project, "model"), bytes);
+    clean(&project);
+}
+
+/// A store that says of the first chunks that somebody else writes them, who never does.
+#[derive(Debug)]
+struct Contested {
+    inner: Arc<dyn ObjectStore>,
+    n_refused: AtomicUsize,
+}
+
+impl fmt::Display for Contested {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("contested")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Contested {
+    async fn put_opts(
+        &self,
+        path: &Path,
+        payload: PutPayload,
+        options: object_store::PutOptions,
+    ) -> object_store::Result<PutResult> {
+        let less = |n: usize| n.checked_sub(1);
+        let (set, get) = (Ordering::SeqCst, Ordering::SeqCst);
+        let is_chunk = path.as_ref().contains("/chunks/");
+        if is_chunk && self.n_refused.fetch_update(set, get, less).is_ok() {
+            return Err(object_store::Error::AlreadyExists {
+                path: path.to_string(),
+                source: "somebody else writes it".into(),
+            });
+        }
+        self.inner.put_opts(path, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        path: &Path,
+        options: PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(path, options).await
+    }
+
+    async fn get_opts(
+        &self,
+        path: &Path,
+        options: object_store::GetOptions,
+    ) -> object_store::Result<GetResult> {
+        self.inner.get_opts(path, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, object_store::Result<Path>>,
+    ) -> BoxStream<'static, object_store::Result<Path>> {
+        self.inner.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(
+        &self,
+        from: &Path,
+        to: &Path,
+        options: CopyOptions,
+    ) -> object_store::Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+#[test]
+fn a_chunk_that_somebody_else_failed_to_write_is_written_or_there_is_no_version() {
+    for (n_refused, is_put) in [(1, true), (3, true), (1_000, false)] {
+        let project = project();
+        let contested = project_over(&project, |inner| {
+            Arc::new(Contested {
+                inner,
+                n_refused: AtomicUsize::new(n_refused),
+            })
+        });
+        let source = ArtifactSource::bytes("x.bin", b"weights".to_vec());
+        match block_on(contested.put_artifact("model", source, "")) {
+            Ok(_) => assert_eq!(bytes_of(&project, "model"), b"weights"),
+            Err(err) => {
+                assert_eq!(err.kind(), ErrorKind::Unavailable, "{err}");
+                assert_eq!(block_on(project.artifacts()).unwrap(), []);
+            }
+        }
+        assert_eq!(seen_versions(&project), usize::from(is_put));
+    }
+}
+
+/// How many versions of `model` there are.
+fn seen_versions(project: &Project) -> usize {
+    let record = block_on(async { project.artifact("model").await?.record().await });
+    record.map_or(0, |record| record.versions.len())
 }
 
 #[test]
@@ -579,7 +861,8 @@ fn of_two_who_move_an_alias_from_one_version_one_does() {
     assert_eq!((best.version, best.moves.len()), (to, 2));
 
     let before = objects(&project, "artifacts/model/log").len();
-    assert_eq!(set(to.unwrap(), AliasOptions::new()).unwrap().to, to);
+    let stays = set(to.unwrap(), AliasOptions::new()).unwrap();
+    assert_eq!((stays.from, stays.to), (to, to));
     assert_eq!(
         objects(&project, "artifacts/model/log").len(),
         before,
@@ -838,6 +1121,23 @@ fn what_cannot_be_put_is_named() {
 }
 
 #[test]
+fn a_folder_that_the_root_is_in_is_not_put() {
+    let ground = Ground::disk();
+    let project = ground.project();
+    let root = project.root().url().to_file_path().unwrap();
+    for is_there in [false, true] {
+        for folder in [root.as_path(), root.parent().unwrap()] {
+            let err = block_on(project.put_artifact("model", folder, "")).unwrap_err();
+            assert_eq!(err.kind(), ErrorKind::Invalid, "{err}");
+            assert!(err.to_string().contains("the root lies in it"), "{err}");
+        }
+        if !is_there {
+            put_bytes(&project, "other", b"1".to_vec());
+        }
+    }
+}
+
+#[test]
 fn a_file_that_changes_while_it_is_put_makes_no_version() {
     let change: [fn(&DiskPath); 3] = [
         |path| fs::write(path.join("b"), "other").unwrap(),
@@ -992,6 +1292,28 @@ fn a_put_that_wants_a_chunk_just_when_it_is_collected_does_not_lose_it() {
 }
 
 #[test]
+fn a_chunk_that_a_sync_brings_while_it_is_collected_stays() {
+    let (from, to) = (project(), project());
+    let left = noise(3_000_000, 2);
+    put_bytes(&from, "model", left.clone());
+    put_bytes(&to, "kept", b"kept".to_vec());
+    cut_off(&to, "model", left.clone());
+    // After the listing, and after it was seen which artifacts there are.
+    let collecting = hooked(&to, "get", "/artifacts/kept/", move |other| {
+        later(other, 8 * DAY);
+        block_on(from.sync_to(other, &[])).unwrap();
+    });
+    later(&collecting, 8 * DAY);
+    let garbage = block_on(collecting.gc(GcOptions::new().delete())).unwrap();
+    assert!(
+        garbage.files.is_empty() && garbage.n_young > 0,
+        "{garbage:?}"
+    );
+    clean(&to);
+    assert_eq!(bytes_of(&fresh(&to), "model"), left);
+}
+
+#[test]
 fn artifacts_are_brought_over_with_their_history_and_chunks_once() {
     let (from, to) = (project(), project());
     let first = noise(9_000_000, 4);
@@ -1059,6 +1381,31 @@ fn a_sync_that_fails_at_any_request_leaves_no_version_without_its_chunks() {
 }
 
 #[test]
+fn damage_is_not_brought_over_and_what_is_cut_off_there_does_not_count() {
+    let (from, to) = (project(), project());
+    let bytes = noise(5_000_000, 4);
+    put_bytes(&from, "model", bytes.clone());
+    let chunk = objects(&from, "chunks").remove(0).location;
+    overwrite(&to, &chunk, "cut off");
+    block_on(from.sync_to(&to, &[])).unwrap();
+    assert_eq!(bytes_of(&to, "model"), bytes);
+    for how in ["flipped", "cut", "gone"] {
+        harm(&from, &chunk, how);
+        let to = project();
+        let err = block_on(from.sync_to(&to, &[])).unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::Corrupt, "{how}: {err:?}");
+        let name = chunk.filename().unwrap();
+        assert!(format!("{err:#}").contains(name), "{how}: {err:#}");
+        assert_eq!(block_on(to.artifacts()).unwrap(), [], "{how}");
+        clean(&to);
+        if how != "gone" {
+            block_on(from.root().store().delete(&chunk)).unwrap();
+        }
+        put_bytes(&from, "model", bytes.clone());
+    }
+}
+
+#[test]
 fn a_run_says_what_it_made_and_read() {
     let project = project();
     put_bytes(&project, "base", b"pretrained".to_vec());
@@ -1101,6 +1448,31 @@ fn a_run_says_what_it_made_and_read() {
         .unwrap()
         .versions;
     assert!(versions.iter().all(|version| version.run.is_some()));
+}
+
+#[test]
+fn what_a_version_says_of_its_run_is_lineage_also_where_the_run_does_not_say_it() {
+    let project = project();
+    project.start_run("first").unwrap().finish().unwrap();
+    let source = ArtifactSource::bytes("x", b"1".to_vec());
+    let options = PutOptions::new("").run("first");
+    block_on(project.put_artifact("model", source, options)).unwrap();
+    let edges = |project: &Project| {
+        let edges = block_on(project.lineage()).unwrap();
+        let edges = edges.iter();
+        let edges: Vec<String> = edges
+            .filter(|edge| edge.source == "first")
+            .map(|edge| format!("{} {}", edge.role.as_str(), edge.target))
+            .collect();
+        edges.join(", ")
+    };
+    assert_eq!(edges(&project), "output artifacts/model@1");
+    // As if the put had ended before the run's log was written.
+    let note = objects(&project, "runs/first/log").pop().unwrap().location;
+    block_on(project.root().store().delete(&note)).unwrap();
+    let again = fresh(&project);
+    assert_eq!(block_on(again.run("first")).unwrap().artifacts, []);
+    assert_eq!(edges(&again), "output artifacts/model@1");
 }
 
 #[test]
@@ -1197,9 +1569,35 @@ fn a_damaged_artifact_hinders_no_put() {
     let put = put_bytes(&fresh_at(&project, DAY), "model", left.clone());
     assert_eq!(put.bytes_stored, 600);
     assert_eq!(bytes_of(&project, "model"), left);
-    let again = put_bytes(&fresh_at(&project, DAY), "broken", bytes.clone());
-    assert_eq!(again.version, 2);
-    assert_eq!(bytes_of(&project, "broken@2"), bytes);
     let err = block_on(project.gc(GcOptions::new())).unwrap_err();
     assert_eq!(err.kind(), ErrorKind::Corrupt, "nothing is deleted then");
+    let again = put_bytes(&fresh_at(&project, DAY), "broken", bytes.clone());
+    assert_eq!(again.version, 2);
+    for version in ["broken@1", "broken@2"] {
+        assert_eq!(bytes_of(&project, version), bytes);
+    }
+    clean(&project);
+}
+
+#[test]
+fn a_damaged_artifact_is_looked_at_once_in_a_put() {
+    let count = |n_bytes: usize| {
+        let project = project();
+        put_bytes(&project, "broken", b"weights".to_vec());
+        cut_off(&project, "model", noise(n_bytes, 2));
+        let manifest = objects(&project, "artifacts/broken/manifests").remove(0);
+        harm(&project, &manifest.location, "cut");
+        let n_chunks = objects(&project, "chunks").len() as u64 - 1;
+        let faults = Faults::at(0, When::Before);
+        let faulty = project_over(&project, |store| {
+            Arc::new(FaultyStore::new(store, Arc::clone(&faults)))
+        });
+        later(&faulty, DAY);
+        let before = faults.n_requests();
+        put_bytes(&faulty, "model", noise(n_bytes, 2));
+        (n_chunks, faults.n_requests() - before)
+    };
+    let ((few, once), (many, all)) = (count(100), count(12_000_000));
+    // Each is asked for, asked for under its new name, and put.
+    assert_eq!(all - once, 3 * (many - few));
 }

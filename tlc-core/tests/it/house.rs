@@ -340,6 +340,7 @@ impl ObjectStore for Hooked {
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> object_store::Result<GetResult> {
+        self.at("get", path);
         self.inner.get_opts(path, options).await
     }
 

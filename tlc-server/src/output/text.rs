@@ -250,8 +250,9 @@ pub fn count_text(n: u64, thing: &str) -> String {
     format!("{text} {thing}{plural}")
 }
 
-/// One line, free of control characters, at most [`CELL_WIDTH_MAX`] wide.
-fn shortened(text: String) -> String {
+/// One line, free of control characters, as wide as a cell of a table may be.
+#[must_use]
+pub fn shortened(text: String) -> String {
     let text = if text.contains(char::is_control) {
         escaped(&text)
     } else {
@@ -268,7 +269,9 @@ fn shortened(text: String) -> String {
     kept.chain(['…']).collect()
 }
 
-fn escaped(text: &str) -> String {
+/// The same text, with control characters as Rust writes them.
+#[must_use]
+pub fn escaped(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() {

@@ -46,7 +46,7 @@ fn a_file_is_put_and_got_and_nothing_is_stored_twice() {
         })
     );
     site.check(
-        &[&put[..], &["--as", "best"]].concat(),
+        &[&put[..], &["--as", "best", "--as", "best"]].concat(),
         "zoo/model@3 (best): 1 file, SIZE; all of it was there\n",
     );
     let get = ["artifact", "get", "zoo/model@prod", "a/b.bin"];
@@ -67,6 +67,37 @@ fn a_file_is_put_and_got_and_nothing_is_stored_twice() {
         json!({"artifact": "zoo/model", "version": 2, "target": "a/b.bin", "files": 1, "bytes": 7})
     );
     assert_eq!(fs::read(site.path("a/b.bin")).unwrap(), b"weights");
+}
+
+#[test]
+fn a_folder_is_replaced_by_a_folder_alone_and_whoever_asks_is_told_what_goes() {
+    let site = with_model();
+    fs::create_dir(site.path("kept")).unwrap();
+    site.write("kept/mine.txt", "mine");
+    let get = |more: &[&str]| site.tlc(&[&["artifact", "get"], more].concat());
+    let answer = get(&["zoo/model@2", "kept"]);
+    assert_eq!(answer.code, 3, "{}", answer.err);
+    assert!(
+        answer.err.ends_with(
+            "or add --replace to delete the folder, with all that is in it, and replace kept\n"
+        ),
+        "{}",
+        answer.err
+    );
+    for more in [&["kept"][..], &["kept/"], &["kept", "--replace"], &["."]] {
+        let answer = get(&[&["zoo/model@1"], more].concat());
+        assert_eq!(answer.code, 1, "{more:?}: {}", answer.err);
+        assert!(answer.err.contains("model.bin"), "{}", answer.err);
+    }
+    let answer = get(&["zoo/model@2", ".", "--replace"]);
+    assert!(
+        answer.code == 1 && answer.err.contains("the current folder is in it"),
+        "{}",
+        answer.err
+    );
+    assert_eq!(fs::read(site.path("kept/mine.txt")).unwrap(), b"mine");
+    assert_eq!(get(&["zoo/model@2", "kept", "--replace"]).code, 0);
+    assert!(!site.path("kept/mine.txt").exists());
 }
 
 #[test]
@@ -96,6 +127,7 @@ fn an_artifact_is_shown_with_versions_aliases_files_and_tensors() {
     for expected in [
         "zoo/model@2: 3 files, SIZE put by ben, TIME",
         "file size broken.safetensors 10 B model.safetensors",
+        "broken.safetensors in zoo/model@2 is no safetensors file: its header",
         "tensor type shape size weight F32 [3, 1] 12 B",
         "2 TIME ben",
         "1 TIME ada 7 B 7 B first",
@@ -117,16 +149,58 @@ fn an_artifact_is_shown_with_versions_aliases_files_and_tensors() {
     assert_eq!(view["files"][2]["bytes"], 2);
     assert_eq!(
         view["tensors"],
-        json!([{
-            "file": "model.safetensors",
-            "tensors": [{"name": "weight", "dtype": "F32", "shape": [3, 1], "bytes": 12}],
-            "metadata": {"format": "pt"},
-        }])
+        json!([
+            {
+                "file": "broken.safetensors",
+                "tensors": [],
+                "metadata": {},
+                "error": "broken.safetensors in zoo/model@2 is no safetensors file: its header would be larger than 16 MiB",
+            },
+            {
+                "file": "model.safetensors",
+                "tensors": [{"name": "weight", "dtype": "F32", "shape": [3, 1], "bytes": 12}],
+                "metadata": {"format": "pt"},
+                "error": null,
+            },
+        ])
     );
     let first = site.json(&["artifact", "show", "zoo/model@v1"]);
     assert_eq!(
         (&first["version"], &first["files"][0]["path"]),
         (&json!(1), &json!("model.bin"))
+    );
+}
+
+#[test]
+fn what_others_wrote_is_shown_on_one_line_and_without_control_characters() {
+    let site = Site::new();
+    let name = format!("\\u001b[31m{}", "long".repeat(100));
+    let shape = vec!["1"; 200].join(",");
+    let header =
+        format!(r#"{{"{name}":{{"dtype":"F32","shape":[{shape}],"data_offsets":[0,4]}}}}"#);
+    let length = (header.len() as u64).to_le_bytes();
+    let file = [&length[..], header.as_bytes(), &[0; 4]].concat();
+    fs::write(site.path("x.safetensors"), file).unwrap();
+    let message = "first\u{1b}[31m\nsecond";
+    let put = [
+        "artifact",
+        "put",
+        "zoo/model",
+        "x.safetensors",
+        "-m",
+        message,
+    ];
+    site.tlc(&put).done();
+    let text = site.tlc(&["artifact", "show", "zoo/model"]).done().text();
+    assert!(!text.contains('\u{1b}'), "{text:?}");
+    assert!(text.contains("first\\u{1b}[31m\nsecond\n"), "{text}");
+    assert!(
+        text.contains("\\u{1b}[31mlong") && text.contains('…'),
+        "{text}"
+    );
+    assert!(
+        text.lines().all(|line| line.chars().count() < 250),
+        "{text}"
     );
 }
 
@@ -180,6 +254,10 @@ fn an_alias_moves_as_it_is_told() {
     site.check(
         &alias(&["prod", "--at", "best", "--if", "2"]),
         "zoo/model: prod is version 1; it was version 2\n",
+    );
+    site.check(
+        &alias(&["prod", "--at", "1"]),
+        "zoo/model: prod names version 1 already\n",
     );
     let view = site.json(&alias(&["prod", "--remove"]));
     assert_eq!(

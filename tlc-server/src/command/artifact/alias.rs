@@ -117,6 +117,9 @@ fn text(view: &AliasMovedView) -> String {
         from,
     } = view;
     match (version, from) {
+        (Some(version), Some(from)) if version == from => {
+            format!("{artifact}: {alias} names version {version} already\n")
+        }
         (Some(version), Some(from)) => {
             format!("{artifact}: {alias} is version {version}; it was version {from}\n")
         }

@@ -19,13 +19,13 @@ use crate::view::GotView;
 #[command(after_help = "Examples:
   tlc artifact get mnist/model
   tlc artifact get mnist/model@best out/model.safetensors
-  tlc artifact get mnist/model@3 out/ --replace")]
+  tlc artifact get mnist/model@3 out/model.safetensors --replace")]
 pub(super) struct Get {
     /// The artifact, as PROJECT/NAME, PROJECT/NAME@VERSION or PROJECT/NAME@ALIAS
     artifact: ArtifactSpec,
     /// Where to [default: the file's name, of a folder the artifact's, in the current folder]
     target: Option<PathBuf>,
-    /// Replace what is there
+    /// Replace what is there; of a folder all that is in it is deleted
     #[arg(long)]
     replace: bool,
 }
@@ -75,13 +75,18 @@ async fn own_name(version: &ArtifactVersion) -> CoreResult<PathBuf> {
 fn explained(err: tlc_core::Error, target: &Path) -> Failure {
     let is_taken = err.kind() == ErrorKind::Conflict;
     let failure = Failure::from(err);
-    match is_taken {
-        true => failure.hint(format!(
-            "name another target, or add --replace to replace {}",
-            target.display()
-        )),
-        false => failure,
+    if !is_taken {
+        return failure;
     }
+    let is_folder = std::fs::symlink_metadata(target).is_ok_and(|found| found.is_dir());
+    let what = match is_folder {
+        true => "delete the folder, with all that is in it, and replace",
+        false => "replace",
+    };
+    failure.hint(format!(
+        "name another target, or add --replace to {what} {}",
+        target.display()
+    ))
 }
 
 fn text(view: &GotView) -> String {

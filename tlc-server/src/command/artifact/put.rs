@@ -54,7 +54,13 @@ impl Put {
         let (bar, tell) = bar(&spec.to_string());
         let message = self.message.clone().unwrap_or_default();
         let options = PutOptions::new(message).progress(tell);
-        let options = self.named.iter().fold(options, PutOptions::alias);
+        let mut named: Vec<String> = Vec::new();
+        for alias in &self.named {
+            if !named.contains(alias) {
+                named.push(alias.clone());
+            }
+        }
+        let options = named.iter().fold(options, PutOptions::alias);
         let options = match &self.run {
             Some(run) => options.run(run.as_str()),
             None => options,
@@ -73,7 +79,7 @@ impl Put {
             })
         });
         bar.finish_and_clear();
-        let view = PutView::new(&spec.to_string(), &put?, &self.named);
+        let view = PutView::new(&spec.to_string(), &put?, &named);
         session.answer(&view, || text(&view))
     }
 }

@@ -9,7 +9,7 @@ use super::version;
 use crate::command::session::Session;
 use crate::command::spec::ArtifactSpec;
 use crate::error::{Failure, Result};
-use crate::output::{Align, TextTable, bytes_text, count_text};
+use crate::output::{Align, TextTable, bytes_text, count_text, escaped, shortened};
 use crate::view::{ArtifactView, TensorsView, VersionView};
 
 /// How many files, tensors or versions a person is shown.
@@ -41,7 +41,7 @@ impl Show {
     }
 }
 
-/// The tensors of the version's files that have some. A file that has only the name of one is shown without.
+/// The tensors of the version's files that have some. Of a file that has only the name of one it is said why it has none.
 async fn tensors(version: &ArtifactVersion) -> CoreResult<Vec<TensorsView>> {
     let mut views = Vec::new();
     for file in version.files().await? {
@@ -51,7 +51,9 @@ async fn tensors(version: &ArtifactVersion) -> CoreResult<Vec<TensorsView>> {
         }
         match version.tensors(&file.path).await {
             Ok(tensors) => views.push(TensorsView::new(&file.path, &tensors)),
-            Err(err) if err.kind() == ErrorKind::Invalid => {}
+            Err(err) if err.kind() == ErrorKind::Invalid => {
+                views.push(TensorsView::unreadable(&file.path, &err));
+            }
             Err(err) => return Err(err),
         }
     }
@@ -79,22 +81,24 @@ fn head(artifact: &str, version: &VersionView) -> String {
     let run = version.run.as_ref();
     let run = run.map(|run| format!(", of run {run}")).unwrap_or_default();
     let (number, author, time) = (version.version, &version.author, &version.time);
-    let message = match version.message.as_str() {
-        "" => String::new(),
-        message => format!("{message}\n"),
-    };
+    let message = version.message.lines();
+    let message: String = message.map(|line| escaped(line) + "\n").collect();
+    let author = escaped(author);
     format!("{artifact}@{number}: {files}, {bytes}\nput by {author}, {time}{run}\n{message}")
 }
 
 fn files_text(view: &ArtifactView) -> String {
     let mut table = TextTable::new([("file", Align::Left), ("size", Align::Right)]);
     for file in view.files.iter().take(SHOWN_MAX) {
-        table.row([file.path.clone(), bytes_text(file.bytes)]);
+        table.row([shortened(file.path.clone()), bytes_text(file.bytes)]);
     }
     section(&table, view.files.len())
 }
 
 fn tensors_text(tensors: &TensorsView) -> String {
+    if let Some(error) = &tensors.error {
+        return format!("\n{}\n", escaped(error));
+    }
     let mut table = TextTable::new([
         ("tensor", Align::Left),
         ("type", Align::Left),
@@ -103,9 +107,9 @@ fn tensors_text(tensors: &TensorsView) -> String {
     ]);
     for tensor in tensors.tensors.iter().take(SHOWN_MAX) {
         table.row([
-            tensor.name.clone(),
+            shortened(tensor.name.clone()),
             tensor.dtype.clone(),
-            format!("{:?}", tensor.shape),
+            shortened(format!("{:?}", tensor.shape)),
             bytes_text(tensor.bytes),
         ]);
     }
@@ -127,19 +131,18 @@ fn versions_text(versions: &[VersionView]) -> String {
         table.row([
             version.version.to_string(),
             version.time.clone(),
-            version.author.clone(),
+            shortened(version.author.clone()),
             version.run.clone().unwrap_or_default(),
             bytes_text(version.bytes),
             bytes_text(version.bytes_stored),
-            version
-                .message
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .to_owned(),
+            shortened(first_line(&version.message)),
         ]);
     }
     section(&table, versions.len())
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
 }
 
 /// The moves of each alias, the newest first: what it names now is in its first line.
@@ -159,7 +162,7 @@ fn moves_text(view: &ArtifactView) -> String {
         for moved in alias.moves.iter().rev() {
             if table.n_rows() < SHOWN_MAX {
                 let (to, from) = (number(moved.to), number(moved.from));
-                let (name, author) = (alias.alias.clone(), moved.author.clone());
+                let (name, author) = (alias.alias.clone(), shortened(moved.author.clone()));
                 table.row([name, to, from, moved.time.clone(), author]);
             }
         }
