@@ -41,7 +41,7 @@ pub trait Reducer: fmt::Debug + Send + Sync {
     /// Decides which vectors are drawn if there are too many, and whatever else is left to chance.
     fn seed(&self) -> u64;
 
-    /// On how many vectors it is fitted at most.
+    /// On how many vectors it is fitted at most; one at least.
     fn rows_max(&self) -> usize;
 
     /// What it learns from vectors. The same vectors give the same model.
