@@ -63,6 +63,16 @@ impl Fitted {
     pub fn column(&self) -> Option<&str> {
         self.model.fact("column")
     }
+
+    /// The version of an artifact that it was read from, as `NAME@VERSION`.
+    pub(super) fn stored_as(&self) -> Option<String> {
+        let version = self.version.as_ref()?;
+        Some(format!(
+            "{}@{}",
+            version.artifact().name(),
+            version.number()
+        ))
+    }
 }
 
 impl Project {

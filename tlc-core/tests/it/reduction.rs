@@ -2,6 +2,7 @@
 //! for `.ci/reference.py`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::TryStreamExt as _;
 use tlc_core::arrow::array::{
@@ -11,6 +12,7 @@ use tlc_core::arrow::array::{
 use tlc_core::arrow::datatypes::{Float32Type, Float64Type, UInt64Type};
 use tlc_core::object_store::{ObjectStore as _, ObjectStoreExt as _};
 use tlc_core::reduction::{Model, Vectors};
+use tlc_core::run::SILENCE_MAX;
 use tlc_core::testing::reducer_contract;
 use tlc_core::{
     ArtifactSource, ErrorKind, Fitted, Pca, Project, ReduceOptions, Reducer, Reduction, Result,
@@ -269,6 +271,10 @@ fn a_stored_reduction_is_applied_to_another_run_and_both_runs_say_so() {
             .any(|edge| edge.source == source && edge.target == target);
         assert!(found, "{source} -> {target}");
     };
+    has("first", "map");
+    has("second", "second-umap");
+    let reduced = edges.iter().filter(|edge| edge.role.as_str() == "reduced");
+    assert_eq!(reduced.count(), 2);
     has("map", "artifacts/map@1");
     has("artifacts/map@1", "second-umap");
 
@@ -426,7 +432,8 @@ fn what_goes_wrong_on_the_way_is_told_and_the_new_run_has_failed() {
     let err = project
         .reduce("lenet", &fitted, ReduceOptions::new())
         .unwrap_err();
-    assert!(err.to_string().contains("too far away"), "{err}");
+    let said = format!("{err:#}");
+    assert_eq!(said, "cannot reduce epoch 1 of stream val: too far away");
     let failed = block_on(project.run("lenet-fragile")).unwrap();
     assert_eq!(failed.status, RunStatus::Failed);
     assert!(failed.reason.unwrap().contains("too far away"));
@@ -547,6 +554,138 @@ fn with_widths(project: &Project) {
     let rows = Rows::new("losses", 0, vec![0]).unwrap();
     run.samples(&rows, &loss).unwrap();
     run.finish().unwrap();
+}
+
+fn fitted(project: &Project) -> Fitted {
+    let pca = Pca::new(2);
+    block_on(project.fit_reduction(("lenet", "val", 1), "embedding", &pca)).unwrap()
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_anything_is_made() {
+    let project = project();
+    with_widths(&project);
+    let fitted = fitted(&project);
+    let options = ReduceOptions::new;
+    for (options, kind, expected) in [
+        (
+            options().stream("vol"),
+            ErrorKind::NotFound,
+            "no stream \"vol\"; there is val, narrow, losses",
+        ),
+        (
+            options().stream("val").stream("losses"),
+            ErrorKind::NotFound,
+            "stream losses of run lenet has no column",
+        ),
+        (
+            options().stream("losses").column("loss"),
+            ErrorKind::Invalid,
+            "no list of floats",
+        ),
+        (
+            options().stream("narrow"),
+            ErrorKind::Invalid,
+            "fitted on vectors of 8 numbers, and column \"embedding\" of stream narrow of run lenet has 3",
+        ),
+        (
+            options(),
+            ErrorKind::Invalid,
+            "name only the streams that fit",
+        ),
+        (
+            options().stream("val").name("a/b"),
+            ErrorKind::Invalid,
+            "a/b",
+        ),
+    ] {
+        let err = project.reduce("lenet", &fitted, options).unwrap_err();
+        assert_eq!(err.kind(), kind, "{err:#}");
+        assert!(format!("{err:#}").contains(expected), "{err:#}");
+    }
+    assert_eq!(block_on(project.runs()).unwrap().len(), 1);
+    assert!(block_on(project.artifacts()).unwrap().is_empty());
+    let twice = ReduceOptions::new().stream("val").stream("val");
+    let reduced = project.reduce("lenet", &fitted, twice).unwrap();
+    assert_eq!((reduced.rows, reduced.run.name.as_str()), (40, "lenet-pca"));
+}
+
+/// Takes the end of a run out of its log, as if its process had been killed, and lets time pass.
+fn cut_off(project: &Project, run: &str) {
+    let root = project.root();
+    let log = root
+        .path()
+        .clone()
+        .join("zoo")
+        .join("runs")
+        .join(run)
+        .join("log");
+    let entries = root.store().list(Some(&log)).try_collect::<Vec<_>>();
+    let entries = block_on(entries).unwrap();
+    let last = entries.iter().map(|entry| &entry.location).max().unwrap();
+    block_on(root.store().delete(last)).unwrap();
+}
+
+#[test]
+fn a_run_of_that_name_goes_on_only_if_it_is_the_same_reduction_and_was_interrupted() {
+    let project = project();
+    with_widths(&project);
+    let fitted = fitted(&project);
+    let val = || ReduceOptions::new().stream("val");
+    let reduce = |options| project.reduce("lenet", &fitted, options);
+    let refused = |options, expected: &str| {
+        let err = reduce(options).unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::Conflict, "{err:#}");
+        assert!(format!("{err:#}").contains(expected), "{err:#}");
+    };
+    reduce(val()).unwrap();
+    refused(val(), "lenet-pca already (completed); choose another name");
+    cut_off(&project, "lenet-pca");
+    refused(val(), "lenet-pca already (running)");
+    project
+        .root()
+        .env()
+        .advance(SILENCE_MAX + Duration::from_secs(1));
+    let other = Pca::new(2).seed(5);
+    let other = project.fit_reduction(("lenet", "val", 1), "embedding", &other);
+    let other = block_on(other).unwrap();
+    let err = project.reduce("lenet", &other, val()).unwrap_err();
+    assert!(format!("{err:#}").contains("not this reduction"), "{err:#}");
+
+    let again = reduce(val()).unwrap();
+    assert_eq!((again.run.attempts, again.rows), (2, 40));
+    assert_eq!(again.run.reduced.unwrap().as_str(), "lenet");
+    let found = places(&project, "lenet-pca", ("val", 0), "embedding_pca");
+    let expected = fitted.reduction().apply(&around_centres(20, 1)).unwrap();
+    assert_eq!(found, expected.values());
+
+    // A training that was interrupted is not taken for one.
+    drop(project.start_run(quiet("trained")).unwrap());
+    cut_off(&project, "trained");
+    project
+        .root()
+        .env()
+        .advance(SILENCE_MAX + Duration::from_secs(1));
+    refused(
+        val().name("trained"),
+        "trained already (interrupted), which is not this reduction",
+    );
+    assert_eq!(block_on(project.run("trained")).unwrap().attempts, 1);
+}
+
+#[test]
+fn an_artifact_that_somebody_else_made_gets_no_version() {
+    let project = project();
+    with_widths(&project);
+    let source = ArtifactSource::bytes("notes.txt", b"mine".to_vec());
+    block_on(project.put_artifact("lenet-pca", source, "by hand")).unwrap();
+    let val = ReduceOptions::new().stream("val");
+    let err = project.reduce("lenet", &fitted(&project), val).unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Conflict, "{err:#}");
+    assert!(err.to_string().contains("zoo/lenet-pca@1"), "{err:#}");
+    assert_eq!(block_on(project.runs()).unwrap().len(), 1);
+    let artifact = block_on(project.artifact("lenet-pca")).unwrap();
+    assert_eq!(block_on(artifact.record()).unwrap().versions.len(), 1);
 }
 
 #[test]
