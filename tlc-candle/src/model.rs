@@ -50,18 +50,39 @@ pub trait ModelExt {
     ) -> Result<VersionRecord>;
 
     /// Sets the variables of a model to what a version has; it must have each of them, in the same shape. Those are on
-    /// the devices that they were on. Holds the file in memory once.
+    /// the devices that they were on.
+    ///
+    /// Holds the bytes of the file and a copy of its tensors at once, about twice the file.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`](tlc_core::ErrorKind::NotFound) if there is no such artifact or version;
-    /// [`ErrorKind::Invalid`](tlc_core::ErrorKind::Invalid) naming a variable that the version lacks or has in another shape: then no variable
-    /// is changed; those of [`ArtifactVersion::read`].
+    /// [`ErrorKind::Invalid`](tlc_core::ErrorKind::Invalid) if the version has no file that ends in `.safetensors`, or several, or it has a tensor of a type
+    /// that Candle lacks, or naming a variable that the version lacks or has in another shape: then no variable is changed; those of
+    /// [`ArtifactVersion::read`].
     fn load_model(&self, model: &str, weights: &mut VarMap) -> Result<ArtifactVersion>;
 
-    /// The tensors of a version by their names, on a device.
+    /// The tensors of a version by their names, on a device: also of a model that somebody else put.
+    ///
+    /// Holds the bytes of the file and a copy of its tensors at once, about twice the file.
+    ///
+    /// ```
+    /// # use candle_core::{DType, Device};
+    /// # use candle_nn::{VarBuilder, VarMap, linear};
+    /// # use tlc_candle::ModelExt as _;
+    /// # use tlc_core::{Project, block_on};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let project = block_on(Project::open("memory:///", "demo"))?;
+    /// # let weights = VarMap::new();
+    /// # let model = linear(4, 2, VarBuilder::from_varmap(&weights, DType::F32, &Device::Cpu))?;
+    /// # project.save_model("lenet", &weights, "first")?;
+    /// let tensors = project.load_tensors("lenet", &Device::Cpu)?;
+    /// assert_eq!(tensors["weight"].dims(), [2, 4]);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// As [`Self::load_model`].
+    /// As [`Self::load_model`], but for what is said of variables.
     fn load_tensors(&self, model: &str, device: &Device) -> Result<BTreeMap<String, Tensor>>;
 }
 

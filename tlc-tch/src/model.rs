@@ -66,16 +66,37 @@ pub trait ModelExt {
     /// Sets the variables of a model to what a version has; it must have each of them, in the same shape. They stay on
     /// the devices that they are on.
     ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`](tlc_core::ErrorKind::NotFound) if there is no such artifact or version;
-    /// [`ErrorKind::Invalid`](tlc_core::ErrorKind::Invalid) naming a variable that the version lacks or has in another shape: then no variable
-    /// is changed; those of [`ArtifactVersion::read`].
-    fn load_model(&self, model: &str, weights: &mut VarStore) -> Result<ArtifactVersion>;
-
-    /// The tensors of a version by their names, on a device.
+    /// Holds the bytes of the file and a copy of its tensors at once, about twice the file.
     ///
     /// # Errors
-    /// As [`Self::load_model`].
+    /// [`ErrorKind::NotFound`](tlc_core::ErrorKind::NotFound) if there is no such artifact or version;
+    /// [`ErrorKind::Invalid`](tlc_core::ErrorKind::Invalid) if the version has no file that ends in `.safetensors`, or several, or it has a tensor of a type
+    /// that libtorch lacks, or naming a variable that the version lacks or has in another shape: then no variable is changed; those of
+    /// [`ArtifactVersion::read`].
+    fn load_model(&self, model: &str, weights: &mut VarStore) -> Result<ArtifactVersion>;
+
+    /// The tensors of a version by their names, on a device: also of a model that somebody else put.
+    ///
+    /// Holds the bytes of the file and a copy of its tensors at once, about twice the file.
+    ///
+    /// ```
+    /// # use tch::nn::{VarStore, linear};
+    /// # use tch::Device;
+    /// # use tlc_core::{Project, block_on};
+    /// # use tlc_tch::ModelExt as _;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let project = block_on(Project::open("memory:///", "demo"))?;
+    /// # let weights = VarStore::new(Device::Cpu);
+    /// # let model = linear(weights.root(), 4, 2, Default::default());
+    /// # project.save_model("lenet", &weights, "first")?;
+    /// let tensors = project.load_tensors("lenet", &Device::Cpu)?;
+    /// assert_eq!(tensors["weight"].size(), [2, 4]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Self::load_model`], but for what is said of variables.
     fn load_tensors(&self, model: &str, device: &Device) -> Result<BTreeMap<String, Tensor>>;
 }
 

@@ -57,6 +57,8 @@ pub(crate) enum Event {
     Input { table: String, revision: u64 },
     /// The run wrote a revision of a table.
     Output { table: String, revision: u64 },
+    /// The run is a reduction of another one.
+    Reduced { run: String },
     /// What the run is made of, as a file of the project says; the newest counts.
     Captured {
         writer: String,
@@ -328,6 +330,10 @@ mod tests {
                 role: Role::Output,
             },
             r#"{"kind":"artifact","artifact":"model","version":2,"role":"output"}"#,
+        );
+        check(
+            Event::Reduced { run: "r".into() },
+            r#"{"kind":"reduced","run":"r"}"#,
         );
         check(
             Event::Stream {

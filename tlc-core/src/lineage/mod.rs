@@ -71,6 +71,8 @@ pub enum EdgeRole {
     Code,
     /// A run goes on from another.
     Fork,
+    /// A run has the embeddings of another as points.
+    Reduced,
 }
 
 impl EdgeRole {
@@ -83,6 +85,7 @@ impl EdgeRole {
             Self::Output => "output",
             Self::Code => "code",
             Self::Fork => "fork",
+            Self::Reduced => "reduced",
         }
     }
 }
@@ -191,6 +194,8 @@ fn of_run(run: &RunRecord) -> Vec<Edge> {
     let code = commit.map(|commit| into_run(commit, None, EdgeRole::Code));
     let fork = run.forked.iter();
     let fork = fork.map(|fork| into_run(fork.run.to_string(), None, EdgeRole::Fork));
+    let reduced = run.reduced.iter();
+    let reduced = reduced.map(|source| into_run(source.to_string(), None, EdgeRole::Reduced));
     let outputs = run.outputs.iter().map(|(table, revision)| Edge {
         source: name.clone(),
         target: spelled(table, *revision),
@@ -208,6 +213,6 @@ fn of_run(run: &RunRecord) -> Vec<Edge> {
             ArtifactRole::Output => made_by(&run.name, &used.artifact, used.version),
         }
     });
-    let into = inputs.chain(code).chain(fork);
+    let into = inputs.chain(code).chain(fork).chain(reduced);
     into.chain(outputs).chain(artifacts).collect()
 }

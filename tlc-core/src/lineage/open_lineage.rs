@@ -381,6 +381,7 @@ mod tests {
             },
             attempts: 2,
             forked: None,
+            reduced: None,
             params: BTreeMap::from([("token".to_owned(), "planted-parameter".to_owned())]),
             inputs: vec![
                 ("train".parse().unwrap(), Revision(3)),

@@ -14,26 +14,30 @@ use futures::TryStreamExt as _;
 
 use super::fit::{BATCH_ROWS, Fitted, ids};
 use super::model::FILE;
+use super::plan::Plan;
 use super::vectors::{Gathered, Vectors};
 use crate::artifact::{ArtifactSource, PutOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Revision, StreamName, TableName};
 use crate::project::Project;
-use crate::run::{Epochs, Rows, Run, RunOptions, RunRecord};
+use crate::run::{Epochs, MODEL, Rows, Run, RunOptions, RunRecord};
 use crate::runtime::block_on;
 use crate::schema::{self, Role};
 
-/// How many rows are logged before storage is waited for.
-const ROWS_FLUSH: u64 = 1 << 18;
+/// How many bytes of places are logged before storage is waited for.
+const BYTES_FLUSH: usize = 32 << 20;
 
 /// What is reduced, and what that is called.
 #[derive(Clone, Default)]
 pub struct ReduceOptions {
-    column: Option<String>,
-    streams: Vec<String>,
-    name: Option<String>,
-    told: Option<Arc<dyn Fn(u64, u64) + Send + Sync>>,
+    pub(super) column: Option<String>,
+    pub(super) streams: Vec<String>,
+    pub(super) name: Option<String>,
+    told: Option<Arc<Told>>,
 }
+
+/// Is told how many epochs of how many are done.
+type Told = dyn Fn(u64, u64) + Send + Sync;
 
 impl fmt::Debug for ReduceOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,7 +63,7 @@ impl ReduceOptions {
         self
     }
 
-    /// Reduces this stream; may be called for several.
+    /// Reduces this stream; may be called for several, of which each counts once.
     #[must_use]
     pub fn stream(mut self, stream: &str) -> Self {
         self.streams.push(stream.to_owned());
@@ -101,12 +105,16 @@ impl Project {
     /// Applies a reduction to every epoch of a run, and logs what comes of it as a new run: streams, epochs and row ids are those of
     /// the source, and the column is called `<column>_<method>`. A model that is not stored yet becomes an artifact of the new run; another is an input of it.
     ///
-    /// Synchronous, as [`Self::start_run`] is. Reads the column of each epoch once, some thousand rows at a time, and writes 4 bytes for each dimension of a
-    /// row; all rows are stored when it returns. The run is marked as failed if anything goes wrong on the way.
+    /// All that can be wrong with names, columns and widths is found before anything is made. If a process is gone that was about the same reduction, its run goes on,
+    /// from the first epoch again.
+    ///
+    /// Synchronous, as [`Self::start_run`] is. Reads the column of each epoch once, and writes 4 bytes for each dimension of a row; all rows are stored
+    /// when it returns. Beside the model it holds at once the vectors of some thousand rows, in the form of the column, in 64 and in 32 bits, and some tens
+    /// of MiB that are logged and not stored yet. Of rows that the source's writer has not folded yet it holds the whole file. The run is marked as failed if anything goes wrong on the way.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if there is no such run or stream, or no stream has the column; [`ErrorKind::Conflict`] if there is a run of the new
-    /// one's name; [`ErrorKind::Invalid`] for vectors of another width than it was fitted on; those of the store.
+    /// [`ErrorKind::NotFound`] if there is no such run or stream, or a named stream or all of them lack the column; [`ErrorKind::Conflict`] if there is a run of the new
+    /// one's name that is not this reduction, interrupted, or if somebody else made the newest version of an artifact of that name; [`ErrorKind::Invalid`] for vectors of another width than it was fitted on; those of the store.
     pub fn reduce(
         &self,
         run: &str,
@@ -114,26 +122,17 @@ impl Project {
         options: impl Into<ReduceOptions>,
     ) -> Result<Reduced> {
         let options = options.into();
-        let source = block_on(self.run(run))?;
-        let column = options.column.as_deref().or(fitted.column());
-        let column = column.ok_or_else(|| {
-            Error::invalid("the reduction does not say which column it is for; name one")
-        })?;
-        let streams = streams(&source, column, &options.streams)?;
-        let method = fitted.model.method();
-        let name = options.name.clone();
-        let name = name.unwrap_or_else(|| format!("{run}-{method}"));
-        let started = self.start_run(new_run(&name))?;
-        let made = format!("{column}_{method}");
+        let plan = block_on(Plan::new(self, run, fitted, &options))?;
+        let started = self.start_run(new_run(&plan))?;
+        let made = format!("{}_{}", plan.column, fitted.model.method());
         let job = Job {
             project: self,
-            source: &source,
+            plan: &plan,
             fitted,
-            column,
             made: &made,
             run: &started,
         };
-        match job.run(&name, &streams, &options) {
+        match job.run(options.told.as_deref()) {
             Ok((model, counts)) => Ok(Reduced {
                 run: whole(started.finish()?)?,
                 model,
@@ -151,8 +150,8 @@ impl Project {
     }
 }
 
-fn new_run(name: &str) -> RunOptions {
-    let options = RunOptions::new().name(name);
+fn new_run(plan: &Plan) -> RunOptions {
+    let options = RunOptions::from(&plan.name).reduces(plan.reduces.clone());
     #[cfg(feature = "system")]
     let options = options.without_system();
     options
@@ -170,41 +169,19 @@ fn whole(record: RunRecord) -> Result<RunRecord> {
     ))
 }
 
-/// The streams that are reduced: those that are named, or all that have the column.
-fn streams(source: &RunRecord, column: &str, named: &[String]) -> Result<Vec<StreamName>> {
-    if !named.is_empty() {
-        return named.iter().map(|name| name.parse()).collect();
-    }
-    let has = source.streams.iter().filter(|stream| {
-        let found = stream.schema.index_of(column);
-        found.is_ok()
-    });
-    let found: Vec<StreamName> = has.map(|stream| stream.name.clone()).collect();
-    match found.is_empty() {
-        false => Ok(found),
-        true => {
-            let run = &source.name;
-            Err(Error::not_found(format!(
-                "no stream of run {run} has a column {column:?}"
-            )))
-        }
-    }
-}
-
 #[derive(Default)]
 struct Counts {
     rows: u64,
     without: u64,
-    /// Since storage was waited for.
-    waiting: u64,
+    /// Logged since storage was waited for.
+    bytes_waiting: usize,
 }
 
 /// One reduction on its way from run to run.
 struct Job<'a> {
     project: &'a Project,
-    source: &'a RunRecord,
+    plan: &'a Plan,
     fitted: &'a Fitted,
-    column: &'a str,
     /// The column that is made.
     made: &'a str,
     run: &'a Run,
@@ -212,32 +189,25 @@ struct Job<'a> {
 
 impl Job<'_> {
     /// The model as `NAME@VERSION`, and how many rows there were.
-    fn run(
-        &self,
-        name: &str,
-        streams: &[StreamName],
-        options: &ReduceOptions,
-    ) -> Result<(String, Counts)> {
-        let model = self.model(name)?;
-        let from = self.source.name.as_str();
-        let facts = self.fitted.model.facts();
-        let facts = facts
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()));
-        let mut params: BTreeMap<&str, &str> = facts.collect();
-        params.extend([("source", from), ("model", &model), ("column", self.column)]);
-        self.run.params(&params)?;
+    fn run(&self, told: Option<&Told>) -> Result<(String, Counts)> {
+        let model = self.model()?;
+        self.run.params(&BTreeMap::from([(MODEL, &model)]))?;
+        let from = self.plan.reduces.source.as_str();
         let open = |stream: &StreamName| block_on(self.project.epochs(from, stream.as_str()));
-        let opened = streams.iter().map(|stream| Ok((stream, open(stream)?)));
+        let opened = self.plan.streams.iter();
+        let opened = opened.map(|stream| Ok((stream, open(stream)?)));
         let opened: Vec<(&StreamName, Epochs)> = opened.collect::<Result<_>>()?;
         let n_epochs = opened.iter().map(|(_, epochs)| epochs.numbers().len());
         let (mut n_done, n_epochs) = (0, n_epochs.sum::<usize>() as u64);
         let mut counts = Counts::default();
         for (stream, epochs) in &opened {
             for epoch in epochs.numbers() {
-                self.epoch((stream, epoch), epochs, &mut counts)?;
+                let done = self.epoch((stream, epoch), epochs, &mut counts);
+                done.map_err(|err| {
+                    err.context(format!("cannot reduce epoch {epoch} of stream {stream}"))
+                })?;
                 n_done += 1;
-                if let Some(told) = &options.told {
+                if let Some(told) = told {
                     told(n_done, n_epochs);
                 }
             }
@@ -246,12 +216,12 @@ impl Job<'_> {
     }
 
     /// The model as `NAME@VERSION`, stored now if it is not yet.
-    fn model(&self, name: &str) -> Result<String> {
-        if let Some(version) = &self.fitted.version {
-            let named = format!("{}@{}", version.artifact().name(), version.number());
-            self.run.use_artifact(&named)?;
-            return Ok(named);
+    fn model(&self) -> Result<String> {
+        if let Some(stored) = self.fitted.stored_as() {
+            self.run.use_artifact(&stored)?;
+            return Ok(stored);
         }
+        let name = self.plan.name.as_str();
         let source = ArtifactSource::bytes(FILE, self.fitted.model.to_bytes()?);
         let on = self.fitted.model.fact("fitted_on").unwrap_or_default();
         let put =
@@ -266,7 +236,7 @@ impl Job<'_> {
         epochs: &Epochs,
         counts: &mut Counts,
     ) -> Result<()> {
-        let columns = [self.column, "table", "revision"];
+        let columns = [self.plan.column.as_str(), "table", "revision"];
         let mut batches = block_on(epochs.batches(epoch, &columns, BATCH_ROWS))?;
         while let Some(batch) = block_on(batches.try_next())? {
             let places = self.places(&batch, counts)?;
@@ -280,9 +250,9 @@ impl Job<'_> {
                 let places = places.slice(rows.start, rows.len());
                 self.run.samples(&logged, &places)?;
             }
-            if counts.waiting >= ROWS_FLUSH {
+            if counts.bytes_waiting >= BYTES_FLUSH {
                 self.run.flush()?;
-                counts.waiting = 0;
+                counts.bytes_waiting = 0;
             }
         }
         Ok(())
@@ -290,17 +260,21 @@ impl Job<'_> {
 
     /// The column that is made of a batch.
     fn places(&self, batch: &RecordBatch, counts: &mut Counts) -> Result<RecordBatch> {
-        let mut gathered = Gathered::new(self.column);
+        let mut gathered = Gathered::new(&self.plan.column);
         let has_vector = gathered.add(ids(batch)?, batch.column(1), |_| true)?;
         let reduction = &self.fitted.reduction;
-        let places = gathered.finish().map(|vectors| reduction.apply(&vectors));
-        let places = places.transpose()?;
+        let apply = |vectors: Vectors| {
+            let fits = vectors.expect_width(reduction.width());
+            fits.map_err(|err| err.context("name only the streams that fit the reduction"))?;
+            reduction.apply(&vectors)
+        };
+        let places = gathered.finish().map(apply).transpose()?;
         let lists = lists(reduction.n_dimensions(), &has_vector, places.as_ref())?;
         let n_without = lists.null_count() as u64;
         let n_rows = lists.len() as u64;
         counts.without += n_without;
         counts.rows += n_rows - n_without;
-        counts.waiting += n_rows;
+        counts.bytes_waiting += lists.get_array_memory_size();
         let field = schema::tensor(self.made, DataType::Float32, &[reduction.n_dimensions()]);
         let field = schema::with_role(field, Role::Embedding).with_nullable(true);
         let lists: ArrayRef = Arc::new(lists);

@@ -6,14 +6,14 @@ use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::UInt64Type;
 use futures::TryStreamExt as _;
 
-use super::model::Model;
+use super::model::{FILE, Model, method_of};
 use super::vectors::{Gathered, Vectors};
 use super::{Reducer, Reduction};
 use crate::artifact::ArtifactVersion;
 use crate::error::{Error, Result};
 use crate::id::ROWID;
 use crate::project::Project;
-use crate::run::Epochs;
+use crate::run::{Epochs, RunStatus};
 
 /// How many rows are read at once.
 pub(super) const BATCH_ROWS: usize = 8_192;
@@ -63,6 +63,16 @@ impl Fitted {
     pub fn column(&self) -> Option<&str> {
         self.model.fact("column")
     }
+
+    /// The version of an artifact that it was read from, as `NAME@VERSION`.
+    pub(super) fn stored_as(&self) -> Option<String> {
+        let version = self.version.as_ref()?;
+        Some(format!(
+            "{}@{}",
+            version.artifact().name(),
+            version.number()
+        ))
+    }
 }
 
 impl Project {
@@ -72,13 +82,18 @@ impl Project {
     /// row ids, then the column, and holds the vectors that were drawn, in 4 bytes a number.
     ///
     /// # Errors
-    /// As [`Self::embeddings`]; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if no row has a vector or the vectors differ in width; as [`Reducer::fit`].
+    /// As [`Self::embeddings`]; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if no row has a vector, the vectors differ in width, or the reducer wants no row; as [`Reducer::fit`].
     pub async fn fit_reduction(
         &self,
         (run, stream, epoch): (&str, &str, i64),
         column: &str,
         reducer: &dyn Reducer,
     ) -> Result<Fitted> {
+        if reducer.rows_max() == 0 {
+            return Err(Error::invalid(
+                "a reduction is fitted on no row; allow one at least",
+            ));
+        }
         let epochs = self.epochs(run, stream).await?;
         let vectors = drawn(&epochs, epoch, column, reducer).await?;
         let vectors = vectors.ok_or_else(|| {
@@ -93,30 +108,64 @@ impl Project {
         Fitted::new(reducer, model)
     }
 
+    /// The newest epoch of a stream that is whole, as far as that can be known: to fit a reduction on. Of a run that goes on it is the one before the
+    /// newest, if there are two. Reads the run's log, and lists the files of the stream.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) naming the run or the stream, or if it has no epoch; those of the store.
+    pub async fn newest_epoch(&self, run: &str, stream: &str) -> Result<i64> {
+        let folded = self.run_files().judged(&run.parse()?).await?;
+        let goes_on = folded.record.status == RunStatus::Running;
+        let numbers = self.epochs(run, stream).await?.numbers();
+        let mut newest_first = numbers.iter().rev().copied();
+        let newest = newest_first.next();
+        let before = newest_first.next().filter(|_| goes_on);
+        before.or(newest).ok_or_else(|| {
+            Error::not_found(format!("stream {stream} of run {run} has no epoch yet"))
+        })
+    }
+
     /// A reduction that was stored, by its artifact: `baseline-umap`, `baseline-umap@2` or `baseline-umap@best`. One of a method that is not the
     /// library's own is read by the reducer that made it.
     ///
+    /// Of an artifact that is something else, at most the header of a file is read. Else the file and the model are held at once: twice its size.
+    ///
     /// # Errors
-    /// As [`Self::artifact_version`]; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if it is no reduction, or of another method.
+    /// As [`Self::artifact_version`]; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if it is no reduction, or of another method; as [`Reducer::reduction`].
     pub async fn load_reduction(&self, text: &str, reducers: &[&dyn Reducer]) -> Result<Fitted> {
         let version = self.artifact_version(text).await?;
-        let model = version.read_model().await?;
-        let model = Model::from_bytes(&model)
-            .map_err(|err| err.context(format!("{version} cannot be applied")))?;
-        let method = model.method().to_owned();
-        let Some(reducer) = reducers.iter().find(|known| known.name() == method) else {
-            let known: Vec<&str> = reducers.iter().map(|known| known.name()).collect();
-            return Err(Error::invalid(format!(
-                "{version} was fitted by {method:?}, and known are {}",
-                known.join(", ")
-            )));
-        };
-        let fitted = Fitted::new(*reducer, model)?;
+        let failed = |err: Error| err.context(format!("{version} cannot be applied"));
+        let reducer = known(&version, reducers).await.map_err(failed)?;
+        let model = Model::from_bytes(&version.read(FILE).await?).map_err(failed)?;
+        let fitted = Fitted::new(reducer, model).map_err(failed)?;
         Ok(Fitted {
             version: Some(version),
             ..fitted
         })
     }
+}
+
+/// The reducer that fitted what a version holds, as the header of its file says.
+async fn known<'a>(
+    version: &ArtifactVersion,
+    reducers: &[&'a dyn Reducer],
+) -> Result<&'a dyn Reducer> {
+    let files = version.files().await?;
+    let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+    if paths != [FILE] {
+        return Err(Error::invalid(format!(
+            "it is no reduction, which is one file {FILE}"
+        )));
+    }
+    let method = method_of(&version.tensors(FILE).await?)?;
+    let found = reducers.iter().find(|known| known.name() == method);
+    found.copied().ok_or_else(|| {
+        let known: Vec<&str> = reducers.iter().map(|known| known.name()).collect();
+        Error::invalid(format!(
+            "it was fitted by {method:?}, and known are {}",
+            known.join(", ")
+        ))
+    })
 }
 
 /// The vectors of an epoch, or as many of them as the reducer wants.

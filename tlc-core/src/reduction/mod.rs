@@ -8,7 +8,7 @@
 //! training logged is changed, several reductions can stand side by side, and everything that works on runs works on these: SQL joins
 //! them to their source by `stream`, `epoch` and `_rowid`.
 //!
-//! Whoever reads the code begins with `pca`, `umap` and `nearest`, which know neither columns nor storage; `fit` reads, `apply` writes.
+//! Whoever reads the code begins with `pca`, `umap` and `nearest`, which know neither columns nor storage; `fit` reads, `plan` looks at what is asked for, `apply` writes.
 
 mod apply;
 mod fit;
@@ -17,6 +17,7 @@ mod model;
 mod nearest;
 #[cfg(feature = "reduction")]
 mod pca;
+mod plan;
 #[cfg(feature = "reduction")]
 mod umap;
 mod vectors;
@@ -41,7 +42,7 @@ pub trait Reducer: fmt::Debug + Send + Sync {
     /// Decides which vectors are drawn if there are too many, and whatever else is left to chance.
     fn seed(&self) -> u64;
 
-    /// On how many vectors it is fitted at most.
+    /// On how many vectors it is fitted at most; one at least.
     fn rows_max(&self) -> usize;
 
     /// What it learns from vectors. The same vectors give the same model.

@@ -5,6 +5,9 @@ use std::fmt;
 
 use safetensors::{Dtype, SafeTensors, serialize, tensor::TensorView};
 
+#[cfg(feature = "reduction")]
+use super::vectors::Vectors;
+use crate::artifact::Tensors;
 use crate::error::{Error, Result};
 
 /// The name of the file in the artifact.
@@ -69,19 +72,33 @@ impl Model {
     /// A tensor of two dimensions: how many rows, and all numbers, row after row.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if there is none of that name, or of other dimensions.
+    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if there is none of that name, or of other dimensions, or its numbers do not fill them.
     pub fn matrix(&self, name: &str) -> Result<(usize, &[f32])> {
-        match self.tensors.get(name) {
-            Some((shape, values)) => match shape.as_slice() {
-                [n, _] => Ok((*n, values)),
-                _ => Err(Error::corrupt(format!(
-                    "tensor {name:?} of the reduction has not two dimensions"
-                ))),
-            },
-            None => Err(Error::corrupt(format!(
-                "the reduction has no tensor {name:?}"
-            ))),
+        let wrong = |how: &str| Error::corrupt(format!("tensor {name:?} of the reduction {how}"));
+        let Some((shape, values)) = self.tensors.get(name) else {
+            return Err(wrong("is not there"));
+        };
+        let [n, width] = shape.as_slice() else {
+            return Err(wrong("has not two dimensions"));
+        };
+        match n.checked_mul(*width) == Some(values.len()) {
+            true => Ok((*n, values)),
+            false => Err(wrong("has not as many numbers as its dimensions say")),
         }
+    }
+
+    /// The rows of a matrix as vectors. There is one at least, and all numbers are finite.
+    ///
+    /// # Errors
+    /// As [`Self::matrix`]; [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) for numbers that are no such vectors.
+    #[cfg(feature = "reduction")]
+    pub(super) fn vectors(&self, name: &str) -> Result<Vectors> {
+        let (n, values) = self.matrix(name)?;
+        let width = values.len().checked_div(n).unwrap_or_default();
+        Vectors::new(width, values.to_vec()).map_err(|err| {
+            let message = format!("tensor {name:?} of the reduction cannot be used");
+            Error::corrupt(message).with_source(err)
+        })
     }
 
     /// The model as a file. The same model is the same bytes.
@@ -115,12 +132,10 @@ impl Model {
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if they are no such file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let wrong = || Error::invalid("this is no file of a reduction");
         let (_, header) =
             SafeTensors::read_metadata(bytes).map_err(|err| wrong().with_source(err))?;
         let facts = header.metadata().as_ref().and_then(|all| all.get(FACTS));
-        let facts: BTreeMap<String, String> = serde_json::from_str(facts.ok_or_else(wrong)?)
-            .map_err(|err| wrong().with_source(err))?;
+        let facts = parse_facts(facts)?;
         let read = SafeTensors::deserialize(bytes).map_err(|err| wrong().with_source(err))?;
         let tensor = |(name, view): (&str, TensorView<'_>)| {
             if view.dtype() != Dtype::F32 {
@@ -135,6 +150,28 @@ impl Model {
             tensors: read.iter().map(tensor).collect::<Result<_>>()?,
         })
     }
+}
+
+/// By which method a model was fitted, as the header of its file says.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if it is that of another file.
+pub(super) fn method_of(header: &Tensors) -> Result<String> {
+    let is_of_floats = header.tensors.iter().all(|tensor| tensor.dtype == "F32");
+    let mut facts = parse_facts(header.metadata.get(FACTS))?;
+    match facts.remove(METHOD) {
+        Some(method) if is_of_floats => Ok(method),
+        _ => Err(wrong()),
+    }
+}
+
+fn parse_facts(text: Option<&String>) -> Result<BTreeMap<String, String>> {
+    let text = text.ok_or_else(wrong)?;
+    serde_json::from_str(text).map_err(|err| wrong().with_source(err))
+}
+
+fn wrong() -> Error {
+    Error::invalid("this is no file of a reduction")
 }
 
 #[cfg(test)]
@@ -170,5 +207,6 @@ mod tests {
         assert!(Model::from_bytes(&other).is_err());
         let short = Model::new("pca").with_tensor("mean", &[1, 3], vec![0.5]);
         assert_eq!(short.to_bytes().unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(short.matrix("mean").unwrap_err().kind(), ErrorKind::Corrupt);
     }
 }

@@ -1,4 +1,7 @@
-//! The nearest points of many vectors, all distances measured: by products of matrices, and once more in 64 bits for the few that count.
+//! The nearest points of many vectors, all distances measured: by products of matrices, and once more one by one for the few that count.
+//!
+//! Products tell distances apart by what is left of two large numbers that are taken from each other, if vectors are long and near each other. So
+//! they are of 64 bits, and vectors are taken from the middle of all points.
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatRef, Par};
@@ -9,7 +12,7 @@ use crate::runtime::parallel;
 /// How many vectors are compared with all points at once.
 const BLOCK: usize = 64;
 
-/// How many more candidates there are than neighbours, for what rounding to 32 bits puts out of order.
+/// How many more candidates there are than neighbours, for what rounding puts out of order.
 const MORE: usize = 8;
 
 /// Which points are near a vector, nearest first, of equally near ones the first; and how far they are.
@@ -21,19 +24,19 @@ pub(super) struct Near {
 
 /// For each of `vectors` its `n` nearest points. With `is_same` the vectors are the points, and none is near itself.
 ///
-/// Costs the product of all three numbers, on all cores; for each core it holds 64 numbers for each point.
+/// Costs the product of all three numbers, on all cores; it holds 8 bytes for each number of the points, and for each core 64 numbers for each point.
 pub(super) fn nearest(points: &Vectors, vectors: &Vectors, n: usize, is_same: bool) -> Vec<Near> {
-    let norms: Vec<f32> = points
-        .iter()
-        .map(|point| point.iter().map(|value| value * value).sum())
-        .collect();
+    let middle = middle(points);
+    let centred = centred(points.values(), &middle);
+    let squares = |point: &[f64]| point.iter().map(|value| value * value).sum();
+    let norms: Vec<f64> = centred.chunks_exact(points.width()).map(squares).collect();
     let blocks: Vec<(usize, &[f32])> = vectors
         .values()
         .chunks(BLOCK * vectors.width())
         .enumerate()
         .collect();
     let found = parallel::map(&blocks, usize::MAX, |(block, values)| {
-        let products = products(points, values);
+        let products = products(&centred, &self::centred(values, &middle), points.width());
         let near = |at: usize, vector: &[f32]| {
             let own = is_same.then_some(block * BLOCK + at);
             let scores = products.col_as_slice(at).iter().zip(&norms);
@@ -48,14 +51,38 @@ pub(super) fn nearest(points: &Vectors, vectors: &Vectors, n: usize, is_same: bo
     found.into_iter().flatten().collect()
 }
 
+/// The mean of all points.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "there are less than 2^53 points"
+)]
+fn middle(points: &Vectors) -> Vec<f64> {
+    let n = points.len().max(1) as f64;
+    let mut middle = vec![0.0; points.width()];
+    for point in points {
+        for (sum, value) in middle.iter_mut().zip(point) {
+            *sum += f64::from(*value) / n;
+        }
+    }
+    middle
+}
+
+/// Vectors one after the other, as they are seen from the middle.
+fn centred(values: &[f32], middle: &[f64]) -> Vec<f64> {
+    let pairs = values.iter().zip(middle.iter().cycle());
+    pairs
+        .map(|(value, mean)| f64::from(*value) - mean)
+        .collect()
+}
+
 /// A column for each vector: its products with all points.
-fn products(points: &Vectors, vectors: &[f32]) -> Mat<f32> {
-    let (width, n_vectors) = (points.width(), vectors.len() / points.width());
-    let mut products = Mat::zeros(points.len(), n_vectors);
+fn products(points: &[f64], vectors: &[f64], width: usize) -> Mat<f64> {
+    let (n_points, n_vectors) = (points.len() / width, vectors.len() / width);
+    let mut products = Mat::zeros(n_points, n_vectors);
     matmul(
         products.as_mut(),
         Accum::Replace,
-        MatRef::from_row_major_slice(points.values(), points.len(), width),
+        MatRef::from_row_major_slice(points, n_points, width),
         MatRef::from_column_major_slice(vectors, width, n_vectors),
         1.0,
         Par::Seq,
@@ -64,8 +91,8 @@ fn products(points: &Vectors, vectors: &[f32]) -> Mat<f32> {
 }
 
 /// The positions of the lowest scores, but for one position.
-fn lowest(scores: impl Iterator<Item = f32>, n: usize, own: Option<usize>) -> Vec<usize> {
-    let mut kept: Vec<(f32, usize)> = Vec::with_capacity(n + 1);
+fn lowest(scores: impl Iterator<Item = f64>, n: usize, own: Option<usize>) -> Vec<usize> {
+    let mut kept: Vec<(f64, usize)> = Vec::with_capacity(n + 1);
     for (at, score) in scores.enumerate() {
         let is_full = kept.len() == n;
         let is_low = kept.last().is_none_or(|last| score < last.0) || !is_full;
@@ -126,6 +153,30 @@ mod tests {
                 assert_eq!(found, slowly(&points, &others, n, false));
                 let found = nearest(&points, &points, n, true);
                 assert_eq!(found, slowly(&points, &points, n, true));
+            }
+        }
+    }
+
+    #[test]
+    fn the_nearest_are_found_where_vectors_are_long_and_near_each_other() {
+        for (middle, spread) in [(1e3, 1e-2), (1e3, 1.0), (-7e4, 0.5)] {
+            // Around one place, and around two that are opposite of each other.
+            for turns in [1.0, -1.0] {
+                let spreads = vectors(300, 17, 3);
+                let values = spreads.values().iter().enumerate();
+                let far = |at: usize| {
+                    if at / 17 % 2 == 0 {
+                        middle
+                    } else {
+                        turns * middle
+                    }
+                };
+                let values = values.map(|(at, value)| far(at) + spread * value);
+                let points = Vectors::new(17, values.collect()).unwrap();
+                for n in [1, 15] {
+                    let found = nearest(&points, &points, n, true);
+                    assert_eq!(found, slowly(&points, &points, n, true), "{middle} {turns}");
+                }
             }
         }
     }

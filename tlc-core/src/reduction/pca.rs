@@ -43,7 +43,7 @@ impl Pca {
         self
     }
 
-    /// On how many vectors it is fitted at most.
+    /// On how many vectors it is fitted at most; one at least.
     #[must_use]
     pub fn rows_max(mut self, rows_max: usize) -> Self {
         self.rows_max = rows_max;
@@ -83,22 +83,24 @@ impl Reducer for Pca {
         let (axes, variances) = axes(&covariance(vectors, &mean), n)?;
         Ok(Model::new(self.name())
             .with_fact("seed", self.seed)
+            .with_fact("dimensions", n)
+            .with_fact("rows_max", self.rows_max)
             .with_tensor("mean", &[1, width], narrow(&mean))
             .with_tensor("components", &[n, width], narrow(&axes))
             .with_tensor("variances", &[1, n], narrow(&variances)))
     }
 
     fn reduction(&self, model: &Model) -> Result<Box<dyn Reduction>> {
-        let ((_, mean), (n, components)) = (model.matrix("mean")?, model.matrix("components")?);
-        if mean.is_empty() || components.len() != n * mean.len() {
+        let (mean, components) = (model.vectors("mean")?, model.vectors("components")?);
+        let (n, width) = (components.len(), mean.width());
+        if mean.len() != 1 || components.width() != width || !(1..=width).contains(&n) {
             return Err(Error::corrupt("the components do not fit the mean"));
         }
-        let mean = mean.iter().copied().map(f64::from).collect();
-        let components = components.iter().copied().map(f64::from).collect();
+        let wide = |vectors: &Vectors| vectors.values().iter().copied().map(f64::from).collect();
         Ok(Box::new(Projection {
             n_dimensions: n,
-            mean,
-            components,
+            mean: wide(&mean),
+            components: wide(&components),
         }))
     }
 }

@@ -57,7 +57,7 @@ impl Umap {
         self
     }
 
-    /// On how many vectors it is fitted at most.
+    /// On how many vectors it is fitted at most; one at least.
     #[must_use]
     pub fn rows_max(mut self, rows_max: usize) -> Self {
         self.rows_max = rows_max;
@@ -126,6 +126,8 @@ impl Reducer for Umap {
         let (n, width) = (vectors.len(), vectors.width());
         Ok(Model::new(self.name())
             .with_fact("seed", self.seed)
+            .with_fact("dimensions", self.n_dimensions)
+            .with_fact("rows_max", self.rows_max)
             .with_fact("neighbours", n_neighbours)
             .with_fact("distance_min", self.distance_min)
             .with_tensor("vectors", &[n, width], vectors.values().to_vec())
@@ -133,18 +135,13 @@ impl Reducer for Umap {
     }
 
     fn reduction(&self, model: &Model) -> Result<Box<dyn Reduction>> {
-        let wrong = || Error::corrupt("the reduction does not say its neighbours");
-        let n_neighbours = model.fact("neighbours").map(str::parse);
-        let n_neighbours = n_neighbours.and_then(std::result::Result::ok);
-        let block = |name| {
-            let (n, values) = model.matrix(name)?;
-            Vectors::new(values.len().checked_div(n).unwrap_or(0), values.to_vec())
-                .map_err(|err| Error::corrupt(format!("tensor {name:?}")).with_source(err))
-        };
-        let (vectors, places) = (block("vectors")?, block("places")?);
-        if vectors.len() != places.len() {
-            return Err(Error::corrupt("not every vector has a place"));
+        let (vectors, places) = (model.vectors("vectors")?, model.vectors("places")?);
+        if vectors.len() != places.len() || places.width() > vectors.width() {
+            return Err(Error::corrupt("the places do not fit the vectors"));
         }
+        let n_neighbours = model.fact("neighbours").and_then(|n| n.parse().ok());
+        let n_neighbours = n_neighbours.filter(|n| (1..=vectors.len()).contains(n));
+        let wrong = || Error::corrupt("the reduction does not say how many neighbours it takes");
         Ok(Box::new(Placed {
             vectors,
             places,
@@ -180,7 +177,7 @@ fn fitted(options: &Umap, vectors: &Vectors, near: Vec<Near>) -> Result<Vec<f32>
     });
     let known = Some(known.unzip());
     let data = (vectors.values(), vectors.len(), vectors.width());
-    let seed = usize::try_from(seed & u64::from(u32::MAX)).unwrap_or_default();
+    let seed = usize::try_from(folded(seed)).unwrap_or_default();
     let fit = AssertUnwindSafe(|| umap(data, known, &params, seed, 0));
     let dimensions = catch_unwind(fit)
         .map_err(|_panic| failed("it ended early".to_owned()))?
@@ -195,6 +192,11 @@ fn fitted(options: &Umap, vectors: &Vectors, near: Vec<Near>) -> Result<Vec<f32>
         true => Ok(places),
         false => Err(failed("not every place is a number".to_owned())),
     }
+}
+
+/// The seed in 32 bits, for the fit adds to it. All bits count, and a seed of 32 bits stays as it is.
+fn folded(seed: u64) -> u64 {
+    (seed ^ seed >> 32) & u64::from(u32::MAX)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "results are of 32 bits")]
@@ -277,6 +279,17 @@ fn weights(distances: &[f64]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_bits_of_a_seed_count() {
+        for seed in [0, 7, u64::from(u32::MAX)] {
+            assert_eq!(folded(seed), seed);
+        }
+        for bit in 0..64 {
+            assert_ne!(folded(7 ^ 1 << bit), folded(7), "{bit}");
+        }
+        assert!(folded(u64::MAX - 3) <= u64::from(u32::MAX));
+    }
 
     #[test]
     fn the_nearer_a_neighbour_the_more_it_counts_and_the_vector_itself_alone() {

@@ -34,6 +34,7 @@ mod params;
 mod points;
 mod read;
 mod record;
+mod reduces;
 mod rows;
 mod segment;
 mod segments;
@@ -72,6 +73,7 @@ pub use self::open::RunOptions;
 pub(crate) use self::read::Runs;
 pub use self::read::{SampleFile, ScalarFile};
 pub use self::record::{Fork, RunCode, RunRecord, RunStatus, SILENCE_MAX, StreamRecord};
+pub(crate) use self::reduces::{MODEL, Reduces};
 pub use self::rows::Rows;
 use self::rows::{Means, Streams, Values};
 pub use self::shared::LOG_WAIT_MAX;
@@ -126,7 +128,7 @@ impl Run {
     pub(crate) fn start(project: &Place, options: RunOptions) -> Result<Self> {
         let shared = Arc::new(Shared::new());
         let (mut begun, writer) = open::spawn(project.clone(), options, Arc::clone(&shared))?;
-        let params = std::mem::take(&mut begun.params);
+        let (reduced, params) = (begun.reduced.take(), std::mem::take(&mut begun.params));
         let run = Self {
             name: begun.name,
             project: project.clone(),
@@ -138,6 +140,10 @@ impl Run {
             means: Mutex::default(),
             writer: Some(writer),
         };
+        if let Some(source) = reduced {
+            let source = source.to_string();
+            run.shared.log_event(Event::Reduced { run: source });
+        }
         run.log_params(params);
         Ok(run)
     }

@@ -12,6 +12,7 @@ use super::entries::{self, encode_entry};
 use super::name;
 use super::read::Runs;
 use super::record::{Folded, RunStatus};
+use super::reduces::Reduces;
 use super::rows::Streams;
 use super::segments::Identity;
 use super::shared::{self, Shared};
@@ -50,6 +51,7 @@ pub struct RunOptions {
     resumes: bool,
     launch: Option<String>,
     fork: Option<(String, i64)>,
+    reduces: Option<Reduces>,
     #[cfg(feature = "system")]
     is_without_system: bool,
     provenance: Made,
@@ -167,6 +169,15 @@ impl RunOptions {
         self.fork = Some((source.to_owned(), step));
         self
     }
+
+    /// Says that the run is a reduction of another one, and gives it the parameters of that. If there is a run of its name, whatever
+    /// became of it, the name is taken, unless it was interrupted and is this reduction.
+    #[must_use]
+    pub(crate) fn reduces(mut self, reduces: Reduces) -> Self {
+        self.params.extend(reduces.params.clone());
+        self.reduces = Some(reduces);
+        self
+    }
 }
 
 impl From<&str> for RunOptions {
@@ -195,6 +206,8 @@ pub(crate) struct Begun {
     pub(crate) name: RunName,
     pub(crate) streams: Streams,
     pub(crate) params: BTreeMap<String, String>,
+    /// The run that it is a reduction of, which its log does not say yet.
+    pub(crate) reduced: Option<RunName>,
     pub(crate) aliases: Aliases,
 }
 
@@ -325,6 +338,9 @@ async fn go_on(project: &Place, name: RunName, options: &RunOptions) -> Result<(
         if let Some(other) = forked_otherwise(&folded, options) {
             return taken(&format!("{other}; choose another name"));
         }
+        if let Some(reduces) = &options.reduces {
+            reduces.expect_same(&folded.record)?;
+        }
         match status {
             _ if is_ours && status != RunStatus::Interrupted => {
                 return enter(project, &name, options, folded).await;
@@ -414,6 +430,10 @@ async fn start(
         name: name.clone(),
         streams: Streams::default(),
         params: options.params.clone(),
+        reduced: options
+            .reduces
+            .as_ref()
+            .map(|reduces| reduces.source.clone()),
         aliases,
     };
     let (next, identity) = (Revision::FIRST.next(), identity(name, id, 1, options));
@@ -562,6 +582,8 @@ async fn begun(
         name: name.clone(),
         streams,
         params: options.params.clone(),
+        // It goes on only if its log says so.
+        reduced: None,
         aliases: project.aliases().await?,
     })
 }

@@ -98,6 +98,8 @@ pub struct RunRecord {
     pub attempts: u32,
     /// Where it begins, if it is the fork of another run.
     pub forked: Option<Fork>,
+    /// The run whose embeddings it has as points, if it is a reduction. That one may be gone.
+    pub reduced: Option<RunName>,
     /// Parameters by their dotted names; of a fork also those it began with.
     pub params: BTreeMap<String, String>,
     /// What it read, in the order it was told; of a fork first what the other run had read.
@@ -297,6 +299,7 @@ fn started(run: &RunName, entry: Entry) -> Result<Folded> {
         process: from_entry(process.clone()),
         attempts: 1,
         forked: None,
+        reduced: None,
         params: BTreeMap::new(),
         inputs: Vec::new(),
         outputs: Vec::new(),
@@ -389,6 +392,7 @@ impl Folded {
             Event::Output { table, revision } => {
                 note(&mut self.record.outputs, &table, revision)?;
             }
+            Event::Reduced { run } => self.record.reduced = Some(run.parse()?),
             Event::Captured {
                 commit,
                 branch,
@@ -719,12 +723,26 @@ mod tests {
     }
 
     #[test]
+    fn a_reduction_says_of_which_run() {
+        let reduced = |rest: &str| {
+            folded(&format!("{STARTED}\n{rest}"))
+                .unwrap()
+                .record
+                .reduced
+        };
+        assert_eq!(reduced(""), None);
+        let source = reduced(r#"6 "kind":"reduced","run":"q""#).unwrap();
+        assert_eq!(source.as_str(), "q");
+    }
+
+    #[test]
     fn entries_that_cannot_be_are_corrupt() {
         check(STARTED, "Corrupt");
         let fork = r#""fork":{"run":"a/b","writer":"v","attempt":1,"step":9,"params":{},"inputs":[],"last":{}}"#;
         let err = folded(&format!("{STARTED},{fork}")).unwrap_err();
         assert_eq!(err.kind(), ErrorKind::Corrupt);
         check(r#"6 "kind":"input","table":"a/b","revision":3"#, "Corrupt");
+        check(r#"6 "kind":"reduced","run":"a/b""#, "Corrupt");
         check(
             r#"6 "kind":"stream","name":"s","schema":"not base64""#,
             "Corrupt",

@@ -553,6 +553,7 @@ mod tests {
             process: Env::manual().process(),
             attempts: 1,
             forked: None,
+            reduced: None,
             params: [("lr".to_owned(), name.to_owned())].into(),
             inputs: Vec::new(),
             outputs: Vec::new(),

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::reduction::{Fitted, Model, Reducer, Vectors};
+use crate::reduction::{Fitted, Model, Reducer, Reduction, Vectors};
 
 /// Checks that a reducer keeps what others rely on, by what it makes of `vectors`.
 ///
@@ -21,20 +21,33 @@ use crate::reduction::{Fitted, Model, Reducer, Vectors};
 /// # Errors
 /// [`ErrorKind::Invalid`] saying what does not hold; those of the fit.
 pub fn reducer_contract(reducer: &dyn Reducer, vectors: &Vectors) -> Result<()> {
-    let model = quietly(|| reducer.fit(vectors))??;
+    quietly(|| {
+        let model = fits(reducer, vectors)?;
+        let fitted = Fitted::new(reducer, model)?;
+        places(fitted.reduction(), vectors)?;
+        refuses(reducer, fitted.reduction(), vectors)
+    })
+}
+
+/// The model, after it was stored and read.
+fn fits(reducer: &dyn Reducer, vectors: &Vectors) -> Result<Model> {
+    let model = reducer.fit(vectors)?;
     expect(
         model.method() == reducer.name(),
         "the model names another method",
     )?;
     expect(
-        quietly(|| reducer.fit(vectors))?? == model,
+        reducer.fit(vectors)? == model,
         "the same vectors give another model",
     )?;
     let read = Model::from_bytes(&model.to_bytes()?)?;
     expect(read == model, "the model is another after it was stored")?;
-    let fitted = Fitted::new(reducer, read)?;
-    let reduction = fitted.reduction();
-    let places = quietly(|| reduction.apply(vectors))??;
+    Ok(read)
+}
+
+/// Each vector has one place, which depends on nothing else.
+fn places(reduction: &dyn Reduction, vectors: &Vectors) -> Result<()> {
+    let places = reduction.apply(vectors)?;
     expect(reduction.width() == vectors.width(), "the width is another")?;
     let n = reduction.n_dimensions();
     let is_whole = places.len() == vectors.len() && places.width() == n;
@@ -48,12 +61,16 @@ pub fn reducer_contract(reducer: &dyn Reducer, vectors: &Vectors) -> Result<()> 
         expect(alone.values() == place, "places depend on other vectors")?;
     }
     let none = reduction.apply(&Vectors::new(vectors.width(), Vec::new())?)?;
-    expect(none.is_empty(), "no vectors have places")?;
-    let wider = Vectors::new(vectors.width() + 1, vec![1.0; vectors.width() + 1])?;
-    let refused = quietly(|| reduction.apply(&wider))?;
+    expect(none.is_empty(), "no vectors have places")
+}
+
+/// What does not fit is not taken.
+fn refuses(reducer: &dyn Reducer, reduction: &dyn Reduction, vectors: &Vectors) -> Result<()> {
+    let width = vectors.width() + 1;
+    let refused = reduction.apply(&Vectors::new(width, vec![1.0; width])?);
     let is_refused = refused.is_err_and(|err| err.kind() == ErrorKind::Invalid);
     expect(is_refused, "vectors of another width are taken")?;
-    let empty = quietly(|| reducer.reduction(&Model::new(reducer.name())))?;
+    let empty = reducer.reduction(&Model::new(reducer.name()));
     expect(empty.is_err(), "a model without tensors is taken")
 }
 
@@ -64,6 +81,7 @@ fn expect(holds: bool, otherwise: &str) -> Result<()> {
     }
 }
 
-fn quietly<T>(call: impl FnOnce() -> T) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(call)).map_err(|_panic| Error::invalid("it panics"))
+/// Everything that is called of a reducer, so that a panic in any of it is told.
+fn quietly(call: impl FnOnce() -> Result<()>) -> Result<()> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|_panic| Error::invalid("it panics"))?
 }

@@ -2,17 +2,21 @@
 //! for `.ci/reference.py`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::TryStreamExt as _;
 use tlc_core::arrow::array::{
     Array as _, ArrayRef, AsArray as _, FixedSizeListArray, Float32Array, Int64Array, ListArray,
     RecordBatch,
 };
 use tlc_core::arrow::datatypes::{Float32Type, Float64Type, UInt64Type};
+use tlc_core::object_store::{ObjectStore as _, ObjectStoreExt as _};
 use tlc_core::reduction::{Model, Vectors};
+use tlc_core::run::SILENCE_MAX;
 use tlc_core::testing::reducer_contract;
 use tlc_core::{
-    ErrorKind, Fitted, Pca, Project, ReduceOptions, Reducer, Reduction, Result, Rows, Run,
-    RunStatus, Umap, block_on,
+    ArtifactSource, ErrorKind, Fitted, Pca, Project, ReduceOptions, Reducer, Reduction, Result,
+    Rows, Run, RunStatus, Umap, block_on,
 };
 
 use crate::support::{project, project_on_disk, quiet, table};
@@ -267,11 +271,15 @@ fn a_stored_reduction_is_applied_to_another_run_and_both_runs_say_so() {
             .any(|edge| edge.source == source && edge.target == target);
         assert!(found, "{source} -> {target}");
     };
+    has("first", "map");
+    has("second", "second-umap");
+    let reduced = edges.iter().filter(|edge| edge.role.as_str() == "reduced");
+    assert_eq!(reduced.count(), 2);
     has("map", "artifacts/map@1");
     has("artifacts/map@1", "second-umap");
 
     let err = block_on(project.load_reduction("map", &[&Pca::new(2)])).unwrap_err();
-    assert!(err.to_string().contains("fitted by \"umap\""), "{err}");
+    assert!(format!("{err:#}").contains("fitted by \"umap\""), "{err:#}");
     let run = block_on(project.put_artifact("map", "Cargo.toml", "something else"));
     assert_eq!(run.unwrap().version, 2);
     let err = block_on(project.load_reduction("map", &known)).unwrap_err();
@@ -424,7 +432,8 @@ fn what_goes_wrong_on_the_way_is_told_and_the_new_run_has_failed() {
     let err = project
         .reduce("lenet", &fitted, ReduceOptions::new())
         .unwrap_err();
-    assert!(err.to_string().contains("too far away"), "{err}");
+    let said = format!("{err:#}");
+    assert_eq!(said, "cannot reduce epoch 1 of stream val: too far away");
     let failed = block_on(project.run("lenet-fragile")).unwrap();
     assert_eq!(failed.status, RunStatus::Failed);
     assert!(failed.reason.unwrap().contains("too far away"));
@@ -527,6 +536,339 @@ fn vectors_and_places_are_written_for_the_comparison() {
         let lines: String = vectors.iter().map(|v| line(v).join(",") + "\n").collect();
         std::fs::write(folder.join(format!("{name}.csv")), lines).unwrap();
     }
+}
+
+/// A run with a stream `val` of epochs 0 and 1, and a stream `narrow` whose vectors have 3 numbers.
+fn with_widths(project: &Project) {
+    let run = project.start_run(quiet("lenet")).unwrap();
+    log(&run, "val", 0, &around_centres(20, 1));
+    log(&run, "val", 1, &around_centres(20, 2));
+    let narrow = Some([1.0, 2.0, 3.0].map(Some));
+    let narrow = FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>([narrow], 3);
+    let narrow = [("embedding", Arc::new(narrow) as ArrayRef)];
+    let narrow = RecordBatch::try_from_iter(narrow).unwrap();
+    let rows = Rows::new("narrow", 0, vec![0]).unwrap();
+    run.samples(&rows, &narrow).unwrap();
+    let loss: ArrayRef = Arc::new(Float32Array::from(vec![0.5]));
+    let loss = RecordBatch::try_from_iter([("loss", loss)]).unwrap();
+    let rows = Rows::new("losses", 0, vec![0]).unwrap();
+    run.samples(&rows, &loss).unwrap();
+    run.finish().unwrap();
+}
+
+fn fitted(project: &Project) -> Fitted {
+    let pca = Pca::new(2);
+    block_on(project.fit_reduction(("lenet", "val", 1), "embedding", &pca)).unwrap()
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_anything_is_made() {
+    let project = project();
+    with_widths(&project);
+    let fitted = fitted(&project);
+    let options = ReduceOptions::new;
+    for (options, kind, expected) in [
+        (
+            options().stream("vol"),
+            ErrorKind::NotFound,
+            "no stream \"vol\"; there is val, narrow, losses",
+        ),
+        (
+            options().stream("val").stream("losses"),
+            ErrorKind::NotFound,
+            "stream losses of run lenet has no column",
+        ),
+        (
+            options().stream("losses").column("loss"),
+            ErrorKind::Invalid,
+            "no list of floats",
+        ),
+        (
+            options().stream("narrow"),
+            ErrorKind::Invalid,
+            "fitted on vectors of 8 numbers, and column \"embedding\" of stream narrow of run lenet has 3",
+        ),
+        (
+            options(),
+            ErrorKind::Invalid,
+            "name only the streams that fit",
+        ),
+        (
+            options().stream("val").name("a/b"),
+            ErrorKind::Invalid,
+            "a/b",
+        ),
+    ] {
+        let err = project.reduce("lenet", &fitted, options).unwrap_err();
+        assert_eq!(err.kind(), kind, "{err:#}");
+        assert!(format!("{err:#}").contains(expected), "{err:#}");
+    }
+    assert_eq!(block_on(project.runs()).unwrap().len(), 1);
+    assert!(block_on(project.artifacts()).unwrap().is_empty());
+    let twice = ReduceOptions::new().stream("val").stream("val");
+    let reduced = project.reduce("lenet", &fitted, twice).unwrap();
+    assert_eq!((reduced.rows, reduced.run.name.as_str()), (40, "lenet-pca"));
+}
+
+/// Takes the end of a run out of its log, as if its process had been killed, and lets time pass.
+fn cut_off(project: &Project, run: &str) {
+    let root = project.root();
+    let log = root
+        .path()
+        .clone()
+        .join("zoo")
+        .join("runs")
+        .join(run)
+        .join("log");
+    let entries = root.store().list(Some(&log)).try_collect::<Vec<_>>();
+    let entries = block_on(entries).unwrap();
+    let last = entries.iter().map(|entry| &entry.location).max().unwrap();
+    block_on(root.store().delete(last)).unwrap();
+}
+
+#[test]
+fn a_run_of_that_name_goes_on_only_if_it_is_the_same_reduction_and_was_interrupted() {
+    let project = project();
+    with_widths(&project);
+    let fitted = fitted(&project);
+    let val = || ReduceOptions::new().stream("val");
+    let reduce = |options| project.reduce("lenet", &fitted, options);
+    let refused = |options, expected: &str| {
+        let err = reduce(options).unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::Conflict, "{err:#}");
+        assert!(format!("{err:#}").contains(expected), "{err:#}");
+    };
+    reduce(val()).unwrap();
+    refused(val(), "lenet-pca already (completed); choose another name");
+    cut_off(&project, "lenet-pca");
+    refused(val(), "lenet-pca already (running)");
+    project
+        .root()
+        .env()
+        .advance(SILENCE_MAX + Duration::from_secs(1));
+    let other = Pca::new(2).seed(5);
+    let other = project.fit_reduction(("lenet", "val", 1), "embedding", &other);
+    let other = block_on(other).unwrap();
+    let err = project.reduce("lenet", &other, val()).unwrap_err();
+    assert!(format!("{err:#}").contains("not this reduction"), "{err:#}");
+
+    let again = reduce(val()).unwrap();
+    assert_eq!((again.run.attempts, again.rows), (2, 40));
+    assert_eq!(again.run.reduced.unwrap().as_str(), "lenet");
+    let found = places(&project, "lenet-pca", ("val", 0), "embedding_pca");
+    let expected = fitted.reduction().apply(&around_centres(20, 1)).unwrap();
+    assert_eq!(found, expected.values());
+
+    // A training that was interrupted is not taken for one.
+    drop(project.start_run(quiet("trained")).unwrap());
+    cut_off(&project, "trained");
+    project
+        .root()
+        .env()
+        .advance(SILENCE_MAX + Duration::from_secs(1));
+    refused(
+        val().name("trained"),
+        "trained already (interrupted), which is not this reduction",
+    );
+    assert_eq!(block_on(project.run("trained")).unwrap().attempts, 1);
+}
+
+#[test]
+fn an_artifact_that_somebody_else_made_gets_no_version() {
+    let project = project();
+    with_widths(&project);
+    let source = ArtifactSource::bytes("notes.txt", b"mine".to_vec());
+    block_on(project.put_artifact("lenet-pca", source, "by hand")).unwrap();
+    let val = ReduceOptions::new().stream("val");
+    let err = project.reduce("lenet", &fitted(&project), val).unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Conflict, "{err:#}");
+    assert!(err.to_string().contains("zoo/lenet-pca@1"), "{err:#}");
+    assert_eq!(block_on(project.runs()).unwrap().len(), 1);
+    let artifact = block_on(project.artifact("lenet-pca")).unwrap();
+    assert_eq!(block_on(artifact.record()).unwrap().versions.len(), 1);
+}
+
+#[test]
+fn the_newest_epoch_is_one_that_is_whole_and_counts() {
+    let project = project();
+    let newest = || block_on(project.newest_epoch("lenet", "val"));
+    let err = newest().unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::NotFound, "{err:#}");
+    let run = project.start_run(quiet("lenet")).unwrap();
+    let vectors = around_centres(5, 1);
+    for (epoch, expected) in [(0, 0), (1, 0), (4, 1)] {
+        log(&run, "val", epoch, &vectors);
+        assert_eq!(newest().unwrap(), expected, "{epoch}");
+    }
+    run.finish().unwrap();
+    assert_eq!(newest().unwrap(), 4);
+    // What is logged again takes the place of all that came later.
+    let run = project.start_run(quiet("lenet").resume()).unwrap();
+    log(&run, "val", 1, &vectors);
+    run.finish().unwrap();
+    assert_eq!(newest().unwrap(), 1);
+    let err = block_on(project.newest_epoch("lenet", "train")).unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::NotFound, "{err:#}");
+}
+
+#[test]
+fn a_fit_on_no_row_is_refused() {
+    let project = project();
+    with_widths(&project);
+    let none = Pca::new(2).rows_max(0);
+    let err = block_on(project.fit_reduction(("lenet", "val", 0), "embedding", &none));
+    let err = err.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Invalid);
+    assert!(err.to_string().contains("no row"), "{err}");
+}
+
+/// Tensors as `NAME ROWS WIDTH`, whose numbers are all 1; no more than a handful of them.
+fn model(method: &str, neighbours: &str, tensors: &str) -> Model {
+    let model = Model::new(method).with_fact("neighbours", neighbours);
+    tensors.split(", ").fold(model, |model, tensor| {
+        let words: Vec<&str> = tensor.split(' ').collect();
+        let shape = [words[1].parse().unwrap(), words[2].parse().unwrap()];
+        let n = shape[0] * shape[1];
+        model.with_tensor(words[0], &shape, vec![1.0; n])
+    })
+}
+
+#[test]
+fn a_model_whose_numbers_do_not_fit_is_refused() {
+    const MANY: &str = "18446744073709551615";
+    let check = |method: &str, neighbours: &str, tensors: &str, is_good: bool| {
+        let bytes = model(method, neighbours, tensors).to_bytes().unwrap();
+        let model = Model::from_bytes(&bytes).unwrap();
+        let reducer: &dyn Reducer = match method {
+            "pca" => &Pca::new(2),
+            _ => &Umap::new(2),
+        };
+        match Fitted::new(reducer, model) {
+            Ok(_) => assert!(is_good, "{tensors} {neighbours}"),
+            Err(err) => {
+                assert!(!is_good, "{tensors} {neighbours}: {err:#}");
+                assert_eq!(err.kind(), ErrorKind::Corrupt, "{err:#}");
+            }
+        }
+    };
+    for (tensors, is_good) in [
+        ("mean 1 3, components 2 3", true),
+        ("mean 1 3, components 3 3", true),
+        ("mean 1 3, components 4 3", false),
+        ("mean 1 3, components 0 3", false),
+        ("mean 1 3, components 3 2", false),
+        ("mean 3 1, components 2 3", false),
+        ("mean 1 0, components 2 0", false),
+        ("mean 1 3, components 18446744073709551615 0", false),
+        ("mean 0 18446744073709551615, components 2 3", false),
+    ] {
+        check("pca", "1", tensors, is_good);
+    }
+    let good = "vectors 5 3, places 5 2";
+    for (neighbours, tensors, is_good) in [
+        ("5", good, true),
+        ("1", good, true),
+        ("0", good, false),
+        ("6", good, false),
+        (MANY, good, false),
+        ("-1", good, false),
+        ("many", good, false),
+        ("1", "vectors 5 3, places 4 2", false),
+        ("1", "vectors 5 3, places 5 4", false),
+        ("1", "vectors 5 3, places 5 0", false),
+        ("1", "vectors 0 3, places 0 2", false),
+        ("0", "vectors 0 0, places 0 0", false),
+        (
+            "1",
+            "vectors 18446744073709551615 0, places 18446744073709551615 0",
+            false,
+        ),
+    ] {
+        check("umap", neighbours, tensors, is_good);
+    }
+    let nan = Model::new("pca")
+        .with_tensor("mean", &[1, 1], vec![f32::NAN])
+        .with_tensor("components", &[1, 1], vec![1.0]);
+    assert!(Fitted::new(&Pca::new(1), nan).is_err());
+    // A header that speaks of more than there is.
+    let header = br#"{"__metadata__":{"tlc":"{\"method\":\"pca\"}"},"mean":{"dtype":"F32","shape":[1,4611686018427387904],"data_offsets":[0,18446744073709551615]}}"#;
+    let length = u64::try_from(header.len()).unwrap().to_le_bytes();
+    let err = Model::from_bytes(&[&length, &header[..]].concat()).unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Invalid, "{err:#}");
+}
+
+#[test]
+fn what_is_no_reduction_is_refused_before_it_is_read() {
+    let project = project();
+    let model = model("pca", "1", "mean 1 3, components 2 3");
+    let bytes = model.to_bytes().unwrap();
+    for (name, file) in [
+        ("good", "reduction.safetensors"),
+        ("weights", "model.safetensors"),
+    ] {
+        let source = ArtifactSource::bytes(file, bytes.clone());
+        block_on(project.put_artifact(name, source, "put")).unwrap();
+    }
+    let known: [&dyn Reducer; 1] = [&Pca::new(2)];
+    let load = |name| block_on(project.load_reduction(name, &known));
+    assert_eq!(load("good").unwrap().model(), &model);
+    // Nothing is left of the files but their names.
+    let root = project.root();
+    let chunks = root.path().clone().join("zoo").join("chunks");
+    let chunks = root.store().list(Some(&chunks)).try_collect::<Vec<_>>();
+    let chunks = block_on(chunks).unwrap();
+    assert!(!chunks.is_empty());
+    for chunk in chunks {
+        block_on(root.store().delete(&chunk.location)).unwrap();
+    }
+    assert_eq!(load("good").unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(load("weights").unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+/// Panics when it is asked how many numbers a place has.
+#[derive(Debug)]
+struct Panicking;
+
+impl Reducer for Panicking {
+    fn name(&self) -> &'static str {
+        "fragile"
+    }
+
+    fn seed(&self) -> u64 {
+        0
+    }
+
+    fn rows_max(&self) -> usize {
+        1
+    }
+
+    fn fit(&self, vectors: &Vectors) -> Result<Model> {
+        Fragile.fit(vectors)
+    }
+
+    fn reduction(&self, _model: &Model) -> Result<Box<dyn Reduction>> {
+        Ok(Box::new(Self))
+    }
+}
+
+impl Reduction for Panicking {
+    fn width(&self) -> usize {
+        WIDTH
+    }
+
+    fn n_dimensions(&self) -> usize {
+        panic!("not today")
+    }
+
+    fn apply(&self, vectors: &Vectors) -> Result<Vectors> {
+        Fragile.apply(vectors)
+    }
+}
+
+#[test]
+fn a_reducer_that_panics_anywhere_does_not_keep_the_contract() {
+    let err = reducer_contract(&Panicking, &around_centres(5, 1)).unwrap_err();
+    assert_eq!(err.to_string(), "it panics");
 }
 
 /// That a place for each number is there, whatever the type of the column.

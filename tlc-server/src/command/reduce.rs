@@ -1,12 +1,13 @@
 //! `tlc reduce`: embeddings of a run as points of two or three dimensions.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tlc_core::{
-    Error, ErrorKind, Fitted, Pca, Project, ReduceOptions, Reducer, RunName, RunRecord, StreamName,
-    Umap, block_on,
+    Error, ErrorKind, Fitted, Pca, Project, ReduceOptions, Reducer, RunName, RunRecord, RunStatus,
+    StreamName, Umap, block_on,
 };
 
 use super::run::record;
@@ -19,11 +20,14 @@ use crate::view::ReducedView;
 /// How often the spinner turns.
 const TICK: Duration = Duration::from_millis(100);
 
+/// The column that a reduction is fitted on if none is named.
+const COLUMN: &str = "embedding";
+
 /// Reduce the embeddings of a run to points of two or three dimensions
 ///
 /// The reduction is fitted on one epoch and applied to every epoch of every stream that has the column, so that a sample can be
-/// followed from epoch to epoch. What comes of it is a run of its own, with the same streams, epochs and row ids and the column
-/// COLUMN_METHOD, and beside it the fitted model as an artifact, which --model applies to other runs. The run that is
+/// followed from epoch to epoch. What comes of it is a run of its own, with the same streams, epochs and row ids and the points in the column
+/// COLUMN_METHOD, and beside it the fitted map as an artifact, which --model applies to other runs. The run that is
 /// reduced stays as it is.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -36,16 +40,16 @@ const TICK: Duration = Duration::from_millis(100);
 pub(super) struct Reduce {
     /// The run, as PROJECT/RUN
     run: RunSpec,
-    /// The column of vectors
-    #[arg(long, default_value = "embedding", value_name = "NAME")]
-    column: String,
+    /// The column of vectors [default: embedding; with --model the one that it was fitted on]
+    #[arg(long, value_name = "NAME")]
+    column: Option<String>,
     /// How: pca is quick and linear, umap shows what is near what
     #[arg(long, value_enum, default_value_t = Method::Pca, conflicts_with = "model")]
     method: Method,
     /// How many dimensions there are to be
     #[arg(long, value_name = "2|3", default_value_t = 2, value_parser = clap::value_parser!(u8).range(2..=3), conflicts_with = "model")]
     dims: u8,
-    /// The epoch to fit on [default: the last of the first stream that has the column]
+    /// The epoch to fit on [default: the last of the first --stream, or of the first stream that has the column; while the run goes on, the one before]
     #[arg(long, value_name = "STREAM[@EPOCH]", conflicts_with = "model")]
     fit: Option<String>,
     /// Decides what is left to chance
@@ -53,8 +57,8 @@ pub(super) struct Reduce {
     seed: u64,
     /// On how many rows to fit at most [default: 100000 for pca, 10000 for umap]
     #[arg(long, value_name = "N", conflicts_with = "model")]
-    rows: Option<usize>,
-    /// How many neighbours umap keeps near [default: 15]
+    rows: Option<NonZeroUsize>,
+    /// How many neighbours --method umap keeps near [default: 15]
     #[arg(long, value_name = "N", conflicts_with = "model")]
     neighbours: Option<usize>,
     /// Apply a reduction that was fitted before, as NAME, NAME@VERSION or NAME@ALIAS
@@ -94,60 +98,93 @@ impl Reduce {
         source: &RunRecord,
         bar: &ProgressBar,
     ) -> Result<ReducedView> {
-        let fitted = self.fitted(project, source)?;
-        let told = bar.clone();
-        let options = ReduceOptions::new()
-            .column(&self.column)
-            .progress(move |done, of| told.set_message(format!("epoch {done} of {of}")));
-        let streams = self.streams.iter().map(StreamName::as_str);
-        let options = streams.fold(options, ReduceOptions::stream);
-        let options = match &self.named {
-            Some(name) => options.name(name.as_str()),
-            None => options,
+        let fitted = match &self.model {
+            Some(model) => self.loaded(project, model)?,
+            None => self.fitted(project, source)?,
         };
-        let reduced = project.reduce(self.run.run.as_str(), &fitted, options);
-        let reduced = reduced.map_err(|err| {
-            let is_taken = err.kind() == ErrorKind::Conflict;
-            let failure = Failure::from(err);
-            match is_taken {
-                true => failure.hint("give what comes of it another name with --as"),
-                false => failure,
+        let reduced = project.reduce(self.run.run.as_str(), &fitted, self.options(bar));
+        let reduced = reduced.map_err(|err| match err.kind() {
+            ErrorKind::Conflict => taken(err),
+            ErrorKind::Invalid if source.streams.len() > 1 => {
+                Failure::from(err).hint("--stream reduces only the streams that it names")
             }
+            _ => err.into(),
         })?;
         let name = self.run.project.as_str();
         Ok(ReducedView::new(name, &source.name, &fitted, &reduced))
     }
 
+    fn options(&self, bar: &ProgressBar) -> ReduceOptions {
+        let told = bar.clone();
+        let options = ReduceOptions::new()
+            .progress(move |done, of| told.set_message(format!("epoch {done} of {of}")));
+        let column = self.column.iter().map(String::as_str);
+        let options = column.fold(options, ReduceOptions::column);
+        let streams = self.streams.iter().map(StreamName::as_str);
+        let options = streams.fold(options, ReduceOptions::stream);
+        let name = self.named.iter().map(RunName::as_str);
+        name.fold(options, ReduceOptions::name)
+    }
+
+    fn loaded(&self, project: &Project, model: &str) -> Result<Fitted> {
+        let known: [&dyn Reducer; 2] = [&Pca::new(2), &Umap::new(2)];
+        let loaded = block_on(project.load_reduction(model, &known));
+        loaded.map_err(|err| {
+            let project = &self.run.project;
+            let hint = format!("`tlc artifact list {project}` lists the artifacts");
+            Failure::from(err).hint(hint)
+        })
+    }
+
     fn fitted(&self, project: &Project, source: &RunRecord) -> Result<Fitted> {
-        let n = usize::from(self.dims);
-        if let Some(model) = &self.model {
-            let known: [&dyn Reducer; 2] = [&Pca::new(n), &Umap::new(n)];
-            let loaded = block_on(project.load_reduction(model, &known));
-            return loaded.map_err(|err| {
-                let hint = format!(
-                    "`tlc artifact list {}` lists the artifacts",
-                    self.run.project
-                );
-                Failure::from(err).hint(hint)
-            });
-        }
+        let reducer = self.reducer()?;
+        block_on(self.expect_free(project, source, reducer.name()))?;
         let (stream, epoch) = block_on(self.fitted_on(project, source))?;
-        let (pca, umap) = (Pca::new(n).seed(self.seed), Umap::new(n).seed(self.seed));
-        let reducer: Box<dyn Reducer> = match (self.method, self.rows) {
-            (Method::Pca, None) => Box::new(pca),
-            (Method::Pca, Some(rows)) => Box::new(pca.rows_max(rows)),
-            (Method::Umap, rows) => {
-                let umap = rows.map_or(umap.clone(), |rows| umap.rows_max(rows));
-                let neighbours = self.neighbours;
-                Box::new(neighbours.map_or(umap.clone(), |n| umap.neighbours(n)))
-            }
-        };
         let on = (source.name.as_str(), stream.as_str(), epoch);
-        let fitted = project.fit_reduction(on, &self.column, &*reducer);
+        let fitted = project.fit_reduction(on, self.fit_column(), &*reducer);
         Ok(block_on(fitted)?)
     }
 
-    /// The stream and the epoch that are asked for, or the last epoch of the first stream that has the column.
+    fn fit_column(&self) -> &str {
+        self.column.as_deref().unwrap_or(COLUMN)
+    }
+
+    fn reducer(&self) -> Result<Box<dyn Reducer>> {
+        let (n, rows) = (usize::from(self.dims), self.rows.map(NonZeroUsize::get));
+        let (pca, umap) = (Pca::new(n).seed(self.seed), Umap::new(n).seed(self.seed));
+        Ok(match (self.method, self.neighbours) {
+            (Method::Pca, Some(_)) => {
+                let message = "--neighbours is for umap; leave it out, or write --method umap";
+                return Err(Failure::usage(message));
+            }
+            (Method::Pca, None) => Box::new(rows.map_or(pca.clone(), |rows| pca.rows_max(rows))),
+            (Method::Umap, neighbours) => {
+                let umap = rows.map_or(umap.clone(), |rows| umap.rows_max(rows));
+                Box::new(neighbours.map_or(umap.clone(), |n| umap.neighbours(n)))
+            }
+        })
+    }
+
+    /// Refuses a name that is taken before anything is fitted. Whether a run that was interrupted may go on is known only afterwards.
+    async fn expect_free(&self, project: &Project, source: &RunRecord, method: &str) -> Result<()> {
+        let name = match &self.named {
+            Some(name) => name.to_string(),
+            None => format!("{}-{method}", source.name),
+        };
+        let status = match project.run(&name).await {
+            Ok(record) => record.status,
+            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(err) => return Err(err.into()),
+        };
+        if status == RunStatus::Interrupted {
+            return Ok(());
+        }
+        let status = status.as_str();
+        let message = format!("there is a run {name} already ({status}); choose another name");
+        Err(taken(Error::new(ErrorKind::Conflict, message)))
+    }
+
+    /// The stream and the epoch that are asked for, or the newest epoch of the first stream that is.
     async fn fitted_on(&self, project: &Project, source: &RunRecord) -> Result<(StreamName, i64)> {
         let (stream, epoch) = match &self.fit {
             Some(fit) => match fit.rsplit_once('@') {
@@ -166,27 +203,29 @@ impl Reduce {
             })?;
             return Ok((stream, epoch));
         }
-        let files = project.sample_files(&source.name).await?;
-        let epochs = files.iter().filter(|file| file.stream == stream);
-        let last = epochs.map(|file| file.epoch).max();
-        let last = last.ok_or_else(|| {
-            let run = &source.name;
-            Error::not_found(format!("run {run} has no epoch of a stream {stream}"))
-        });
-        Ok((stream, last?))
+        let newest = project.newest_epoch(source.name.as_str(), stream.as_str());
+        Ok((stream.clone(), newest.await?))
     }
 
     fn first_stream(&self, source: &RunRecord) -> Result<StreamName> {
+        if let Some(first) = self.streams.first() {
+            return Ok(first.clone());
+        }
+        let column = self.fit_column();
         let mut streams = source.streams.iter();
-        let found = streams.find(|stream| stream.schema.index_of(&self.column).is_ok());
+        let found = streams.find(|stream| stream.schema.index_of(column).is_ok());
         found.map(|stream| stream.name.clone()).ok_or_else(|| {
-            let (run, column) = (&source.name, &self.column);
+            let run = &source.name;
             let err = Error::not_found(format!("no stream of run {run} has a column {column:?}"));
             Failure::from(err).hint(
                 "log one with the collector `Embedding`, or name the column of vectors with --column",
             )
         })
     }
+}
+
+fn taken(err: Error) -> Failure {
+    Failure::from(err).hint("give what comes of it another name with --as")
 }
 
 /// What shows on a terminal that it goes on.

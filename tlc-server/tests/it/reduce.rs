@@ -11,6 +11,10 @@ use crate::site::Site;
 
 /// Logs for each epoch rows whose vectors lie on a line, so that the first component of a row is its number less the mean.
 fn log(project: &Project, name: &str, streams: &[(&str, i64)]) {
+    log_as("embedding", project, name, streams);
+}
+
+fn log_as(column: &str, project: &Project, name: &str, streams: &[(&str, i64)]) {
     let run = project.start_run(name).unwrap();
     for (stream, n_epochs) in streams {
         for epoch in 0..*n_epochs {
@@ -21,7 +25,7 @@ fn log(project: &Project, name: &str, streams: &[(&str, i64)]) {
             let vectors = FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>(vectors, 3);
             let losses = Float32Array::from_iter_values((0..11_u8).map(|row| f32::from(row) / 2.0));
             let columns: [(&str, ArrayRef); 2] =
-                [("embedding", Arc::new(vectors)), ("loss", Arc::new(losses))];
+                [(column, Arc::new(vectors)), ("loss", Arc::new(losses))];
             let columns = RecordBatch::try_from_iter(columns).unwrap();
             let rows = Rows::new(stream, epoch, (0..11).collect::<Vec<u64>>()).unwrap();
             run.samples(&rows, &columns).unwrap();
@@ -96,6 +100,9 @@ fn a_model_is_applied_to_another_run() {
             "model": "map@1", "fitted_on": "lenet/val@0", "rows": 22, "rows_without_vector": 0,
         })
     );
+    let edges = site.json(&["lineage", "zoo/map"])["edges"].clone();
+    let edge = json!({"source": "lenet", "target": "map", "kind": "run", "revision": null, "role": "reduced"});
+    assert!(edges.as_array().unwrap().contains(&edge), "{edges}");
     let view = site.json(&["reduce", "zoo/other", "--model", "map"]);
     assert_eq!(view["run"], "zoo/other-umap");
     assert_eq!(view["model"], "map@1");
@@ -109,6 +116,30 @@ fn a_model_is_applied_to_another_run() {
 }
 
 #[test]
+fn a_model_is_for_the_column_and_the_streams_that_it_was_fitted_on() {
+    let site = Site::new();
+    let project = site.opened().project("zoo").unwrap();
+    log_as("hidden", &project, "lenet", &[("train", 1), ("val", 2)]);
+    let fit = [
+        "reduce",
+        "zoo/lenet",
+        "--column",
+        "hidden",
+        "--stream",
+        "val",
+    ];
+    let view = site.json(&[&fit[..], &["--as", "map"]].concat());
+    assert_eq!(view["fitted_on"], "lenet/val@1");
+    let view = site.json(&["reduce", "zoo/lenet", "--model", "map"]);
+    assert_eq!(
+        (&view["column"], &view["rows"]),
+        (&json!("hidden_pca"), &json!(33))
+    );
+    let zero = site.tlc(&["reduce", "zoo/lenet", "--rows", "0"]);
+    assert_eq!(zero.code, 2, "{}", zero.err);
+}
+
+#[test]
 fn what_cannot_be_reduced_says_why_and_what_to_do() {
     let site = with_runs();
     site.tlc(&["reduce", "zoo/lenet"]).done();
@@ -116,7 +147,31 @@ fn what_cannot_be_reduced_says_why_and_what_to_do() {
         (
             &["reduce", "zoo/lenet"][..],
             3,
-            "error: there is a run lenet-pca already, which has ended (completed); choose another name, or resume it; hint: give what comes of it another name with --as",
+            "error: there is a run lenet-pca already (completed); choose another name; hint: give what comes of it another name with --as",
+        ),
+        (
+            &["reduce", "zoo/lenet", "--model", "lenet-pca"],
+            3,
+            "error: there is a run lenet-pca already (completed); choose another name; hint: give what comes of it another name with --as",
+        ),
+        (
+            &["reduce", "zoo/lenet", "--neighbours", "5", "--as", "x"],
+            2,
+            "error: --neighbours is for umap; leave it out, or write --method umap",
+        ),
+        (
+            &[
+                "reduce",
+                "zoo/lenet",
+                "--stream",
+                "val",
+                "--stream",
+                "vol",
+                "--as",
+                "x",
+            ],
+            4,
+            "error: run lenet has no stream \"vol\"; there is train, val",
         ),
         (
             &["reduce", "zoo/lenet", "--column", "hidden", "--as", "x"],
@@ -142,6 +197,12 @@ fn what_cannot_be_reduced_says_why_and_what_to_do() {
             &["reduce", "zoo/lenet", "--model", "none", "--as", "x"],
             4,
             "error: there is no artifact zoo/none; hint: `tlc artifact list zoo` lists the artifacts",
+        ),
+        // Nothing above was made.
+        (
+            &["run", "show", "zoo/x"],
+            4,
+            "error: no run x in project zoo; hint: the runs of zoo are: lenet, lenet-pca, other",
         ),
     ] {
         let answer = site.tlc(args);
