@@ -37,6 +37,7 @@
 mod answer;
 mod areas;
 mod boxes;
+mod calibrate;
 mod confident;
 mod fix;
 mod label;
