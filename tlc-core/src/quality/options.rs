@@ -231,7 +231,8 @@ impl BoxOptions {
 /// How far two vectors are apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Distance {
-    /// 1 less the cosine of the angle between them, from 0 to 2. A vector of zeros is 1 away from all others.
+    /// 1 less the cosine of the angle between them, from 0 to 2. A vector of zeros is 1 away
+    /// from all but others of zeros.
     Cosine,
     /// The length of the straight line between them.
     Euclidean,

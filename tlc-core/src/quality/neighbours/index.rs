@@ -38,7 +38,10 @@ impl Point for Place<'_> {
     fn distance(&self, other: &Self) -> f32 {
         let pairs = self.vector.iter().zip(other.vector);
         match self.distance {
-            Distance::Cosine => 1.0 - pairs.map(|(a, b)| a * b).sum::<f32>(),
+            Distance::Cosine => match pairs.map(|(a, b)| a * b).sum::<f32>() {
+                0.0 if self.vector == other.vector => 0.0,
+                product => 1.0 - product,
+            },
             Distance::Euclidean => pairs.map(|(a, b)| (a - b) * (a - b)).sum(),
         }
     }
