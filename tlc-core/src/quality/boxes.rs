@@ -25,12 +25,12 @@ impl Project {
     ///
     /// Predicted boxes are the column `predicted_boxes`, as [`Detection`](crate::collect::Detection) logs it. True boxes have corners only in the table, unless the stream has such a
     /// column. Those without a label, crowds, and boxes with a number that is not finite are left out. The schema's metadata says how many rows counted (`rows`), and how many did not, which
-    /// have no list of predicted or true boxes (`rows_without_boxes`), and of which table the true boxes are (`table`).
+    /// have no list of predicted or true boxes (`rows_without_boxes`), and of which table the rows are (`table`), if they name one.
     ///
     /// Reads the boxes as [`Self::confusion`] reads labels. Memory: the boxes of the epoch, and 56 bytes for each.
     ///
     /// # Errors
-    /// As [`Self::confusion`]; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) also for columns that hold no boxes.
+    /// As [`Self::confusion`]; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) also for columns that hold no boxes, and for rows of several tables.
     pub async fn box_issues(
         &self,
         run: &str,
@@ -42,7 +42,8 @@ impl Project {
         let epochs = self.epochs(run, stream).await?;
         found(&epochs, &options.predicted).await?;
         let at = options.at.as_deref();
-        let mut labels = Labels::new(self, &epochs, &options.label, at).await?;
+        let labels = Labels::new(self, &epochs, &options.label, at).await?;
+        let mut labels = labels.of_one_table();
         let columns = labels.columns(&options.predicted);
         let read = epochs.columns(epoch, &columns).await?;
         let real = labels.of(&read).await?;
