@@ -18,7 +18,8 @@ impl Project {
     /// (Float64: from 0 for the worst to 1), `box` (Int64: the id of the predicted box that was overlooked, else of the true one), `label` (Int32: the class of the true
     /// box) and `suggested` (Int32: what it should be, null where the class is right or nothing is known); lowest score first, of equal ones the lowest row id, issue and id.
     ///
-    /// The scores are those of `ObjectLab` (Tkachenko et al. 2023), as cleanlab computes them, of which those below 1 are answered. A box is *overlooked* that is predicted with
+    /// The scores are those of `ObjectLab` (Tkachenko et al. 2023), as cleanlab computes them, of which those below 1 are answered; which of them are low enough the
+    /// paper decides by the average precision of each class, which is not computed here. A box is *overlooked* that is predicted with
     /// 0.95 or more and that no true box touches; it scores by the most similar true box of its class. One is *swapped* that is similar to a box predicted with more than 0.95 as another class,
     /// or that lies where a true box of another class does. One is *badly located* that is not similar to those predicted with more than 0.5 as its class that touch it. Corners are
     /// in pixels: the similarity has a part that falls with the distance of the centres.

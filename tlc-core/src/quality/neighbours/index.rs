@@ -231,7 +231,11 @@ mod tests {
     fn many_copies_hide_no_neighbour() {
         let (n, n_copies) = (600_u64, 400);
         let row = |at: u64| {
-            let at = if at % 3 == 0 || at >= n_copies { at } else { 7 };
+            let at = if at.is_multiple_of(3) || at >= n_copies {
+                at
+            } else {
+                7
+            };
             let x = f32::from(u16::try_from(at).unwrap());
             Some([x, (x * 0.7).sin(), 0.0].map(Some))
         };
