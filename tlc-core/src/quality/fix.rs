@@ -65,7 +65,7 @@ impl Snapshot {
         let own = self.table().name().as_str();
         if let Some(other) = other_table(issues, own)? {
             return Err(Error::invalid(format!(
-                "these issues are of table {other}, and not of {own}; if the row ids are the same, leave out what says so"
+                "these issues are of table {other}, and not of {own}; if the row ids are the same, leave out their \"table\""
             )));
         }
         let rows = Issues::new(issues)?;

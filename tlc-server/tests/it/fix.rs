@@ -160,6 +160,26 @@ fn a_label_that_was_changed_after_it_was_judged_is_left_alone() {
 }
 
 #[test]
+fn issues_of_another_table_are_refused() {
+    let site = with_doubts();
+    site.tlc(&["import", "animals.csv", "zoo/others"]).done();
+    for action in [
+        ["--relabel", "label"],
+        ["--weigh", "weight"],
+        ["--tag", "doubt"],
+    ] {
+        site.check_err(
+            &fix("zoo/others", ISSUES, action),
+            1,
+            "error: these issues are of table animals, and not of others; if the row ids are the same, leave out their \"table\"\n",
+        );
+    }
+    let same = "SELECT _rowid, label, suggested FROM label_issues('zoo/lenet', 'val', 1)";
+    let done = site.json(&fix("zoo/others", same, ["--relabel", "label"]));
+    assert_eq!(done["cells"], json!(1));
+}
+
+#[test]
 fn any_query_with_the_columns_will_do() {
     let site = with_doubts();
     let own = "SELECT _rowid, 1 - label AS suggested FROM zoo.animals WHERE name IN ('n1', 'n2')";
