@@ -7,7 +7,8 @@ it holds samples and our answers about them, as lines without a header:
 suggested. The same row ids are demanded in the same order, with the same suggestions and scores, as cleanlab's.
 
 `epochs.csv` (epoch, row id, label or -1, loss or nan, logits): `areas.csv` and `below.csv` of row id, area, label, suggested, all samples and those
-below the threshold; `loss_trend.csv` of row id, score, mean, last. The same is computed by the definitions with numpy.
+below the threshold; `loss_trend.csv` of row id, score, mean, last; `forgotten.csv` of row id, how often, score, whether it was ever learnt. The same is
+computed by the definitions with numpy; that of forgetting is of Toneva et al. 2019.
 
 `vectors.csv` (row id, values): `nearest.csv` of row id, neighbour, distance; `near_duplicates.csv` of row id, score, nearest, distance, group;
 `outliers.csv` of row id, score, distance. Neighbours are scikit-learn's, what they say is cleanlab's.
@@ -171,7 +172,7 @@ def held_out(root: str, tlc: str):
 
 
 def over_epochs(folder: Path):
-    margins, losses, last = defaultdict(list), defaultdict(list), {}
+    margins, losses, last, right = defaultdict(list), defaultdict(list), {}, defaultdict(list)
     for epoch, row_id, label, loss, *logits in rows(folder / "epochs.csv"):
         epoch, row_id, label, loss = int(epoch), int(row_id), int(label), float(loss)
         logits = np.array([float(logit.replace("NaN", "nan")) for logit in logits])
@@ -179,6 +180,7 @@ def over_epochs(folder: Path):
             others = np.where(np.arange(len(logits)) == label, -np.inf, logits)
             margins[row_id].append(logits[label] - others.max())
             last[row_id] = (label, int(others.argmax()))
+            right[row_id].append(logits.argmax() == label)
         if np.isfinite(loss):
             losses[row_id].append((epoch, loss))
     areas = {row_id: np.mean(values) for row_id, values in margins.items()}
@@ -201,6 +203,18 @@ def over_epochs(folder: Path):
             if slope >= 0:
                 expected.append([row_id, -slope, means[row_id], values[-1]])
     yield "loss_trend", len(expected), same_rows(numbers(folder / "loss_trend.csv"), np.array(expected))
+
+    expected = []
+    for row_id, accuracies in right.items():
+        # A forgetting event is an accuracy that falls; what was never learnt is forgotten most.
+        n, learnt = int((np.diff(np.array(accuracies, dtype=int)) < 0).sum()), any(accuracies)
+        if n or not learnt:
+            expected.append([row_id, n, 1 / (1 + n) if learnt else 0, learnt])
+    found = [[cell == "true" if cell in ("true", "false") else float(cell) for cell in row] for row in rows(folder / "forgotten.csv")]
+    found, expected = np.array(found, dtype=float), np.array(expected, dtype=float)
+    order = np.lexsort((found[:, 0], -found[:, 1], found[:, 3]))
+    in_order = (order == np.arange(len(found))).all()
+    yield "forgotten", len(expected), same_rows(found, expected) or (None if in_order else "is in another order")
 
 
 def neighbours(folder: Path):

@@ -121,8 +121,8 @@ const QUESTIONS: [Question; 7] = [
         key: "",
         aim: "",
         library: |project| block_on(project.forgotten("lenet", "train", 100)).unwrap(),
-        function: "forgotten('bench/lenet', 'train', 100)",
-        plain: "SELECT _rowid, count(*) AS n FROM (SELECT _rowid, label = predicted AS is_right, lag(label = predicted) OVER (PARTITION BY _rowid ORDER BY epoch) AS was_right FROM bench.samples WHERE run = 'lenet' AND stream = 'train') WHERE was_right AND NOT is_right GROUP BY _rowid ORDER BY n DESC, _rowid LIMIT 100",
+        function: "(SELECT _rowid, forgotten, issue, score, learnt FROM forgotten('bench/lenet', 'train', 100))",
+        plain: "SELECT _rowid, n, 'forgotten', CASE WHEN is_learnt THEN 1.0 / (1 + n) ELSE 0.0 END, is_learnt FROM (SELECT _rowid, count(*) FILTER (WHERE was_right AND NOT is_right) AS n, bool_or(is_right) AS is_learnt FROM (SELECT _rowid, label = predicted AS is_right, lag(label = predicted) OVER (PARTITION BY _rowid ORDER BY epoch) AS was_right FROM bench.samples WHERE run = 'lenet' AND stream = 'train') GROUP BY _rowid) WHERE n > 0 OR NOT is_learnt ORDER BY is_learnt, n DESC, _rowid LIMIT 100",
     },
     Question {
         name: "embeddings of an epoch",

@@ -375,6 +375,16 @@ pub struct BroughtView {
     pub result: &'static str,
 }
 
+/// What `tlc table fix` answers.
+#[derive(Clone, Debug, Serialize)]
+pub struct FixedView {
+    /// The commit; the head, if there was nothing to fix.
+    #[serde(flatten)]
+    pub commit: CommitView,
+    /// Issues that were left out, since their label was changed after it was judged.
+    pub left_out: u64,
+}
+
 /// One cell of `tlc table blame`, after `_rowid` and `value`.
 #[derive(Clone, Debug, Serialize)]
 pub struct BlamedView {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema};
 
-use super::rated::class_column;
+use super::rated::{class_column, fitted};
 use crate::error::Result;
 use crate::id::ROWID;
 
@@ -54,7 +54,7 @@ pub(super) fn named(issue: &str, n: usize) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(std::iter::repeat_n(issue, n)))
 }
 
-/// The same with `label` and `suggested`, of the type of the label column.
+/// The same with `label` and `suggested`, of the type of the label column if that holds them.
 ///
 /// # Errors
 /// As [`rows`].
@@ -66,12 +66,11 @@ pub(super) fn issues(
 ) -> Result<RecordBatch> {
     let ids: Vec<u64> = found.iter().map(|found| found.row_id).collect();
     let scores: Vec<f64> = found.iter().map(|found| found.score).collect();
-    let field = field.clone().with_nullable(true);
-    let labels = class_column(&field, found.iter().map(|found| found.label))?;
-    let suggested = class_column(&field, found.iter().map(|found| found.suggested))?;
+    let labels = class_column(field, found.iter().map(|found| found.label))?;
+    let suggested = class_column(field, found.iter().map(|found| found.suggested))?;
     let more = vec![
-        (field.clone().with_name("label"), labels),
-        (field.clone().with_name("suggested"), suggested),
+        (fitted(field, &labels).with_name("label"), labels),
+        (fitted(field, &suggested).with_name("suggested"), suggested),
     ];
     rows(named(issue, found.len()), &ids, &scores, more, metadata)
 }

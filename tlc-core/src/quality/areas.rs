@@ -18,7 +18,8 @@ const PROBABILITY_MIN: f64 = f32::MIN_POSITIVE as f64;
 /// One row of an epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Margin {
-    pub(super) label: i64,
+    /// `None` if it is not known, or no number.
+    pub(super) label: Option<i64>,
     pub(super) margin: f64,
     /// The class with the largest other logit.
     pub(super) other: Option<u32>,
@@ -41,7 +42,7 @@ impl Margin {
             false => own - other,
         };
         Some(Self {
-            label: i64::try_from(row.given).ok()?,
+            label: i64::try_from(row.given).ok(),
             margin,
             other: u32::try_from(class).ok(),
         })
@@ -61,7 +62,7 @@ struct State {
 pub(super) struct Area {
     pub(super) row_id: u64,
     pub(super) area: f64,
-    pub(super) label: i64,
+    pub(super) label: Option<i64>,
     pub(super) other: Option<u32>,
 }
 
@@ -166,7 +167,7 @@ mod tests {
                 let mut parts = row.split(':');
                 let row_id: u64 = parts.next().unwrap().parse().unwrap();
                 let margin = parts.next().map(|label| Margin {
-                    label: label.parse().unwrap(),
+                    label: label.parse().ok(),
                     margin: parts.next().unwrap().parse().unwrap(),
                     other: parts.next().and_then(|other| other.parse().ok()),
                 });
@@ -177,7 +178,8 @@ mod tests {
         }
         let word = |area: Area| {
             let other = area.other.map_or("-".to_owned(), |other| other.to_string());
-            format!("{}:{}:{}:{other}", area.row_id, area.label, area.area)
+            let label = area.label.map_or("-".to_owned(), |label| label.to_string());
+            format!("{}:{label}:{}:{other}", area.row_id, area.area)
         };
         let found: Vec<String> = areas.finish().into_iter().map(word).collect();
         assert_eq!(found.join(" "), expected, "{epochs:?}");
@@ -195,6 +197,7 @@ mod tests {
         check(&["1:0:1:1 1:0:2:1", "1:0:6:2"], "1:0:3:2");
         // Of a label that changed, the last is told.
         check(&["1:0:2:1", "1:3:-2:0"], "1:3:0:0");
+        check(&["1:-:2", "1:-:3"], "1:-:2.5:-");
         check(&[], "");
     }
 
@@ -203,7 +206,7 @@ mod tests {
         let area = |row_id: u64, area: f64, label| Area {
             row_id,
             area,
-            label,
+            label: Some(label),
             other: None,
         };
         let areas = vec![
@@ -215,7 +218,7 @@ mod tests {
             area(5, -7.0, 1),
         ];
         let check = |percentile: f64, threshold_class: i64, expected: &[u64], at: Option<f64>| {
-            let is_threshold = |area: &Area| area.label == threshold_class;
+            let is_threshold = |area: &Area| area.label == Some(threshold_class);
             let (found, threshold) = below(areas.clone(), percentile, is_threshold);
             let found: Vec<u64> = found.iter().map(|area| area.row_id).collect();
             assert_eq!((found.as_slice(), threshold), (expected, at));

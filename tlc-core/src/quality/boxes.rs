@@ -18,19 +18,20 @@ impl Project {
     /// (Float64: from 0 for the worst to 1), `box` (Int64: the id of the predicted box that was overlooked, else of the true one), `label` (Int32: the class of the true
     /// box) and `suggested` (Int32: what it should be, null where the class is right or nothing is known); lowest score first, of equal ones the lowest row id, issue and id.
     ///
-    /// The scores are those of `ObjectLab` (Tkachenko et al. 2023), as cleanlab computes them, of which those below 1 are answered. A box is *overlooked* that is predicted with
+    /// The scores are those of `ObjectLab` (Tkachenko et al. 2023), as cleanlab computes them, of which those below 1 are answered; which of them are low enough the
+    /// paper decides by the average precision of each class, which is not computed here. A box is *overlooked* that is predicted with
     /// 0.95 or more and that no true box touches; it scores by the most similar true box of its class. One is *swapped* that is similar to a box predicted with more than 0.95 as another class,
     /// or that lies where a true box of another class does. One is *badly located* that is not similar to those predicted with more than 0.5 as its class that touch it. Corners are
     /// in pixels: the similarity has a part that falls with the distance of the centres.
     ///
     /// Predicted boxes are the column `predicted_boxes`, as [`Detection`](crate::collect::Detection) logs it. True boxes have corners only in the table, unless the stream has such a
     /// column. Those without a label, crowds, and boxes with a number that is not finite are left out. The schema's metadata says how many rows counted (`rows`), and how many did not, which
-    /// have no list of predicted or true boxes (`rows_without_boxes`), and of which table the true boxes are (`table`).
+    /// have no list of predicted or true boxes (`rows_without_boxes`), and of which table the rows are (`table`), if they name one.
     ///
     /// Reads the boxes as [`Self::confusion`] reads labels. Memory: the boxes of the epoch, and 56 bytes for each.
     ///
     /// # Errors
-    /// As [`Self::confusion`]; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) also for columns that hold no boxes.
+    /// As [`Self::confusion`]; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) also for columns that hold no boxes, and for rows of several tables.
     pub async fn box_issues(
         &self,
         run: &str,
@@ -42,7 +43,8 @@ impl Project {
         let epochs = self.epochs(run, stream).await?;
         found(&epochs, &options.predicted).await?;
         let at = options.at.as_deref();
-        let mut labels = Labels::new(self, &epochs, &options.label, at).await?;
+        let labels = Labels::new(self, &epochs, &options.label, at).await?;
+        let mut labels = labels.of_one_table();
         let columns = labels.columns(&options.predicted);
         let read = epochs.columns(epoch, &columns).await?;
         let real = labels.of(&read).await?;

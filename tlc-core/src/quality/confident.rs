@@ -19,6 +19,7 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
+use super::calibrate::calibrate;
 use super::options::{IssueRanking, IssueSelection};
 
 /// By how much a probability may miss what it should reach.
@@ -151,60 +152,16 @@ impl<'a> Joint<'a> {
     /// to as many as were given it.
     pub(super) fn finish(mut self) -> Noise {
         let n = self.thresholds.counts.len();
-        let n_rows = self.thresholds.counts.iter().sum();
         let rows = self.counts.chunks_exact_mut(n.max(1));
-        for (given, (row, total)) in rows.zip(&self.thresholds.counts).enumerate() {
+        for (given, row) in rows.enumerate() {
             if let Some(right) = row.get_mut(given) {
                 *right = (*right).max(1);
             }
-            calibrate(row, *total, n_rows);
         }
+        calibrate(&mut self.counts, &self.thresholds.counts);
         Noise {
             n_classes: n,
             joint: self.counts,
-        }
-    }
-}
-
-/// Scales counts so that they add up to `total`: each is rounded, halves to even numbers, and those are off by one the
-/// other way whose rounding was largest. Of `n_rows` in all they are made a share first, as cleanlab makes them one: it
-/// decides some of the halves.
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "there are less than 2^53 rows, and no count is negative"
-)]
-fn calibrate(counts: &mut [u64], total: u64, n_rows: u64) {
-    let (sum, n_rows) = (counts.iter().sum::<u64>() as f64, n_rows as f64);
-    let exact = |count: &u64| *count as f64 / sum * total as f64 / n_rows * n_rows;
-    let exact: Vec<f64> = counts.iter().map(exact).collect();
-    for (count, exact) in counts.iter_mut().zip(&exact) {
-        *count = exact.round_ties_even() as u64;
-    }
-    let found: u64 = counts.iter().sum();
-    let rounding = |at: &usize| {
-        let exact = exact.get(*at).copied().unwrap_or_default();
-        exact - exact.round_ties_even()
-    };
-    let mut order: Vec<usize> = (0..exact.len()).collect();
-    order.sort_by(|a, b| rounding(a).total_cmp(&rounding(b)));
-    // Of equal ones the last is raised first, and the first is lowered first.
-    let raised = order
-        .iter()
-        .rev()
-        .take(usize::try_from(total.saturating_sub(found)).unwrap_or(0));
-    for at in raised {
-        if let Some(count) = counts.get_mut(*at) {
-            *count += 1;
-        }
-    }
-    let lowered = order
-        .iter()
-        .take(usize::try_from(found.saturating_sub(total)).unwrap_or(0));
-    for at in lowered {
-        if let Some(count) = counts.get_mut(*at) {
-            *count = count.saturating_sub(1);
         }
     }
 }
@@ -572,26 +529,6 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_scaled_to_whole_numbers_with_the_right_sum() {
-        let check = |counts: &[u64], total: u64, expected: &[u64]| {
-            let mut found = counts.to_vec();
-            calibrate(&mut found, total, total.max(1));
-            assert_eq!(found, expected, "{counts:?} to {total}");
-        };
-        check(&[2, 1], 3, &[2, 1]);
-        check(&[3, 1], 0, &[0, 0]);
-        check(&[30, 1, 1, 1], 40, &[37, 1, 1, 1]);
-        check(&[1, 1], 1, &[0, 1]);
-        check(&[1, 1], 3, &[1, 2]);
-        check(&[1, 1, 1], 2, &[0, 1, 1]);
-        check(&[1], 7, &[7]);
-        // 10.5 and 40.5 of 300 rows: made a share and rows again, the former is above the half.
-        let mut found = [4, 7, 6, 27];
-        calibrate(&mut found, 66, 300);
-        assert_eq!(found, [6, 11, 9, 40]);
-    }
-
-    #[test]
     fn a_class_keeps_one_row_at_the_cost_of_all_its_noise() {
         let check = |given: usize, row: &[u64], expected: &[(usize, usize)]| {
             assert_eq!(Noise::doubtful(given, row), expected, "{given}: {row:?}");
@@ -619,9 +556,37 @@ mod tests {
             }
             for (class, row) in joint.iter_mut().enumerate() {
                 row[class] = row[class].max(1);
-                *row = scaled(row, of_class(class).count(), samples.len());
             }
-            joint
+            let total = |class| of_class(class).count();
+            let scaled = joint
+                .iter()
+                .enumerate()
+                .map(|(given, row): (_, &Vec<u64>)| {
+                    let sum: u64 = row.iter().sum();
+                    let scaled = |n: &u64| *n as f64 / sum as f64 * total(given) as f64;
+                    row.iter().map(scaled).collect::<Vec<f64>>()
+                });
+            let scaled: Vec<Vec<f64>> = scaled.collect();
+            let pairs = (0..n).flat_map(|class| scaled.iter().map(move |row| row[class]));
+            let sum = summed(&pairs.collect::<Vec<f64>>());
+            let share = |n: &f64| n / sum * samples.len() as f64;
+            let rows = scaled.iter().enumerate();
+            rows.map(|(given, row)| {
+                whole(&row.iter().map(share).collect::<Vec<f64>>(), total(given))
+            })
+            .collect()
+        }
+
+        /// As numpy adds up fewer than 128 numbers.
+        fn summed(values: &[f64]) -> f64 {
+            if values.len() < 8 {
+                return values.iter().sum();
+            }
+            let n = values.len() / 8 * 8;
+            let lane = |at: usize| values[at..n].iter().step_by(8).sum::<f64>();
+            let pair = |at: usize| lane(at) + lane(at + 1);
+            let lanes = (pair(0) + pair(2)) + (pair(4) + pair(6));
+            values[n..].iter().fold(lanes, |sum, value| sum + value)
         }
 
         fn threshold(samples: &[Sample], class: usize) -> f64 {
@@ -649,13 +614,9 @@ mod tests {
             (0..p.len()).fold(0, first)
         }
 
-        fn scaled(counts: &[u64], total: usize, n_rows: usize) -> Vec<u64> {
-            let sum: u64 = counts.iter().sum();
-            let share = |n: &u64| *n as f64 / sum as f64 * total as f64 / n_rows as f64;
-            let exact = counts.iter().map(|n| share(n) * n_rows as f64);
-            let exact: Vec<f64> = exact.collect();
+        fn whole(exact: &[f64], total: usize) -> Vec<u64> {
             let mut whole: Vec<f64> = exact.iter().map(|x| x.round_ties_even()).collect();
-            let mut is_moved = vec![false; counts.len()];
+            let mut is_moved = vec![false; exact.len()];
             loop {
                 let off = total as f64 - whole.iter().sum::<f64>();
                 if off == 0.0 {
@@ -665,7 +626,7 @@ mod tests {
                         .collect();
                 }
                 let error = |at: usize| (exact[at] - exact[at].round_ties_even()) * off.signum();
-                let free = (0..counts.len()).filter(|at| !is_moved[*at]);
+                let free = (0..exact.len()).filter(|at| !is_moved[*at]);
                 let free: Vec<usize> = match off > 0.0 {
                     true => free.rev().collect(),
                     false => free.collect(),

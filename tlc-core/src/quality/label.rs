@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use super::answer::{Found, issues};
 use super::confident::{Doubts, Joint, Means, Noise, Thresholds};
 use super::options::LabelIssueOptions;
-use super::rated::{Rated, class_column};
+use super::rated::{Rated, class_column, fitted};
 use super::rows::{Counted, Given};
 use crate::error::Result;
 use crate::project::Project;
@@ -17,11 +17,11 @@ use crate::run::Epochs;
 impl Project {
     /// The samples of an epoch whose label is probably wrong: `_rowid`, `issue` (text: `label`), `score` (Float64:
     /// how good the label is), `label` (the given one) and `suggested` (the most probable class), both of the
-    /// type of the label column; lowest score first, of equal ones the lowest row id.
+    /// type of the label column, or Int64 where that holds no such class; lowest score first, of equal ones the lowest row id.
     ///
     /// The schema's metadata says how many rows counted (`rows`), and how many did not for want of a label
-    /// (`rows_without_label`) or of probabilities (`rows_without_probabilities`), and of which table the labels are
-    /// (`table`), if they are of one.
+    /// (`rows_without_label`) or of probabilities (`rows_without_probabilities`), and of which table the rows are
+    /// (`table`), if they name one.
     ///
     /// Reads the labels as [`Self::confusion`] does, and the column of probabilities three times. Memory: what three files
     /// of the epoch take, which are of 64 MiB at most unless more was logged at once; 8 bytes for each pair of classes and 80 for each that is confused; 50 for
@@ -31,7 +31,7 @@ impl Project {
     /// # Errors
     /// As [`Self::confusion`]; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for probabilities that are no lists of
     /// floats, for labels that are texts, and naming the row id, for a label that is the position of no
-    /// class and for a row with more or fewer probabilities than others, or more than 10,000.
+    /// class and for a row with more or fewer probabilities than others, or more than 10,000; and for rows of several tables.
     pub async fn label_issues(
         &self,
         run: &str,
@@ -160,18 +160,20 @@ impl<'a> Question<'a> {
         };
         let counts = pairs.iter().map(|(_, _, count)| count.cast_signed());
         let field = self.rated.field();
-        let fields = vec![
-            field.clone().with_name("label"),
-            field.clone().with_name("suggested"),
-            Field::new("count", DataType::Int64, false),
-            Field::new("rate", DataType::Float64, false),
-        ];
         let classes = |of: fn(&(usize, usize, u64)) -> usize| {
             class_column(&field, pairs.iter().map(|pair| Some(of(pair) as u64)))
         };
+        let labels = classes(|(given, _, _)| *given)?;
+        let suggested = classes(|(_, class, _)| *class)?;
+        let fields = vec![
+            fitted(&field, &labels).with_name("label"),
+            fitted(&field, &suggested).with_name("suggested"),
+            Field::new("count", DataType::Int64, false),
+            Field::new("rate", DataType::Float64, false),
+        ];
         let columns: Vec<ArrayRef> = vec![
-            classes(|(given, _, _)| *given)?,
-            classes(|(_, class, _)| *class)?,
+            labels,
+            suggested,
             Arc::new(Int64Array::from_iter_values(counts)),
             Arc::new(Float64Array::from_iter_values(pairs.iter().map(rate))),
         ];

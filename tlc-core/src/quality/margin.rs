@@ -2,19 +2,22 @@
 
 use std::collections::BTreeSet;
 
-use arrow::array::{Array as _, ArrayRef, AsArray as _, Float64Array, RecordBatch};
-use arrow::compute::cast;
+use arrow::array::{
+    Array as _, ArrayRef, AsArray as _, BooleanArray, Float64Array, Int64Array, RecordBatch,
+    UInt64Array,
+};
+use arrow::compute::{cast, is_not_null};
 use arrow::datatypes::{DataType, Field, Int64Type};
 use futures::TryStreamExt as _;
 
 use super::answer::{Found, issues};
 use super::areas::{Area, Areas, Margin, below};
-use super::options::{AreaOptions, Judges};
+use super::options::{AreaOptions, Judges, LABEL};
 use super::rated::{Rated, class_field};
 use super::rows::{Counted, Given};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::project::Project;
-use crate::questions::{Labels, best, found, numbers};
+use crate::questions::{Labels, best, classes, found, is_text, numbers};
 use crate::run::Epochs;
 
 /// The columns that are looked for, the first that is there.
@@ -32,22 +35,23 @@ impl Project {
     /// Issues are the samples below a threshold, which *threshold samples* give: see [`AreaOptions::threshold_class`].
     /// Without them there is no threshold, and the answer is all samples. `suggested` is the class with the largest
     /// other logit in the last epoch that has the sample, of margins without their lists the prediction of that epoch, null
-    /// where that is the label or not known.
+    /// where that is the label or not known. Margins that were logged as such need no label: where there is none, or it is text, it is null, and
+    /// nothing is suggested.
     ///
     /// The margins are, of these columns, those of the first that the stream has, unless the options name one:
     /// `logit_margin`, as [`Classification::wide`](crate::collect::WideClassification::logit_margin) logs it; lists `logits`; lists
     /// `probabilities`, whose logarithms differ as the logits did; and `margin`, which [`Classification`](crate::collect::Classification)
     /// logs always, and which is one of probabilities: it ranks otherwise than the paper, as what is learnt well counts at most 1 in
     /// each epoch. The schema's metadata says which (`column`), the `threshold`, if there is one, and how many rows counted (`rows`) and did not
-    /// for want of a label (`rows_without_label`) or of a margin (`rows_without_margin`).
+    /// for want of a label (`rows_without_label`) or of a margin (`rows_without_margin`), and of which table the rows are (`table`), if they name one.
     ///
     /// Costs what [`Self::forgotten`] costs with a column of margins; of lists each is read once. Memory: about 120 bytes for
     /// each sample, and of lists what three files of an epoch take.
     ///
     /// # Errors
     /// As [`Self::label_issues`]; [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) also if there is no column of margins;
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a percentile that is not from 0 to 100, and if threshold samples were named and
-    /// none of them has a margin.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a percentile that is not from 0 to 100, for rows of several tables, and if
+    /// threshold samples were named and none of them has a margin.
     pub async fn area_under_margin(
         &self,
         run: &str,
@@ -159,7 +163,8 @@ async fn of_numbers(
     options: &AreaOptions,
 ) -> Result<Read> {
     let at = options.at.as_deref();
-    let mut labels = Labels::new(project, epochs, &options.label, at).await?;
+    let labels = Labels::new(project, epochs, &options.label, at).await?;
+    let mut labels = labels.of_one_table();
     let mut columns = labels.columns(column);
     let schema = epochs.schema().await?;
     let predicted = schema.field_with_name("predicted");
@@ -167,12 +172,20 @@ async fn of_numbers(
     columns.extend(is_predicted.then_some("predicted"));
     let (mut areas, mut counted) = (Areas::default(), Counted::default());
     let mut field = Field::new(&options.label, DataType::Int64, true);
+    let mut is_labelled = true;
     let mut all = epochs.all(&columns);
     while let Some((_, read)) = all.try_next().await? {
         let margins = numbers(column, read.column(0)?)?;
-        let values = labels.of(&read).await?;
-        field = class_field(&labels, &values);
-        let given = Given::new(&options.label, read.row_ids.clone(), &values)?;
+        labels.check(&read)?;
+        let values = match is_labelled {
+            true => may_be_missing(labels.of(&read).await, options)?,
+            false => None,
+        };
+        is_labelled = values.is_some();
+        let given = given(&options.label, &read.row_ids, values.as_ref())?;
+        if let (Some(values), Some(_)) = (&values, &given.numbers) {
+            field = class_field(&labels, values);
+        }
         let predicted = match is_predicted {
             true => Some(read.column(columns.len() - 1)?),
             false => None,
@@ -189,10 +202,45 @@ async fn of_numbers(
     })
 }
 
+/// Labels, or none: a margin says by itself how good a label is. One that was asked for must be there.
+fn may_be_missing(labels: Result<ArrayRef>, options: &AreaOptions) -> Result<Option<ArrayRef>> {
+    let is_asked_for = options.label != LABEL || options.at.is_some();
+    match labels {
+        Err(err) if err.kind() == ErrorKind::NotFound && !is_asked_for => Ok(None),
+        labels => labels.map(Some),
+    }
+}
+
+/// The labels of rows, as far as there are any.
+struct Marks {
+    /// Which rows have one; `None` if there are no labels, and margins are all that there is.
+    known: Option<BooleanArray>,
+    /// Unless they are texts.
+    numbers: Option<Int64Array>,
+}
+
+fn given(column: &str, row_ids: &UInt64Array, values: Option<&ArrayRef>) -> Result<Marks> {
+    let Some(values) = values else {
+        let (known, numbers) = (None, None);
+        return Ok(Marks { known, numbers });
+    };
+    let values = classes(column, values)?;
+    let known = Some(is_not_null(&values)?);
+    let numbers = match values.data_type() {
+        text if is_text(text) => None,
+        _ => Some(
+            Given::new(column, row_ids.clone(), &values)?
+                .labels()
+                .clone(),
+        ),
+    };
+    Ok(Marks { known, numbers })
+}
+
 /// The rows of an epoch that count.
 fn rows_of_numbers(
     margins: &Float64Array,
-    given: &Given,
+    given: &Marks,
     predicted: Option<&ArrayRef>,
     counted: &mut Counted,
 ) -> Result<Vec<Option<Margin>>> {
@@ -203,12 +251,12 @@ fn rows_of_numbers(
     let predicted = predicted
         .as_ref()
         .map(|values| values.as_primitive::<Int64Type>());
-    let labels = given.labels();
     let row = |at: usize| {
-        let Some(label) = labels.is_valid(at).then(|| labels.value(at)) else {
+        if given.known.as_ref().is_some_and(|known| !known.value(at)) {
             counted.without_label += 1;
             return None;
-        };
+        }
+        let label = given.numbers.as_ref().map(|labels| labels.value(at));
         let margin = margins.is_valid(at).then(|| margins.value(at));
         let Some(margin) = margin.filter(|margin| margin.is_finite()) else {
             counted.without_values += 1;
@@ -221,7 +269,7 @@ fn rows_of_numbers(
             label,
             margin,
             other: other
-                .filter(|other| *other != label)
+                .filter(|other| label.is_some_and(|label| label != *other))
                 .and_then(|other| u32::try_from(other).ok()),
         })
     };
@@ -232,7 +280,9 @@ fn rows_of_numbers(
 fn judged(areas: Vec<Area>, options: &AreaOptions) -> Result<(Vec<Area>, Option<f64>)> {
     let (found, threshold) = match &options.judges {
         None => return Ok((areas, None)),
-        Some(Judges::Class(class)) => below(areas, options.percentile, |area| area.label == *class),
+        Some(Judges::Class(class)) => {
+            below(areas, options.percentile, |area| area.label == Some(*class))
+        }
         Some(Judges::Rows(ids)) => {
             let ids: BTreeSet<u64> = ids.iter().copied().collect();
             below(areas, options.percentile, |area| ids.contains(&area.row_id))
@@ -250,7 +300,7 @@ fn as_found(area: &Area) -> Found {
     Found {
         row_id: area.row_id,
         score: area.area,
-        label: u64::try_from(area.label).ok(),
+        label: area.label.and_then(|label| u64::try_from(label).ok()),
         suggested: area.other.map(u64::from),
     }
 }

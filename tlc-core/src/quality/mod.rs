@@ -9,10 +9,12 @@
 //! | [`area_under_margin`](crate::Project::area_under_margin) | the mean margin of the logits over epochs | `margin` |
 //! | [`loss_trend`](crate::Project::loss_trend) | the slope of the loss over epochs | `loss_trend` |
 //! | [`near_duplicates`](crate::Project::near_duplicates), [`outliers`](crate::Project::outliers), [`nearest`](crate::Project::nearest) | distances between the embeddings of an epoch | `near_duplicate`, `outlier` |
+//! | [`forgotten`](crate::Project::forgotten) | what was right and became wrong over epochs, or was never right | `forgotten` |
 //! | [`box_issues`](crate::Project::box_issues) | the boxes of an epoch, predicted and true | `overlooked`, `swapped`, `badly_located` |
 //!
 //! All answers but those to `label_noise` and `nearest` have `_rowid`, `issue` and `score`, of which the lowest is worst, and
-//! [`Snapshot::patch_of_issues`](crate::Snapshot::patch_of_issues) makes a patch of them.
+//! [`Snapshot::patch_of_issues`](crate::Snapshot::patch_of_issues) makes a patch of them. The metadata of their schema says of
+//! which table the rows are, if they name one (`table`); in SQL it is the last column.
 //!
 //! Labels come from the stream, or from the table that the row ids are of, as for
 //! [`Project::confusion`](crate::Project::confusion). For lists of probabilities or logits a label is the position of its class among them, from 0;
@@ -25,6 +27,7 @@
 //! - Probabilities are taken as they are, also if they do not add up to one.
 //! - A row id that was logged more than once in an epoch counts as often; of its vectors the last one counts.
 //! - A sample that an epoch does not have is left alone by it: what is folded over epochs is over the others.
+//! - Rows of several tables are refused, in one epoch or over epochs: a row id is then no one sample.
 //! - Rows that are logged while the question is answered do not count.
 //!
 //! For confident learning the probabilities should be those of a model that was not trained on these very labels, such as of a
@@ -37,6 +40,7 @@
 mod answer;
 mod areas;
 mod boxes;
+mod calibrate;
 mod confident;
 mod fix;
 mod label;

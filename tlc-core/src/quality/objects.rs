@@ -59,7 +59,8 @@ impl Labelled {
             }
         };
         let off = |at| centre(self.corners, at) - centre(other.corners, at);
-        let nearness = (-off(0).hypot(off(1)) * DISTANCE_FACTOR).exp();
+        // Of boxes that are very far apart nothing is left, as in cleanlab.
+        let nearness = 1.0 - (1.0 - (-off(0).hypot(off(1)) * DISTANCE_FACTOR).exp());
         IOU_SHARE * self.iou(other) + (1.0 - IOU_SHARE) * nearness
     }
 }
@@ -231,6 +232,12 @@ mod tests {
             "overlooked:0:0.0135:-:0",
         );
         check("", "4:2:1:0,0,10,10", "overlooked:4:0.0000:-:2");
+        // The only pair is too far apart to be similar at all.
+        check(
+            "1:0:0:0,0,10,10",
+            "0:1:0.99:600,600,650,650",
+            "overlooked:0:0.0100:-:1",
+        );
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 use crate::questions::{label_setters, rows_setters};
 
+/// The column of the labels, unless it is said otherwise.
+pub(super) const LABEL: &str = "label";
+
 /// Which rows are taken for wrongly labelled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IssueSelection {
@@ -49,7 +52,7 @@ impl LabelIssueOptions {
     pub fn new() -> Self {
         Self {
             probabilities: "probabilities".to_owned(),
-            label: "label".to_owned(),
+            label: LABEL.to_owned(),
             at: None,
             selection: IssueSelection::default(),
             ranking: IssueRanking::default(),
@@ -115,7 +118,7 @@ impl AreaOptions {
         Self {
             column: None,
             are_probabilities: false,
-            label: "label".to_owned(),
+            label: LABEL.to_owned(),
             at: None,
             judges: None,
             percentile: 99.0,
@@ -231,7 +234,8 @@ impl BoxOptions {
 /// How far two vectors are apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Distance {
-    /// 1 less the cosine of the angle between them, from 0 to 2. A vector of zeros is 1 away from all others.
+    /// 1 less the cosine of the angle between them, from 0 to 2. A vector of zeros is 1 away
+    /// from all but others of zeros.
     Cosine,
     /// The length of the straight line between them.
     Euclidean,

@@ -58,7 +58,9 @@ impl<'a> Rated<'a> {
             column,
             batch_rows,
             label,
-            labels: Labels::new(project, epochs, label, at).await?,
+            labels: Labels::new(project, epochs, label, at)
+                .await?
+                .of_one_table(),
             field: None,
             n_classes: None,
         })
@@ -107,7 +109,7 @@ impl<'a> Rated<'a> {
         field.unwrap_or_else(|| Field::new(self.label, DataType::Int64, true))
     }
 
-    /// The table that all labels were from, if they were from one.
+    /// The table that all rows are of, if they name one.
     pub(super) fn table(&self) -> Option<&str> {
         self.labels.table_name()
     }
@@ -119,7 +121,7 @@ pub(super) fn class_field(labels: &Labels<'_>, values: &ArrayRef) -> Field {
     field.with_data_type(plain(values.data_type()).clone())
 }
 
-/// Classes in the type of the labels, null where there is none.
+/// Classes in the type of the labels, null where there is none; as 64-bit numbers if that type does not hold them all.
 ///
 /// # Errors
 /// Those of the cast.
@@ -128,5 +130,43 @@ pub(super) fn class_column(
     classes: impl Iterator<Item = Option<u64>>,
 ) -> Result<ArrayRef> {
     let classes: ArrayRef = Arc::new(classes.collect::<UInt64Array>());
-    Ok(cast(&classes, field.data_type())?)
+    let fitted = cast(&classes, field.data_type())?;
+    let again = cast(&fitted, &DataType::UInt64)?;
+    match again.as_ref() == classes.as_ref() {
+        true => Ok(fitted),
+        false => Ok(cast(&classes, &DataType::Int64)?),
+    }
+}
+
+/// The column of the labels as it is for classes, which may have another type and be null.
+pub(super) fn fitted(field: &Field, classes: &ArrayRef) -> Field {
+    let field = field.clone().with_nullable(true);
+    field.with_data_type(classes.data_type().clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{BooleanArray, Int8Array, Int64Array};
+
+    use super::*;
+
+    #[test]
+    fn classes_that_the_type_of_the_labels_does_not_hold_are_wide() {
+        let check = |data_type: DataType, classes: &[Option<u64>], expected: ArrayRef| {
+            let field = Field::new("label", data_type, false);
+            let found = class_column(&field, classes.iter().copied()).unwrap();
+            assert_eq!(&found, &expected, "{classes:?}");
+            let field = fitted(&field, &found);
+            assert_eq!(field.data_type(), expected.data_type());
+            assert!(field.is_nullable());
+        };
+        let small = Int8Array::from(vec![Some(127), None]);
+        check(DataType::Int8, &[Some(127), None], Arc::new(small));
+        let wide = Int64Array::from(vec![Some(1), Some(128), None]);
+        check(DataType::Int8, &[Some(1), Some(128), None], Arc::new(wide));
+        let is_so = BooleanArray::from(vec![false, true]);
+        check(DataType::Boolean, &[Some(0), Some(1)], Arc::new(is_so));
+        let wide = Int64Array::from(vec![1, 2]);
+        check(DataType::Boolean, &[Some(1), Some(2)], Arc::new(wide));
+    }
 }

@@ -11,7 +11,7 @@ use super::lines::{Lines, Trend};
 use super::options::TrendOptions;
 use crate::error::{Error, Result};
 use crate::project::Project;
-use crate::questions::{best, found, numbers};
+use crate::questions::{OneTable, best, found, numbers};
 
 impl Project {
     /// The samples that a model does not learn: their loss does not fall from epoch to epoch, and is high. `_rowid`, `issue`
@@ -22,12 +22,14 @@ impl Project {
     /// that has the least squares (as `numpy.polyfit` of degree 1 gives it). Issues have a score of 0 or less and a mean that is among
     /// the highest: at or above that quantile of all means which leaves the share of the options above it (as `numpy.quantile`).
     /// A sample with losses of fewer than two epochs has no slope, and is no issue; its mean counts. The schema's metadata says
-    /// how many rows counted (`rows`), and how many did not, since their loss is null, NaN or infinite (`rows_without_loss`).
+    /// how many rows counted (`rows`), and how many did not, since their loss is null, NaN or infinite (`rows_without_loss`); and of
+    /// which table the rows are (`table`), if they name one.
     ///
     /// Costs what [`Self::epoch_means`] costs; memory for 80 bytes of each sample.
     ///
     /// # Errors
-    /// As [`Self::epoch_means`]; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a share that is not from 0 to 1.
+    /// As [`Self::epoch_means`]; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a share that is not from 0 to 1, and for rows of
+    /// several tables.
     pub async fn loss_trend(
         &self,
         run: &str,
@@ -46,20 +48,23 @@ impl Project {
         }
         let epochs = self.epochs(run, stream).await?;
         found(&epochs, &column).await?;
-        let (mut lines, columns) = (Lines::default(), [column.as_str()]);
+        let (mut lines, columns) = (Lines::default(), [column.as_str(), "table"]);
+        let mut table = OneTable::default();
         let (mut n_rows, mut n_without) = (0, 0);
         let mut all = epochs.all(&columns);
         while let Some((epoch, read)) = all.try_next().await? {
             let losses = numbers(&column, read.column(0)?)?;
+            table.add(read.column(1)?)?;
             n_rows += losses.len() as u64;
             n_without += lines.add(epoch, &read.row_ids, losses.as_primitive());
         }
         let order = |a: &Trend, b: &Trend| a.fall.total_cmp(&b.fall).then(a.row_id.cmp(&b.row_id));
         let stuck = best(lines.stuck(share), rows_max, order);
-        let metadata = vec![
+        let mut metadata = vec![
             ("rows", (n_rows - n_without).to_string()),
             ("rows_without_loss", n_without.to_string()),
         ];
+        metadata.extend(table.name().map(|table| ("table", table.to_owned())));
         answer(&stuck, metadata)
     }
 }

@@ -34,14 +34,27 @@ pub(crate) fn plain(data_type: &DataType) -> &DataType {
     }
 }
 
-fn is_text(data_type: &DataType) -> bool {
+pub(crate) fn is_text(data_type: &DataType) -> bool {
     matches!(
         data_type,
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
     )
 }
 
-/// Two columns of classes as one type, in which equal classes are equal.
+/// Whether these are numbers, of which false is 0 and true is 1.
+fn is_number(data_type: &DataType) -> bool {
+    data_type.is_integer() || *data_type == DataType::Boolean
+}
+
+/// Numbers, also of false and true.
+fn numbered(values: &ArrayRef) -> Result<ArrayRef> {
+    match values.data_type() {
+        DataType::Boolean => Ok(cast(values, &DataType::Int8)?),
+        _ => Ok(Arc::clone(values)),
+    }
+}
+
+/// Two columns of classes as one type, in which equal classes are equal; beside numbers false is 0 and true is 1.
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming both types if no class of one can be one of
@@ -53,10 +66,12 @@ pub(super) fn comparable(a: &ArrayRef, b: &ArrayRef) -> Result<(ArrayRef, ArrayR
     }
     let common = if is_text(left) && is_text(right) {
         DataType::LargeUtf8
-    } else if !(left.is_integer() && right.is_integer()) {
+    } else if !(is_number(left) && is_number(right)) {
         return Err(Error::invalid(format!(
             "labels are {left} and predictions {right}, which are never equal"
         )));
+    } else if [left, right].contains(&&DataType::Boolean) {
+        return comparable(&numbered(a)?, &numbered(b)?);
     } else if [left, right].contains(&&DataType::UInt64) {
         // Holds every number of 64 bits, with a sign or without.
         DataType::Decimal128(20, 0)
@@ -96,6 +111,10 @@ mod tests {
         let unsigned: ArrayRef = Arc::new(UInt64Array::from(vec![1, u64::MAX, 1]));
         assert_eq!(equal(&small, &wide), "=!-");
         assert_eq!(equal(&small, &unsigned), "=!-");
+        let is_so: ArrayRef = Arc::new(BooleanArray::from(vec![true, false, true]));
+        assert_eq!(equal(&is_so, &small), "=!-");
+        assert_eq!(equal(&unsigned, &is_so), "=!=");
+        assert_eq!(equal(&is_so, &is_so), "===");
         let text: ArrayRef = Arc::new(StringArray::from(vec!["a", "b", "c"]));
         let view: ArrayRef = Arc::new(StringViewArray::from(vec!["a", "x", "c"]));
         assert_eq!(equal(&text, &view), "=!=");

@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, UInt64Type};
 
 use super::classes::plain;
 use super::samples::{find, is_same};
+use super::tables::OneTable;
 use crate::error::{Error, Result};
 use crate::id::{ROWID, Revision, TableName};
 use crate::log::Log;
@@ -29,6 +30,8 @@ pub(crate) struct Labels<'a> {
     field: Option<Field>,
     /// What was read of tables: row ids and labels, by table and revision.
     tables: BTreeMap<Source, RecordBatch>,
+    /// The table that all rows are of, if they must be of one.
+    one: Option<OneTable>,
 }
 
 /// A table, and its revision unless that is the same for all.
@@ -54,7 +57,14 @@ impl<'a> Labels<'a> {
             is_in_stream: at.is_none() && epochs.has(column).await?,
             field: None,
             tables: BTreeMap::new(),
+            one: None,
         })
+    }
+
+    /// The same of rows that are all of one table: others are refused.
+    pub(crate) fn of_one_table(mut self) -> Self {
+        self.one = Some(OneTable::default());
+        self
     }
 
     /// What to read of each epoch: the predictions first, then what [`Self::of`] needs.
@@ -62,18 +72,31 @@ impl<'a> Labels<'a> {
     where
         'a: 'b,
     {
-        match self.is_in_stream {
-            true => vec![predicted, self.column],
-            false => vec![predicted, "table", "revision"],
+        match (self.is_in_stream, &self.one) {
+            (true, None) => vec![predicted, self.column],
+            (true, Some(_)) => vec![predicted, self.column, "table"],
+            (false, _) => vec![predicted, "table", "revision"],
         }
+    }
+
+    /// Looks of which table rows are, if they must be of one.
+    ///
+    /// # Errors
+    /// Those of [`OneTable::add`].
+    pub(crate) fn check(&mut self, read: &EpochColumns) -> Result<()> {
+        let Some(one) = &mut self.one else {
+            return Ok(());
+        };
+        one.add(read.column(if self.is_in_stream { 2 } else { 1 })?)
     }
 
     /// The labels of the rows of an epoch, null where there is none.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if neither the stream nor the table has the
-    /// column, or the rows name no table; those of reading the table.
+    /// column, or the rows name no table; those of [`Self::check`] and of reading the table.
     pub(crate) async fn of(&mut self, read: &EpochColumns) -> Result<ArrayRef> {
+        self.check(read)?;
         if self.is_in_stream {
             self.field = Some(read.columns.schema().field(1).clone());
             return Ok(ArrayRef::clone(read.column(1)?));
@@ -107,11 +130,9 @@ impl<'a> Labels<'a> {
         assemble(&read.row_ids, &parts, field.data_type())
     }
 
-    /// The table that all labels read so far are from, if they are from one.
+    /// The table that all rows read so far are of, if they must be of one and any of them names it.
     pub(crate) fn table_name(&self) -> Option<&str> {
-        let mut names = self.tables.keys().map(|(name, _)| name.as_str());
-        let first = names.next()?;
-        names.all(|name| name == first).then_some(first)
+        self.one.as_ref()?.name()
     }
 
     /// The column that the labels read last were from, as far as its type is this one.

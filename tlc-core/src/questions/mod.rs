@@ -21,10 +21,12 @@
 
 mod classes;
 mod confusion;
+mod forgotten;
 mod labels;
 mod means;
 mod options;
 mod samples;
+mod tables;
 mod top;
 mod turns;
 
@@ -37,13 +39,14 @@ use arrow::datatypes::{DataType, Field, Schema};
 use futures::TryStreamExt as _;
 
 use self::classes::comparable;
-pub(crate) use self::classes::{classes, plain};
+pub(crate) use self::classes::{classes, is_text, plain};
 pub(crate) use self::labels::Labels;
 pub(crate) use self::means::numbers;
 use self::means::{EpochMeans, SampleMeans};
 pub use self::options::{ClassOptions, Top};
 pub(crate) use self::options::{label_setters, rows_setters};
 pub(crate) use self::samples::{Samples, moved};
+pub(crate) use self::tables::OneTable;
 pub(crate) use self::top::best;
 use self::turns::Turns;
 use crate::error::{Error, ErrorKind, Result};
@@ -167,18 +170,22 @@ impl Project {
                 &classes(&options.predicted, read.column(0)?)?,
             )?;
         }
-        turned(turns, "flips", options.rows_max)
+        flipped(turns, options.rows_max)
     }
 
-    /// The samples that were forgotten, and how often: predicted right in one epoch and wrong in the
-    /// next that has the sample. `_rowid` and `forgotten` (Int64), most often first, of equal ones the
-    /// lowest row id.
+    /// The samples that were never learnt, and those that were forgotten (Toneva et al. 2019, "An Empirical Study of Example
+    /// Forgetting during Deep Neural Network Learning"): predicted right in one epoch and wrong in the next that has the
+    /// sample. `_rowid`, `forgotten` (Int64: how often), `issue` (text: `forgotten`), `score` (Float64: 1 / (1 + how often), and 0 of
+    /// what was never learnt) and `learnt` (Boolean: whether it was right in any epoch). What was never learnt comes
+    /// first, as the paper takes it for what is forgotten most; then what was forgotten most often; of equal ones the
+    /// lowest row id. The schema's metadata says of which table the rows are (`table`), if they name one.
     ///
-    /// Costs what [`Self::confusion`] costs for each epoch; memory for two bits of each sample.
+    /// In the paper a sample is looked at whenever it is in a batch, here once an epoch, by what was logged. Costs what
+    /// [`Self::confusion`] costs for each epoch; memory for four bits and a number of each sample.
     ///
     /// # Errors
-    /// As [`Self::confusion`]; [`ErrorKind::Invalid`] also if labels and predictions cannot be equal:
-    /// numbers and texts.
+    /// As [`Self::confusion`]; [`ErrorKind::Invalid`] also if labels and predictions cannot be equal, numbers and texts, and
+    /// for rows of several tables.
     pub async fn forgotten(
         &self,
         run: &str,
@@ -188,9 +195,10 @@ impl Project {
         let options = options.into();
         let epochs = self.epochs(run, stream).await?;
         found(&epochs, &options.predicted).await?;
-        let mut labels = Labels::new(self, &epochs, &options.label, options.at.as_deref()).await?;
+        let labels = Labels::new(self, &epochs, &options.label, options.at.as_deref()).await?;
+        let mut labels = labels.of_one_table();
         let columns = labels.columns(&options.predicted);
-        let mut turns = Turns::new(turns::forgotten);
+        let mut turns = Turns::of_right();
         let mut all = epochs.all(&columns);
         while let Some((_, read)) = all.try_next().await? {
             let label = classes(&options.label, &labels.of(&read).await?)?;
@@ -199,7 +207,8 @@ impl Project {
             let is_correct: ArrayRef = Arc::new(cmp::eq(&label, &predicted)?);
             turns.add(&read.row_ids, &is_correct)?;
         }
-        turned(turns, "forgotten", options.rows_max)
+        drop(all);
+        forgotten::rows(turns, options.rows_max, labels.table_name())
     }
 
     /// The vectors of one epoch: `_rowid` and the column, as it was logged; by row id.
@@ -219,18 +228,7 @@ impl Project {
         let epochs = self.epochs(run, stream).await?;
         let read = epochs.columns(epoch, &[column]).await?;
         let values = read.column(0)?;
-        let item = match values.data_type() {
-            DataType::FixedSizeList(item, _) | DataType::List(item) | DataType::LargeList(item) => {
-                Some(item.data_type())
-            }
-            _ => None,
-        };
-        if !item.is_some_and(DataType::is_floating) {
-            let found = values.data_type();
-            return Err(Error::invalid(format!(
-                "column {column:?} is {found}, which is no list of floats"
-            )));
-        }
+        vectors(column, values)?;
         let fields = vec![
             Field::new(ROWID, DataType::UInt64, false),
             read.columns.schema().field(0).clone(),
@@ -296,15 +294,35 @@ fn first(rows: &RecordBatch, rows_max: Option<usize>) -> RecordBatch {
     rows.slice(0, rows.num_rows().min(rows_max.unwrap_or(usize::MAX)))
 }
 
+/// Says so if a column holds no vectors.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] naming the column if it is no list of floats.
+pub(crate) fn vectors(column: &str, values: &ArrayRef) -> Result<()> {
+    let item = match values.data_type() {
+        DataType::FixedSizeList(item, _) | DataType::List(item) | DataType::LargeList(item) => {
+            Some(item.data_type())
+        }
+        _ => None,
+    };
+    if item.is_some_and(DataType::is_floating) {
+        return Ok(());
+    }
+    let found = values.data_type();
+    Err(Error::invalid(format!(
+        "column {column:?} is {found}, which is no list of floats"
+    )))
+}
+
 /// The samples that turned at least once.
-fn turned(turns: Turns, count: &str, rows_max: Option<usize>) -> Result<RecordBatch> {
+fn flipped(turns: Turns, rows_max: Option<usize>) -> Result<RecordBatch> {
     let (ids, counts) = turns.finish();
     let rows = ids.values().iter().copied().zip(counts);
     let rows: Vec<(u64, i64)> = rows.filter(|(_, count)| *count > 0).collect();
     let rows = best(rows, rows_max, |a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
     let fields = vec![
         Field::new(ROWID, DataType::UInt64, false),
-        Field::new(count, DataType::Int64, false),
+        Field::new("flips", DataType::Int64, false),
     ];
     let (ids, counts): (Vec<u64>, Vec<i64>) = rows.into_iter().unzip();
     let columns: Vec<ArrayRef> = vec![

@@ -1,6 +1,7 @@
 //! What changes from one epoch to the next that has the sample: predictions, and being right.
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray, UInt64Array, new_null_array};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::kernels::cmp;
 use arrow::compute::kernels::zip::zip;
 use arrow::compute::{and, not, take};
@@ -28,6 +29,8 @@ pub(super) struct Turns {
     counts: Vec<i64>,
     /// What each sample had last, null where that was null or there was nothing yet.
     last: Option<ArrayRef>,
+    /// Whether each sample was ever right, null where it never was right nor wrong; only of being right.
+    ever: Option<BooleanArray>,
 }
 
 impl Turns {
@@ -37,6 +40,15 @@ impl Turns {
             samples: Samples::default(),
             counts: Vec::new(),
             last: None,
+            ever: None,
+        }
+    }
+
+    /// How often each sample was forgotten, and whether it was ever learnt: of values that say what is right.
+    pub(super) fn of_right() -> Self {
+        Self {
+            ever: Some(BooleanArray::new_null(0)),
+            ..Self::new(forgotten)
         }
     }
 
@@ -50,15 +62,20 @@ impl Turns {
             if let Some(former) = self.samples.admit(&row_ids) {
                 self.counts = moved(&self.counts, &former);
                 last = take(&last, &former, None)?;
+                if let Some(ever) = &mut self.ever {
+                    *ever = take(ever, &former, None)?.as_boolean().clone();
+                }
             }
             self.last = Some(match self.samples.rows(&row_ids) {
                 None => {
                     self.count(&(self.turned)(&last, &values)?);
+                    self.learn(&values);
                     values
                 }
                 Some(rows) => {
                     let now = take(&values, &rows, None)?;
                     self.count(&(self.turned)(&last, &now)?);
+                    self.learn(&now);
                     let has_row = arrow::compute::is_not_null(&rows)?;
                     zip(&has_row, &now, &last)?
                 }
@@ -81,10 +98,36 @@ impl Turns {
         }
     }
 
+    /// Remembers what is right.
+    fn learn(&mut self, now: &ArrayRef) {
+        if let (Some(ever), Some(now)) = (&mut self.ever, now.as_boolean_opt()) {
+            *ever = either(ever, now);
+        }
+    }
+
     /// The samples, ascending, and how often each turned.
     pub(super) fn finish(self) -> (UInt64Array, Vec<i64>) {
         (self.samples.ids().clone(), self.counts)
     }
+
+    /// The same, and whether each was ever right, null where that was never known.
+    pub(super) fn finish_right(mut self) -> (UInt64Array, Vec<i64>, BooleanArray) {
+        let ever = self.ever.take();
+        let (ids, counts) = self.finish();
+        let ever = ever.unwrap_or_else(|| BooleanArray::new_null(ids.len()));
+        (ids, counts, ever)
+    }
+}
+
+/// Whether either is true, as far as one of them is known.
+fn either(a: &BooleanArray, b: &BooleanArray) -> BooleanArray {
+    let known = |values: &BooleanArray| match values.nulls() {
+        Some(known) => known.inner().clone(),
+        None => BooleanBuffer::new_set(values.len()),
+    };
+    let (known_a, known_b) = (known(a), known(b));
+    let values = &(a.values() & &known_a) | &(b.values() & &known_b);
+    BooleanArray::new(values, Some(NullBuffer::new(&known_a | &known_b)))
 }
 
 #[cfg(test)]
@@ -131,6 +174,44 @@ mod tests {
         check(&["1:a", "1:-", "1:b", "1:a"], "1:1");
         check(&["1:a 2:a", "1:- ", "1:b 2:b"], "1:0 2:1");
         check(&["1:-", "1:-"], "1:0");
+    }
+
+    /// Epochs such as `1:+ 2:-`, right and wrong; how often each sample was forgotten, and whether it was ever learnt.
+    #[track_caller]
+    fn check_right(epochs: &[&str], expected: &str) {
+        let mut turns = Turns::of_right();
+        for epoch in epochs {
+            let rows = epoch.split_whitespace().map(|row| {
+                let (id, value) = row.split_once(':').unwrap();
+                let is_right = match value {
+                    "+" => Some(true),
+                    "-" => Some(false),
+                    _ => None,
+                };
+                (id.parse::<u64>().unwrap(), is_right)
+            });
+            let (ids, values): (Vec<u64>, Vec<Option<bool>>) = rows.unzip();
+            let values: ArrayRef = Arc::new(BooleanArray::from(values));
+            turns.add(&UInt64Array::from(ids), &values).unwrap();
+        }
+        let (ids, counts, ever) = turns.finish_right();
+        let rows = ids.values().iter().zip(counts).zip(&ever);
+        let rows = rows.map(|((id, count), ever)| {
+            let ever = ever.map_or("?", |ever| if ever { "+" } else { "-" });
+            format!("{id}:{count}{ever}")
+        });
+        let rows: Vec<_> = rows.collect();
+        assert_eq!(rows.join(" "), expected, "{epochs:?}");
+    }
+
+    #[test]
+    fn what_was_ever_right_was_learnt() {
+        check_right(&["1:+ 2:- 3:?", "1:- 2:- 3:?"], "1:1+ 2:0- 3:0?");
+        check_right(&["1:+", "1:?", "1:-"], "1:0+");
+        check_right(&["1:?", "1:-", "1:?"], "1:0-");
+        check_right(&["5:-", "1:+ 9:-", "5:+ 9:-", "5:-"], "1:0+ 5:1+ 9:0-");
+        check_right(&["1:- 1:+ 1:-", "1:-"], "1:1+");
+        check_right(&[], "");
     }
 
     #[test]

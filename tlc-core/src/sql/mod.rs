@@ -18,7 +18,7 @@
 //! | `top_samples('<project>/<run>', 'stream', 'column', n)` | the samples with the highest means over epochs; with `'lowest'` the lowest |
 //! | `confusion('<project>/<run>', 'stream', epoch)` | how often each label was predicted as what |
 //! | `flips('<project>/<run>', 'stream', n)` | the samples whose prediction changed most often |
-//! | `forgotten('<project>/<run>', 'stream', n)` | the samples that were right and became wrong most often |
+//! | `forgotten('<project>/<run>', 'stream', n)` | the samples that were never right, and those that were right and became wrong most often |
 //! | `embeddings('<project>/<run>', 'stream', epoch)` | row ids and vectors of an epoch |
 //! | `label_issues('<project>/<run>', 'stream', epoch, n)` | the samples whose label is probably wrong, and what it should be; more arguments say by which columns, of which revision, and by which rule |
 //! | `label_noise('<project>/<run>', 'stream', epoch)` | how many labels are estimated to be wrong, by pairs of classes |

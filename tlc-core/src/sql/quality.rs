@@ -1,8 +1,8 @@
 //! What is wrong with the data as rows: [`crate::quality`] with arguments in text, and with columns whose types are known
 //! before anything was read.
 //!
-//! So classes are the numbers that labels hold, in 64 bits, and what the library says in the metadata of a schema
-//! is left out.
+//! So classes are the numbers that labels hold, in 64 bits. Of what the library says in the metadata of a schema only the table
+//! that the rows are of is left: the last column.
 
 use std::sync::{Arc, LazyLock};
 
@@ -18,6 +18,7 @@ use crate::quality::{
 };
 
 use super::calls::Function;
+use super::questions::table_field;
 
 /// Of `label_issues` and `area_under_margin`.
 pub(super) static ISSUES: LazyLock<SchemaRef> = LazyLock::new(|| {
@@ -78,6 +79,7 @@ fn found(more: Vec<Field>) -> SchemaRef {
         Field::new("score", DataType::Float64, false),
     ];
     fields.extend(more);
+    fields.push(table_field());
     Arc::new(Schema::new(fields))
 }
 

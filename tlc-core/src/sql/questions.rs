@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
@@ -15,6 +15,9 @@ use crate::project::Project;
 use crate::questions::{ClassOptions, Top};
 
 use super::calls::Function;
+
+/// In the metadata of an answer, and the last column of the rows of a call.
+const TABLE: &str = "table";
 
 pub(super) static EPOCH_MEANS: LazyLock<SchemaRef> = LazyLock::new(|| {
     schema(vec![
@@ -40,9 +43,23 @@ pub(super) static CONFUSION: LazyLock<SchemaRef> = LazyLock::new(|| {
     ])
 });
 
-pub(super) static FLIPS: LazyLock<SchemaRef> = LazyLock::new(|| counted("flips"));
+pub(super) static FLIPS: LazyLock<SchemaRef> = LazyLock::new(|| {
+    schema(vec![
+        Field::new(ROWID, DataType::UInt64, false),
+        Field::new("flips", DataType::Int64, false),
+    ])
+});
 
-pub(super) static FORGOTTEN: LazyLock<SchemaRef> = LazyLock::new(|| counted("forgotten"));
+pub(super) static FORGOTTEN: LazyLock<SchemaRef> = LazyLock::new(|| {
+    schema(vec![
+        Field::new(ROWID, DataType::UInt64, false),
+        Field::new("forgotten", DataType::Int64, false),
+        Field::new("issue", DataType::Utf8, false),
+        Field::new("score", DataType::Float64, false),
+        Field::new("learnt", DataType::Boolean, false),
+        table_field(),
+    ])
+});
 
 pub(super) static EMBEDDINGS: LazyLock<SchemaRef> = LazyLock::new(|| {
     let vector = DataType::new_list(DataType::Float32, true);
@@ -56,11 +73,9 @@ fn schema(fields: Vec<Field>) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-fn counted(count: &str) -> SchemaRef {
-    schema(vec![
-        Field::new(ROWID, DataType::UInt64, false),
-        Field::new(count, DataType::Int64, false),
-    ])
+/// The table that the rows are of, which the library says in the metadata of a schema.
+pub(super) fn table_field() -> Field {
+    Field::new(TABLE, DataType::Utf8, true)
 }
 
 /// The rows of one call; `None` if the arguments are not those of the function.
@@ -164,13 +179,19 @@ fn labelled(options: ClassOptions, arguments: &[&str]) -> ClassOptions {
     }
 }
 
-/// The same rows with the names and types that queries were told.
+/// The same rows with the names and types that queries were told, and with the table of the rows if queries were told of one.
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if a value does not fit its type.
 pub(super) fn told(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let columns = rows.columns().iter().zip(schema.fields());
     let columns = columns.map(|(column, field)| cast(column, field.data_type()));
-    let columns: Vec<ArrayRef> = columns.collect::<Result<_, _>>()?;
+    let mut columns: Vec<ArrayRef> = columns.collect::<Result<_, _>>()?;
+    let last = schema.fields().get(columns.len());
+    if last.is_some_and(|field| field.name() == TABLE) {
+        let table = rows.schema_ref().metadata().get(TABLE);
+        let table = std::iter::repeat_n(table, rows.num_rows());
+        columns.push(Arc::new(table.collect::<StringArray>()));
+    }
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }

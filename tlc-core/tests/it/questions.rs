@@ -250,7 +250,10 @@ impl Lab {
     fn check(&self, library: &str, function: &str, plain: &str) {
         let expected = ask(&self.sql, plain);
         assert_eq!(library, expected, "{}: {plain}", self.about);
-        let function = format!("SELECT * FROM {function}");
+        let function = match function.starts_with("SELECT") {
+            true => function.to_owned(),
+            false => format!("SELECT * FROM {function}"),
+        };
         assert_eq!(
             ask(&self.sql, &function),
             expected,
@@ -370,11 +373,13 @@ impl Lab {
             }
             self.check(
                 &library(|| self.project.forgotten("one", "train", options.clone())),
-                &format!("forgotten('lab/one', 'train', 'all'{arguments})"),
+                &format!("SELECT _rowid, forgotten, issue, score, learnt FROM forgotten('lab/one', 'train', 'all'{arguments})"),
                 &format!(
-                    "SELECT _rowid, count(*) AS n FROM (SELECT _rowid, label = predicted AS is_right,
+                    "SELECT _rowid, n, 'forgotten', CASE WHEN is_learnt THEN 1.0 / (1 + n) ELSE 0.0 END, is_learnt FROM (
+                     SELECT _rowid, count(*) FILTER (WHERE was_right AND NOT is_right) AS n, bool_or(is_right) AS is_learnt
+                     FROM (SELECT _rowid, label = predicted AS is_right,
                      lag(label = predicted) OVER (PARTITION BY _rowid ORDER BY epoch, step) AS was_right
-                     FROM {rows}) WHERE was_right AND NOT is_right GROUP BY _rowid ORDER BY n DESC, _rowid"
+                     FROM {rows}) GROUP BY _rowid) WHERE n > 0 OR NOT is_learnt ORDER BY is_learnt, n DESC, _rowid"
                 ),
             );
         }

@@ -118,6 +118,68 @@ fn samples_are_weighed_and_tagged_on_a_branch() {
 }
 
 #[test]
+fn a_label_that_was_changed_after_it_was_judged_is_left_alone() {
+    let site = with_doubts();
+    let doubts = "SELECT _rowid, label, 1 - label AS suggested FROM zoo.\"animals@0\" WHERE name IN ('n1', 'n2', 'n5')";
+    let set = |row: &str, label: &str| {
+        let filter = format!("name = '{row}'");
+        let edit = ["table", "edit", "zoo/animals", "--set", label, "--where"];
+        site.tlc(&[&edit[..], &[&filter, "-m", "by hand"]].concat())
+            .done();
+    };
+    set("n2", "label=7");
+    let args = fix("zoo/animals", doubts, ["--relabel", "label"]);
+    let done = site.tlc(&args).done();
+    assert!(
+        done.err
+            .starts_with("1 row left out: the label was changed after it was judged\nhint: "),
+        "{}",
+        done.err
+    );
+    let labels = "SELECT label FROM zoo.animals WHERE _rowid IN (1, 2, 5) ORDER BY _rowid";
+    let fixed = json!([{"label": 0}, {"label": 7}, {"label": 1}]);
+    assert_eq!(rows(&site, labels), fixed);
+    // What was fixed is no longer as it was judged either.
+    let done = site.json(&args);
+    assert_eq!(
+        [&done["left_out"], &done["cells"], &done["revision"]],
+        [&json!(3), &json!(0), &json!(2)]
+    );
+    assert_eq!(rows(&site, labels), fixed);
+    let done = site.tlc(&args).done();
+    assert!(
+        done.err
+            .ends_with("nothing to fix: no row is left; the head is still r2\n"),
+        "{}",
+        done.err
+    );
+    // A label that is not known was judged by nobody knows what.
+    let unknown = "SELECT 2 AS _rowid, NULL::BIGINT AS label, 0 AS suggested";
+    let done = site.json(&fix("zoo/animals", unknown, ["--relabel", "label"]));
+    assert_eq!((&done["left_out"], &done["cells"]), (&json!(0), &json!(1)));
+}
+
+#[test]
+fn issues_of_another_table_are_refused() {
+    let site = with_doubts();
+    site.tlc(&["import", "animals.csv", "zoo/others"]).done();
+    for action in [
+        ["--relabel", "label"],
+        ["--weigh", "weight"],
+        ["--tag", "doubt"],
+    ] {
+        site.check_err(
+            &fix("zoo/others", ISSUES, action),
+            1,
+            "error: these issues are of table animals, and not of others; if the row ids are the same, leave out their \"table\"\n",
+        );
+    }
+    let same = "SELECT _rowid, label, suggested FROM label_issues('zoo/lenet', 'val', 1)";
+    let done = site.json(&fix("zoo/others", same, ["--relabel", "label"]));
+    assert_eq!(done["cells"], json!(1));
+}
+
+#[test]
 fn any_query_with_the_columns_will_do() {
     let site = with_doubts();
     let own = "SELECT _rowid, 1 - label AS suggested FROM zoo.animals WHERE name IN ('n1', 'n2')";

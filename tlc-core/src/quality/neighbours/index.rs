@@ -2,9 +2,12 @@
 //! that leads from a vector to nearer and nearer ones (HNSW; Malkov and Yashunin 2016).
 //!
 //! The index finds candidates, by distances of 32 bits; those are measured anew, as everywhere else. It is built on one
-//! thread, from one seed, so that the same vectors have the same neighbours; it is searched on all cores.
+//! thread, from one seed, so that the same vectors have the same neighbours; it is searched on all cores. Of copies one is
+//! indexed: a graph of many that are no distance apart would lead from one to the next and nowhere else.
 
-use instant_distance::{Builder, Hnsw, Point, Search};
+use std::cmp::Ordering;
+
+use instant_distance::{Builder, Point, Search};
 use rayon::ThreadPoolBuilder;
 
 use super::super::options::Distance;
@@ -25,10 +28,10 @@ const SEED: u64 = 1;
 /// How many vectors one thread looks up at a time.
 const BLOCK: usize = 64;
 
-/// A vector in 32 bits, with its position.
+/// A vector in 32 bits, with its place among those that are distinct.
 #[derive(Clone)]
 struct Place<'a> {
-    at: usize,
+    place: usize,
     vector: &'a [f32],
     distance: Distance,
 }
@@ -38,7 +41,10 @@ impl Point for Place<'_> {
     fn distance(&self, other: &Self) -> f32 {
         let pairs = self.vector.iter().zip(other.vector);
         match self.distance {
-            Distance::Cosine => 1.0 - pairs.map(|(a, b)| a * b).sum::<f32>(),
+            Distance::Cosine => match pairs.map(|(a, b)| a * b).sum::<f32>() {
+                0.0 if self.vector == other.vector => 0.0,
+                product => 1.0 - product,
+            },
             Distance::Euclidean => pairs.map(|(a, b)| (a - b) * (a - b)).sum(),
         }
     }
@@ -50,11 +56,14 @@ impl Point for Place<'_> {
 /// [`ErrorKind::Unavailable`] if the system gives no thread to build the index on.
 pub(super) fn search_all(vectors: &Vectors, n: usize) -> Result<Vec<Vec<Near>>> {
     let narrow = vectors.narrow();
-    let lists = narrow.chunks_exact(vectors.n_dimensions()).enumerate();
-    let places = lists.map(|(at, vector)| Place {
-        at,
-        vector,
-        distance: vectors.distance,
+    let lists: Vec<&[f32]> = narrow.chunks_exact(vectors.n_dimensions()).collect();
+    let copies = Copies::new(&lists);
+    let places = copies.each().enumerate().filter_map(|(place, copies)| {
+        Some(Place {
+            place,
+            vector: lists.get(*copies.first()?)?,
+            distance: vectors.distance,
+        })
     });
     let places: Vec<Place<'_>> = places.collect();
     let n_candidates = CANDIDATES.max(CANDIDATES_EACH.saturating_mul(n));
@@ -66,30 +75,101 @@ pub(super) fn search_all(vectors: &Vectors, n: usize) -> Result<Vec<Vec<Near>>> 
         Error::new(ErrorKind::Unavailable, message).with_source(err)
     })?;
     let (index, _) = pool.install(|| builder.build_hnsw(places.clone()));
-    let blocks: Vec<&[Place<'_>]> = places.chunks(BLOCK).collect();
+    let all: Vec<usize> = (0..vectors.len()).collect();
+    let blocks: Vec<&[usize]> = all.chunks(BLOCK).collect();
     let found = parallel::map(&blocks, usize::MAX, |block| {
         let mut search = Search::default();
-        let nearest = |own: &Place<'_>| nearest(&index, &mut search, vectors, own, n);
-        block.iter().map(nearest).collect::<Vec<_>>()
+        let mut nearest = |own: &usize| {
+            let place = places.get(copies.place(*own))?;
+            let found = index.search(place, &mut search);
+            let found = found.map(|item| item.point.place);
+            Some(measured(vectors, &copies, (*own, place.place), found, n))
+        };
+        let found = block.iter().map(|own| nearest(own).unwrap_or_default());
+        found.collect::<Vec<_>>()
     });
     Ok(found.into_iter().flatten().collect())
 }
 
-/// The neighbours of one vector among the candidates.
-fn nearest(
-    index: &Hnsw<Place<'_>>,
-    search: &mut Search,
+/// The neighbours of one vector among the candidates, whose copies are candidates too.
+fn measured(
     vectors: &Vectors,
-    own: &Place<'_>,
+    copies: &Copies,
+    (own, own_place): (usize, usize),
+    candidates: impl Iterator<Item = usize>,
     n: usize,
 ) -> Vec<Near> {
-    let candidates = index.search(own, search).map(|item| item.point.at);
-    let others = candidates.filter(|at| *at != own.at);
-    let measured = others.map(|at| Near {
-        at,
-        distance: vectors.between(vectors.vector(own.at), vectors.vector(at)),
+    let others = candidates.filter(|place| *place != own_place);
+    // Of copies no more than the first can be among the nearest, and one of them may be the vector itself.
+    let n_copies = n.saturating_add(1);
+    let positions = std::iter::once(own_place).chain(others);
+    let positions = positions.flat_map(|place| copies.of(place).iter().take(n_copies));
+    let near = positions.filter(|at| **at != own).map(|at| Near {
+        at: *at,
+        distance: vectors.between(vectors.vector(own), vectors.vector(*at)),
     });
-    best(measured.collect(), Some(n), Near::order)
+    best(near.collect(), Some(n), Near::order)
+}
+
+/// Which vectors are the same. 24 bytes for each vector at most.
+struct Copies {
+    /// Positions, those of one vector and its copies together and ascending.
+    positions: Vec<usize>,
+    /// Where each distinct vector begins among them, and where the last one ends.
+    starts: Vec<usize>,
+    /// The place of each position among the distinct vectors.
+    places: Vec<usize>,
+}
+
+impl Copies {
+    fn new(lists: &[&[f32]]) -> Self {
+        let list = |at: usize| lists.get(at).copied().unwrap_or_default();
+        let order = |a: &usize, b: &usize| {
+            let values = list(*a).iter().zip(list(*b));
+            // There is one zero.
+            let by_values = values.map(|(a, b)| (a + 0.0).total_cmp(&(b + 0.0)));
+            by_values
+                .fold(Ordering::Equal, Ordering::then)
+                .then(a.cmp(b))
+        };
+        let mut positions: Vec<usize> = (0..lists.len()).collect();
+        positions.sort_unstable_by(order);
+        let (mut starts, mut places) = (Vec::new(), vec![0; lists.len()]);
+        let mut before: Option<usize> = None;
+        for (start, at) in positions.iter().enumerate() {
+            if before.is_none_or(|before| list(before) != list(*at)) {
+                starts.push(start);
+            }
+            before = Some(*at);
+            if let Some(place) = places.get_mut(*at) {
+                *place = starts.len().saturating_sub(1);
+            }
+        }
+        starts.push(positions.len());
+        Self {
+            positions,
+            starts,
+            places,
+        }
+    }
+
+    fn place(&self, at: usize) -> usize {
+        self.places.get(at).copied().unwrap_or(usize::MAX)
+    }
+
+    /// The positions of a distinct vector.
+    fn of(&self, place: usize) -> &[usize] {
+        let range = self
+            .starts
+            .get(place)
+            .zip(self.starts.get(place.saturating_add(1)));
+        let positions = range.and_then(|(from, to)| self.positions.get(*from..*to));
+        positions.unwrap_or_default()
+    }
+
+    fn each(&self) -> impl Iterator<Item = &[usize]> {
+        (0..self.starts.len().saturating_sub(1)).map(|place| self.of(place))
+    }
 }
 
 #[cfg(test)]
@@ -144,6 +224,43 @@ mod tests {
                 n_right += exact.iter().filter(|near| found.contains(near)).count();
             }
             assert!(n_right * 100 >= 99 * 3_000, "{n_right} of 3000");
+        }
+    }
+
+    #[test]
+    fn many_copies_hide_no_neighbour() {
+        let (n, n_copies) = (600_u64, 400);
+        let row = |at: u64| {
+            let at = if at.is_multiple_of(3) || at >= n_copies {
+                at
+            } else {
+                7
+            };
+            let x = f32::from(u16::try_from(at).unwrap());
+            Some([x, (x * 0.7).sin(), 0.0].map(Some))
+        };
+        let lists =
+            FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>((0..n).map(row), 3);
+        let ids = UInt64Array::from_iter_values(0..n);
+        let lists: ArrayRef = Arc::new(lists);
+        for distance in [Distance::Euclidean, Distance::Cosine] {
+            let vectors = Vectors::new("v", &ids, &lists, Some(distance)).unwrap().0;
+            let all: Vec<usize> = (0..vectors.len()).collect();
+            let exact = exact::search(&vectors, &all, 5);
+            let found = search_all(&vectors, 5).unwrap();
+            let is_same = |(found, exact): &(&Vec<Near>, &Vec<Near>)| {
+                let distances = |near: &[Near]| near.iter().map(|near| near.distance).collect();
+                let [found, exact]: [Vec<f64>; 2] = [distances(found), distances(exact)];
+                found.len() == 5 && found.iter().zip(exact).all(|(a, b)| (a - b).abs() < 1e-7)
+            };
+            let n_right = found.iter().zip(&exact).filter(is_same).count();
+            assert!(
+                n_right * 100 >= 99 * all.len(),
+                "{n_right} of {}",
+                all.len()
+            );
+            // Of copies the first are the nearest.
+            assert_eq!(found[8], exact[8]);
         }
     }
 

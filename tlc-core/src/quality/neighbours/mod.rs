@@ -16,8 +16,8 @@ mod vectors;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray as _, Float64Array, RecordBatch, UInt64Array};
-use arrow::datatypes::{DataType, Field, Schema, UInt64Type};
+use arrow::array::{ArrayRef, Float64Array, RecordBatch, UInt64Array};
+use arrow::datatypes::{DataType, Field, Schema};
 
 use self::graph::{Duplicate, Outlier, duplicates, outliers};
 use self::vectors::Vectors;
@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::id::ROWID;
 use crate::project::Project;
 use crate::questions::best;
+use crate::questions::{OneTable, vectors as is_vectors};
 use crate::runtime::run_blocking;
 
 /// Of more vectors than these the neighbours of all are looked up in an index.
@@ -58,7 +59,7 @@ impl Project {
     ///
     /// # Errors
     /// As [`Self::embeddings`]; [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) for a row id without a vector;
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming the row id for vectors of different lengths.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming the row id for vectors of different lengths, and for rows of several tables.
     pub async fn nearest(
         &self,
         run: &str,
@@ -107,7 +108,7 @@ impl Project {
     ///
     /// As in cleanlab, two samples are near-duplicates if their distance is less than 0.13 of the median distance of all samples to their nearest
     /// one, and one is among the neighbours of the other; the score is `1 - exp(-distance / median)`. The schema's metadata says how many rows counted (`rows`), and how many
-    /// did not for want of a vector (`rows_without_vector`).
+    /// did not for want of a vector (`rows_without_vector`), and of which table the rows are (`table`), if they name one.
     ///
     /// Costs what [`Self::nearest`] costs of all samples: the square of their number, times the length of a vector. Of more than 20,000 samples, with the feature `neighbours`,
     /// neighbours are found by an index that is built on one thread, so that the answer is the same each time: it misses a few, and takes time in proportion to the samples.
@@ -200,14 +201,18 @@ impl Project {
         options: &NeighbourOptions,
     ) -> Result<(Vectors, Vec<(&'static str, String)>)> {
         let column = options.column.as_str();
-        let read = self.embeddings(run, stream, epoch, column).await?;
-        let row_ids = read.column(0).as_primitive::<UInt64Type>();
-        let (vectors, n_without) = Vectors::new(column, row_ids, read.column(1), options.distance)?;
-        let n_rows = read.num_rows() as u64 - n_without;
-        let metadata = vec![
+        let epochs = self.epochs(run, stream).await?;
+        let read = epochs.columns(epoch, &[column, "table"]).await?;
+        let (values, mut table) = (read.column(0)?, OneTable::default());
+        table.add(read.column(1)?)?;
+        is_vectors(column, values)?;
+        let (vectors, n_without) = Vectors::new(column, &read.row_ids, values, options.distance)?;
+        let n_rows = read.row_ids.len() as u64 - n_without;
+        let mut metadata = vec![
             ("rows", n_rows.to_string()),
             ("rows_without_vector", n_without.to_string()),
         ];
+        metadata.extend(table.name().map(|table| ("table", table.to_owned())));
         Ok((vectors, metadata))
     }
 }

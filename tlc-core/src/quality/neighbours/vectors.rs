@@ -108,8 +108,10 @@ impl Vectors {
     pub(super) fn between(&self, a: &[f64], b: &[f64]) -> f64 {
         match self.distance {
             Distance::Cosine => {
-                let distance = (1.0 - sum(a, b, |a, b| a * b)).clamp(0.0, 2.0);
-                if distance < 1e-9 && a == b {
+                let product = sum(a, b, |a, b| a * b);
+                let distance = (1.0 - product).clamp(0.0, 2.0);
+                // Zeros have no angle with each other, but are the same.
+                if (distance < 1e-9 || product == 0.0) && a == b {
                     0.0
                 } else {
                     distance

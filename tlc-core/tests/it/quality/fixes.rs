@@ -196,21 +196,18 @@ fn what_does_not_fit_is_refused() {
         "row 6 is none of the 4 classes",
     );
     check(&good, relabel("animal"), missing, "no column \"animal\"");
-    check(&good, weigh("mass"), missing, "no column \"mass\"");
     check(
         &made(&[(8, 0.5, Some(1))]),
         relabel("label"),
         missing,
         "train@0 has no row 8",
     );
-    for score in [-0.1, 1.5, f64::NAN] {
-        check(
-            &made(&[(2, score, None)]),
-            weigh("weight"),
-            invalid,
-            "the score of row 2",
-        );
-    }
+    check(
+        &made(&[(2, f64::NAN, None)]),
+        weigh("weight"),
+        invalid,
+        "the score of row 2 is no number",
+    );
     check(
         &good,
         IssueAction::Tag("weight".into()),
@@ -257,4 +254,82 @@ fn what_is_no_answer_about_the_table_is_refused() {
         invalid,
         "of table test, and not of train",
     );
+    let tables: ArrayRef = Arc::new(StringArray::from(vec![None, Some("train"), Some("test")]));
+    let ids: ArrayRef = Arc::new(UInt64Array::from(vec![1, 2, 3]));
+    let named = [
+        ("_rowid", Arc::clone(&ids)),
+        ("suggested", ids),
+        ("table", tables),
+    ];
+    let named = RecordBatch::try_from_iter(named).unwrap();
+    check(
+        &named,
+        relabel("label"),
+        invalid,
+        "of table test, and not of train",
+    );
+    let own = named.slice(0, 2);
+    assert!(
+        !snapshot
+            .patch_of_issues(&own, &relabel("label"))
+            .unwrap()
+            .is_empty()
+    );
+}
+
+/// Some weights after the issues were weighed, `row:weight`.
+fn weighed(project: &Project, name: &str, column: &str, issues: &RecordBatch) -> String {
+    let fields = vec![schema::weight("weight")];
+    let weights: ArrayRef = Arc::new(Float32Array::from(vec![2.0; 4]));
+    let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), vec![weights]).unwrap();
+    let table = block_on(project.create_table(name, reader(rows), "made")).unwrap();
+    let weigh = IssueAction::Weigh(column.into());
+    let patch = head(&table).patch_of_issues(issues, &weigh).unwrap();
+    block_on(table.commit(&patch, "weighed")).unwrap();
+    values(&table, column)
+}
+
+#[test]
+fn a_score_without_bounds_weighs_by_its_rank_and_a_column_that_is_not_there_is_added() {
+    let project = project();
+    let good = made(&[(0, 0.25, None), (3, 0.0, None)]);
+    let found = weighed(&project, "scores", "weight", &good);
+    assert_eq!(found, "0:0.25 1:2.0 2:2.0 3:0.0");
+    let found = weighed(&project, "added", "mass", &good);
+    assert_eq!(found, "0:0.25 1:1.0 2:1.0 3:0.0");
+    let low = made(&[
+        (0, -7.0, None),
+        (3, 0.5, None),
+        (1, -7.0, None),
+        (2, 3.0, None),
+    ]);
+    let found = weighed(&project, "ranks", "weight", &low);
+    assert_eq!(found, "0:0.0 1:0.0 2:0.75 3:0.5");
+    // The name says that the scores are of no bounds, though these are from 0 to 1.
+    let columns = good.columns().to_vec();
+    let margins: ArrayRef = Arc::new(StringArray::from(vec!["margin"; 2]));
+    let columns = vec![
+        Arc::clone(&columns[0]),
+        margins,
+        Arc::clone(&columns[2]),
+        Arc::clone(&columns[3]),
+    ];
+    let margins = RecordBatch::try_new(good.schema(), columns).unwrap();
+    let found = weighed(&project, "margins", "weight", &margins);
+    assert_eq!(found, "0:0.5 1:2.0 2:2.0 3:0.0");
+}
+
+#[test]
+fn of_a_group_of_near_duplicates_one_keeps_its_weight() {
+    let project = project();
+    let ids = |ids: Vec<u64>| -> ArrayRef { Arc::new(UInt64Array::from(ids)) };
+    let scores: ArrayRef = Arc::new(Float64Array::from(vec![0.0; 4]));
+    let columns = [
+        ("_rowid", ids(vec![0, 2, 1, 3])),
+        ("score", scores),
+        ("group", ids(vec![0, 0, 1, 1])),
+    ];
+    let groups = RecordBatch::try_from_iter(columns).unwrap();
+    let found = weighed(&project, "groups", "weight", &groups);
+    assert_eq!(found, "0:2.0 1:2.0 2:0.0 3:0.0");
 }

@@ -128,6 +128,31 @@ fn muddled(seed: u64, n_classes: usize) -> Vec<Sample> {
     (0..60 * n_classes).map(sample).collect()
 }
 
+/// Samples whose counts by label and class, `1 1 3`, `4 1 1` and `1 1 4` of 6, 7 and 8, are halves but for the last digit when they
+/// are scaled. The others are of no class for sure, and lean towards the second.
+fn near_a_half() -> Vec<Sample> {
+    let counts = [([1, 1, 3], 1), ([4, 1, 1], 1), ([1, 1, 4], 2)];
+    let mut samples = Vec::new();
+    for (label, (sure, n_others)) in counts.into_iter().enumerate() {
+        let sure = sure.into_iter().enumerate();
+        let sure = sure.flat_map(|(class, n)| std::iter::repeat_n(Some(class), n));
+        for class in sure.chain(std::iter::repeat_n(None, n_others)) {
+            let mut probabilities = vec![0.1, 0.15, 0.1];
+            if let Some(class) = class {
+                probabilities = vec![0.05; 3];
+                probabilities[class] = 0.9;
+            }
+            samples.push(Sample {
+                row_id: samples.len() as u64,
+                class: class.unwrap_or(label),
+                label,
+                probabilities,
+            });
+        }
+    }
+    samples
+}
+
 fn label_column(samples: &[Sample]) -> ArrayRef {
     let labels = samples
         .iter()
@@ -475,6 +500,39 @@ fn write_answer(folder: &Path, name: &str, answer: &RecordBatch, columns: &[usiz
     write_lines(folder, name, (0..answer.num_rows()).map(line));
 }
 
+/// The answers of all selections and rankings, by their names.
+fn all_answers(project: &Project) -> Vec<(String, RecordBatch)> {
+    let mut answers = Vec::new();
+    for (selection_name, selection) in SELECTIONS {
+        for (ranking_name, ranking) in RANKINGS {
+            let options = LabelIssueOptions::new()
+                .selection(selection)
+                .ranking(ranking);
+            let name = format!("{selection_name}.{ranking_name}");
+            answers.push((name, issues(project, &options)));
+        }
+    }
+    answers
+}
+
+#[test]
+fn near_a_half_the_last_digit_says_how_many_labels_are_doubted() {
+    let project = project();
+    let samples = near_a_half();
+    let run = project.start_run(quiet("lenet")).unwrap();
+    log(&run, &samples);
+    run.finish().unwrap();
+    let answers = all_answers(&project);
+    let doubted = |(_, issues): &(String, RecordBatch)| {
+        let found = found(issues).into_values();
+        found.filter(|(label, _)| *label == 2).count()
+    };
+    assert_eq!(answers.iter().map(doubted).collect::<Vec<_>>(), [2; 6]);
+    if let Some(out) = out() {
+        write(&out.join("near-a-half"), &samples, &answers);
+    }
+}
+
 #[test]
 fn of_muddled_samples_wrong_labels_are_found_oftener_than_by_chance_and_none_that_the_model_likes()
 {
@@ -486,21 +544,14 @@ fn of_muddled_samples_wrong_labels_are_found_oftener_than_by_chance_and_none_tha
         let run = project.start_run(quiet("lenet")).unwrap();
         log(&run, &samples);
         run.finish().unwrap();
-        let mut answers = Vec::new();
-        for (selection_name, selection) in SELECTIONS {
-            for (ranking_name, ranking) in RANKINGS {
-                let options = LabelIssueOptions::new()
-                    .selection(selection)
-                    .ranking(ranking);
-                let issues = issues(&project, &options);
-                let (found, wrong) = (found(&issues), wrong(&samples));
-                let right = found.keys().filter(|id| wrong.contains_key(id)).count();
-                let about = format!("{selection_name}: seed {seed}, {n_classes} classes");
-                let n_found = found.len();
-                assert!(right * samples.len() > wrong.len() * n_found, "{about}");
-                assert!(found.values().all(|(label, suggested)| label != suggested));
-                answers.push((format!("{selection_name}.{ranking_name}"), issues));
-            }
+        let answers = all_answers(&project);
+        for (name, issues) in &answers {
+            let (found, wrong) = (found(issues), wrong(&samples));
+            let right = found.keys().filter(|id| wrong.contains_key(id)).count();
+            let about = format!("{name}: seed {seed}, {n_classes} classes");
+            let n_found = found.len();
+            assert!(right * samples.len() > wrong.len() * n_found, "{about}");
+            assert!(found.values().all(|(label, suggested)| label != suggested));
         }
         if let Some(out) = &out {
             write(&out.join(format!("{seed}-{n_classes}")), &samples, &answers);

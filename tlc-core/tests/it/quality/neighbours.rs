@@ -189,6 +189,10 @@ fn of_odd_rows_the_last_vector_counts_and_those_without_one_are_left_out() {
         cosine.starts_with("7:1:1.0 7:4:1.0 4:1:0.19999999999999"),
         "{cosine}"
     );
+    let zeros = [(1, Some(vec![0.0; 4])), (2, Some(vec![0.0; 4]))];
+    log_vectors(&project, "zeros", &zeros);
+    let zeros = block_on(project.nearest("zeros", "val", 3, &[1], new())).unwrap();
+    assert_eq!(text(&zeros), "1:2:0.0");
     for id in [5, 9, 2, 3, 8] {
         let err = nearest(&[7, id], new()).unwrap_err();
         assert_eq!(err.kind(), ErrorKind::NotFound);

@@ -4,7 +4,7 @@
 use tlc_core::arrow::array::Float64Array;
 use tlc_core::arrow::datatypes::Int64Type;
 use tlc_core::collect::Classification;
-use tlc_core::{AreaOptions, Collector as _, TrendOptions};
+use tlc_core::{AreaOptions, ClassOptions, Collector as _, NeighbourOptions, TrendOptions};
 
 use super::*;
 
@@ -327,6 +327,171 @@ fn losses_that_are_high_and_do_not_fall_are_those_of_a_plain_computation() {
     assert!(counted("rows_without_loss") > 0);
 }
 
+fn forgotten(project: &Project, options: ClassOptions) -> RecordBatch {
+    block_on(project.forgotten("lenet", "train", options)).unwrap()
+}
+
+/// How often each sample was right and then wrong, and whether it was ever right: never, then oftenest first, of those that
+/// were never right or once forgotten.
+fn plain_forgotten(history: &[Vec<Seen>]) -> Vec<(u64, usize, bool)> {
+    let mut is_right: BTreeMap<u64, Vec<bool>> = BTreeMap::new();
+    for row in history.iter().flatten() {
+        let Some(label) = row.label else { continue };
+        if row.logits.iter().any(|logit| logit.is_nan()) {
+            continue;
+        }
+        let others = row.logits.iter().enumerate();
+        let is_top = others.clone().all(|(at, logit)| match at < label {
+            true => *logit < row.logits[label],
+            false => *logit <= row.logits[label],
+        });
+        is_right.entry(row.row_id).or_default().push(is_top);
+    }
+    let count = |(row_id, is_right): (u64, Vec<bool>)| {
+        let n = is_right
+            .windows(2)
+            .filter(|pair| pair[0] && !pair[1])
+            .count();
+        (row_id, n, is_right.contains(&true))
+    };
+    let mut found: Vec<_> = is_right.into_iter().map(count).collect();
+    found.retain(|(_, n, is_learnt)| *n > 0 || !is_learnt);
+    found.sort_by_key(|(row_id, n, is_learnt)| (*is_learnt, std::cmp::Reverse(*n), *row_id));
+    found
+}
+
+#[test]
+fn what_was_never_learnt_comes_before_what_was_forgotten() {
+    let project = project();
+    let history = history(4, 300);
+    log(&project, &history);
+    let plain = plain_forgotten(&history);
+    assert!(plain.iter().any(|row| row.2) && plain.iter().any(|row| !row.2));
+    let found = forgotten(&project, ClassOptions::new());
+    let line = |(row_id, n, is_learnt): &(u64, usize, bool)| format!("{row_id}:{n}:{is_learnt}");
+    let expected: Vec<String> = plain.iter().map(line).collect();
+    assert_eq!(
+        text(&found.project(&[0, 1, 4]).unwrap()),
+        expected.join(" ")
+    );
+    let scores = found.column(3).as_primitive::<Float64Type>().values();
+    for ((_, n, is_learnt), score) in plain.iter().zip(scores) {
+        let expected = if *is_learnt {
+            1.0 / (1.0 + *n as f64)
+        } else {
+            0.0
+        };
+        assert_eq!(score.to_bits(), f64::to_bits(expected));
+    }
+    assert_eq!(
+        array_value_to_string(found.column(2), 0).unwrap(),
+        "forgotten"
+    );
+    let few = forgotten(&project, 3.into());
+    assert_eq!(few.columns(), found.slice(0, 3).columns());
+}
+
+/// Samples with all that is asked for, and the table that they are of.
+fn log_of(run: &Run, stream: &str, epoch: i64, (table, samples): (&str, &[Sample])) {
+    let losses = samples.iter().map(|sample| sample.row_id as f64);
+    let columns: [(&str, ArrayRef); 5] = [
+        ("probabilities", probability_column(samples)),
+        ("label", label_column(samples)),
+        ("predicted", label_column(samples)),
+        ("loss", Arc::new(Float64Array::from_iter_values(losses))),
+        ("embedding", probability_column(samples)),
+    ];
+    let ids: Vec<u64> = samples.iter().map(|sample| sample.row_id).collect();
+    let rows = Rows::new(stream, epoch, ids).unwrap();
+    let rows = rows.source(table.parse().unwrap(), 0.into());
+    run.samples(&rows, &RecordBatch::try_from_iter(columns).unwrap())
+        .unwrap();
+}
+
+#[test]
+fn rows_of_several_tables_are_refused_and_the_one_table_is_told() {
+    let project = project();
+    let samples = planted(40, 4);
+    let (a, b) = samples.split_at(20);
+    let run = project.start_run(quiet("lenet")).unwrap();
+    for epoch in 0..2 {
+        log_of(&run, "one", epoch, ("first", &samples));
+        log_of(&run, "mixed", epoch, ("first", a));
+        log_of(&run, "mixed", epoch, ("second", b));
+        let table = if epoch == 0 { "first" } else { "second" };
+        log_of(&run, "moved", epoch, (table, &samples));
+    }
+    run.finish().unwrap();
+    let of_epochs = |stream: &str| {
+        [
+            block_on(project.area_under_margin("lenet", stream, 9)),
+            block_on(project.loss_trend("lenet", stream, 9)),
+            block_on(project.forgotten("lenet", stream, ClassOptions::new())),
+        ]
+    };
+    let of_one_epoch = |stream: &str| {
+        let new = NeighbourOptions::new;
+        [
+            block_on(project.label_issues("lenet", stream, 0, 9)),
+            block_on(project.near_duplicates("lenet", stream, 0, new())),
+            block_on(project.outliers("lenet", stream, 0, new())),
+        ]
+    };
+    for answer in of_epochs("one").into_iter().chain(of_one_epoch("one")) {
+        assert_eq!(answer.unwrap().schema().metadata()["table"], "first");
+    }
+    assert!(of_one_epoch("moved").iter().all(Result::is_ok));
+    let refused = of_epochs("mixed").into_iter().chain(of_one_epoch("mixed"));
+    for answer in refused.chain(of_epochs("moved")) {
+        let err = answer.unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::Invalid, "{err:?}");
+        let message = "some rows are of table first and some of table second";
+        assert!(err.to_string().contains(message), "{err}");
+    }
+}
+
+#[test]
+fn margins_that_were_logged_need_no_label() {
+    let project = project();
+    let run = project.start_run(quiet("lenet")).unwrap();
+    let margins =
+        |epoch: f32| -> ArrayRef { Arc::new(Float32Array::from(vec![epoch, 2.0 - epoch, -3.0])) };
+    let names: ArrayRef = Arc::new(StringArray::from(vec![Some("cat"), Some("dog"), None]));
+    for (epoch, value) in [(0, 0.0), (1, 1.0)] {
+        let bare = [("logit_margin", margins(value))];
+        let named = [
+            ("logit_margin", margins(value)),
+            ("label", Arc::clone(&names)),
+        ];
+        for (stream, columns) in [("bare", &bare[..]), ("named", &named)] {
+            let rows = Rows::new(stream, epoch, vec![1, 2, 3]).unwrap();
+            let columns = columns
+                .iter()
+                .map(|(name, column)| (*name, Arc::clone(column)));
+            run.samples(&rows, &RecordBatch::try_from_iter(columns).unwrap())
+                .unwrap();
+        }
+    }
+    run.finish().unwrap();
+    let found = area(&project, "bare", AreaOptions::new());
+    assert_eq!(scores(&found), [(3, -3.0), (1, 0.5), (2, 1.5)]);
+    assert_eq!(found.column(3).null_count(), 3);
+    assert_eq!(found.schema().metadata()["rows"], "6");
+    let found = area(&project, "named", AreaOptions::new());
+    assert_eq!(scores(&found), [(1, 0.5), (2, 1.5)]);
+    assert_eq!(found.column(3).null_count(), 2);
+    assert_eq!(found.schema().metadata()["rows_without_label"], "2");
+    let below = AreaOptions::new().threshold_rows(&[2]);
+    assert_eq!(
+        scores(&area(&project, "bare", below)),
+        [(3, -3.0), (1, 0.5)]
+    );
+    // A label that was asked for must be there.
+    let asked = AreaOptions::new().label("animal");
+    let err = block_on(project.area_under_margin("lenet", "bare", asked)).unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::NotFound, "{err:?}");
+}
+
 #[test]
 fn what_cannot_be_folded_says_why() {
     let project = project();
@@ -424,6 +589,7 @@ fn answers_over_epochs_stand_beside_their_rows() {
         let options = AreaOptions::new().threshold_class(EXTRA as i64);
         let below = area(&project, "raw", options);
         let stuck = trend(&project, TrendOptions::new());
+        let forgotten = forgotten(&project, ClassOptions::new());
         assert!(all.num_rows() > below.num_rows() && below.num_rows() > 0);
         let Some(out) = out() else { continue };
         let folder = out.join(format!("epochs-{seed}"));
@@ -443,5 +609,6 @@ fn answers_over_epochs_stand_beside_their_rows() {
         write_answer(&folder, "areas.csv", &all, &[0, 2, 3, 4]);
         write_answer(&folder, "below.csv", &below, &[0, 2, 3, 4]);
         write_answer(&folder, "loss_trend.csv", &stuck, &[0, 2, 3, 4]);
+        write_answer(&folder, "forgotten.csv", &forgotten, &[0, 1, 3, 4]);
     }
 }

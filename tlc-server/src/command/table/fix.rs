@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use clap::Args;
 use futures::TryStreamExt as _;
-use tlc_core::arrow::array::RecordBatch;
-use tlc_core::arrow::compute::{cast, concat_batches};
-use tlc_core::arrow::datatypes::{DataType, Schema};
+use tlc_core::arrow::array::{
+    Array as _, ArrayRef, AsArray as _, BooleanArray, Int64Array, RecordBatch, UInt64Array,
+};
+use tlc_core::arrow::compute::kernels::cmp;
+use tlc_core::arrow::compute::{cast, concat_batches, filter_record_batch, take};
+use tlc_core::arrow::datatypes::{DataType, Field, Int64Type, Schema, UInt64Type};
 use tlc_core::{
-    CommitOptions, Error, IssueAction, ROWID, Result as CoreResult, Snapshot, Sql, block_on,
+    CommitOptions, Error, IssueAction, ROWID, Result as CoreResult, Snapshot, Sql, block_on, schema,
 };
 
 use super::writing::branch_of;
@@ -17,13 +20,15 @@ use crate::command::TableSpec;
 use crate::command::session::Session;
 use crate::command::sql::{given, with_names_hint};
 use crate::error::{Failure, Result};
-use crate::view::CommitView;
+use crate::output::count_text;
+use crate::view::{CommitView, FixedView};
 
 /// Act on what a query finds wrong with the samples of a table, as one revision
 ///
-/// The query gives rows with `_rowid` and what the action needs, as label_issues, area_under_margin, loss_trend, near_duplicates, outliers
-/// and box_issues do in SQL; what is to stay as it is, it leaves out. Of several rows for one sample the first counts. Where the
-/// query gives no rows, no revision is made.
+/// The query gives rows with `_rowid` and what the action needs, as label_issues, area_under_margin, loss_trend, forgotten, near_duplicates,
+/// outliers and box_issues do in SQL; what is to stay as it is, it leaves out. Issues whose column `table` names another table are refused. Of several rows for one sample the first counts. Where the
+/// query gives no rows, no revision is made. With --relabel, rows are left out whose value is no longer the one that the column `label` of
+/// the issues holds: somebody changed it after it was judged.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tlc table fix mnist/train --issues \"SELECT * FROM label_issues('mnist/lenet', 'val', 6, 100)\" --relabel label -m 'as the model has them'
@@ -93,27 +98,107 @@ impl Fix {
             let issues = Box::pin(asked(&sql, &query)).await?;
             check(&issues.schema(), flag, needed)?;
             let issues = with_row_ids(issues)?;
+            let (issues, left_out) = match &action {
+                IssueAction::Relabel(column) => unchanged(&head, issues, column).await?,
+                _ => (issues, 0),
+            };
             let patch = match issues.num_rows() {
                 0 => head.patch(),
                 _ => head.patch_of_issues(&issues, &action)?,
             };
             let options = CommitOptions::new(self.message.clone()).tool(TOOL);
             let committed = table.commit(&patch, options.branch(branch)).await?;
-            let view = CommitView::new(self.table.project.as_str(), &committed);
+            let commit = CommitView::new(self.table.project.as_str(), &committed);
+            let view = FixedView { commit, left_out };
             Ok::<_, Failure>((view, issues.num_rows()))
         })?;
-        if n_issues > 0 {
-            return session.answer(&view, || commit_text(&view));
-        }
+        tell(session, &view, n_issues)
+    }
+}
+
+/// Prints what was done, and to people what was not.
+fn tell(session: &Session, view: &FixedView, n_issues: usize) -> Result<()> {
+    if view.left_out > 0 {
         session.note(&format!(
-            "nothing to fix: the query gives no rows; the head is still r{}",
-            view.revision
+            "{} left out: the label was changed after it was judged\nhint: ask for the issues again by the labels of the newest revision: label_issues('PROJECT/RUN', 'STREAM', EPOCH, 'all', 'label', 'probabilities', 'main')",
+            count_text(view.left_out, "row")
         ));
-        match session.json {
-            true => session.answer(&view, String::new),
-            false => Ok(()),
+    }
+    if n_issues > 0 {
+        return session.answer(view, || commit_text(&view.commit));
+    }
+    let why = match view.left_out {
+        0 => "the query gives no rows",
+        _ => "no row is left",
+    };
+    session.note(&format!(
+        "nothing to fix: {why}; the head is still r{}",
+        view.commit.revision
+    ));
+    match session.json {
+        true => session.answer(view, String::new),
+        false => Ok(()),
+    }
+}
+
+/// The issues without those whose row no longer has the value that stands in their `label`, and how many these were. Where there
+/// is no label, it is not known what was judged, and the issue stays.
+async fn unchanged(
+    head: &Snapshot,
+    issues: RecordBatch,
+    column: &str,
+) -> CoreResult<(RecordBatch, u64)> {
+    let ids = issues.column_by_name(ROWID);
+    let ids = ids.and_then(|ids| ids.as_primitive_opt::<UInt64Type>());
+    let (Some(ids), Some(labels)) = (ids, issues.column_by_name("label")) else {
+        return Ok((issues, 0));
+    };
+    let judged = ids.iter().enumerate();
+    let judged = judged.filter_map(|(row, id)| labels.is_valid(row).then_some((row, id?)));
+    let judged = judged.filter(|(_, row_id)| head.contains(*row_id));
+    let (rows, row_ids): (Vec<usize>, Vec<u64>) = judged.unzip();
+    let places = UInt64Array::from_iter_values(rows.iter().map(|row| *row as u64));
+    let given = take(labels, &places, None)?;
+    let present = head.take(&row_ids, &[column]).await?;
+    let field = present.schema().field(0).clone();
+    let [given, present] = [&given, present.column(0)].map(|values| comparable(values, &field));
+    let differs = cmp::distinct(&given?, &present?)?;
+    let mut stays = vec![true; issues.num_rows()];
+    for (row, differs) in rows.iter().zip(differs.values()) {
+        if let Some(stays) = stays.get_mut(*row) {
+            *stays = !differs;
         }
     }
+    let left_out = differs.true_count() as u64;
+    let stays = BooleanArray::from(stays);
+    Ok((filter_record_batch(&issues, &stays)?, left_out))
+}
+
+/// Values as the column holds them; of a column with classes the numbers of those that they stand for by now, whether they
+/// are numbers or names.
+fn comparable(values: &ArrayRef, field: &Field) -> CoreResult<ArrayRef> {
+    let classes = schema::classes(field)?;
+    if classes.is_empty() {
+        return Ok(cast(values, field.data_type())?);
+    }
+    let current = |mut number: usize| {
+        for _ in 0..classes.len() {
+            let into = classes.get(number).and_then(|class| class.merged_into);
+            number = into.unwrap_or(number);
+        }
+        i64::try_from(number).ok()
+    };
+    if !values.data_type().is_integer() {
+        let names = cast(values, &DataType::Utf8)?;
+        let number = |name: &str| classes.iter().position(|class| class.name == name);
+        let names = names.as_string::<i32>().iter();
+        let numbers = names.map(|name| current(number(name?)?));
+        return Ok(Arc::new(numbers.collect::<Int64Array>()));
+    }
+    let numbers = cast(values, &DataType::Int64)?;
+    let numbers = numbers.as_primitive::<Int64Type>().iter();
+    let numbers = numbers.map(|number| current(usize::try_from(number?).ok()?));
+    Ok(Arc::new(numbers.collect::<Int64Array>()))
 }
 
 /// All rows of a query.
