@@ -80,22 +80,28 @@ pub(super) fn facts(made_of: Option<&Provenance>) -> BTreeMap<String, String> {
 
 type Input = (TableName, Revision);
 
-/// What the first and the other run read last of a table.
-pub(super) type LastRead = (Option<Revision>, Option<Revision>);
+/// What the first and the other run read of a table.
+pub(super) type Read = (Option<Revision>, Option<Revision>);
 
-/// The tables of which one run read last another revision than the other, with what they read; by name.
-pub(super) fn tables(first: &[Input], other: &[Input]) -> Vec<(TableName, LastRead)> {
-    let last = |inputs: &[Input], table: &TableName| {
-        let mut of_table = inputs.iter().rev().filter(|(own, _)| own == table);
-        of_table.next().map(|(_, revision)| *revision)
-    };
+/// The tables of which the runs did not read the same revisions, by name: of each run the last revision that the other one did not read, or if there is
+/// none, the last that it read.
+pub(super) fn tables(first: &[Input], other: &[Input]) -> Vec<(TableName, Read)> {
     let names: BTreeSet<&TableName> = first.iter().chain(other).map(|(table, _)| table).collect();
-    let revisions = names
-        .into_iter()
-        .map(|table| (table.clone(), (last(first, table), last(other, table))));
-    revisions
-        .filter(|(_, (first, other))| first != other)
-        .collect()
+    let of = |inputs: &[Input], table: &TableName| -> Vec<Revision> {
+        let own = inputs.iter().filter(|(own, _)| own == table);
+        own.map(|(_, revision)| *revision).collect()
+    };
+    let own = |own: &[Revision], others: &[Revision]| {
+        let only = own.iter().rev().find(|revision| !others.contains(revision));
+        only.or(own.last()).copied()
+    };
+    let read = |table: &TableName| {
+        let (first, other) = (of(first, table), of(other, table));
+        let is_same = first.iter().all(|revision| other.contains(revision))
+            && other.iter().all(|revision| first.contains(revision));
+        (!is_same).then(|| (table.clone(), (own(&first, &other), own(&other, &first))))
+    };
+    names.into_iter().filter_map(read).collect()
 }
 
 #[cfg(test)]
@@ -131,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_last_of_a_table_counts() {
+    fn revisions_that_only_one_run_read_are_compared() {
         let inputs = |text: &str| -> Vec<Input> {
             let pairs = text
                 .split_whitespace()
@@ -153,7 +159,10 @@ mod tests {
             assert_eq!(found.collect::<Vec<_>>().join(", "), expected);
         };
         check("train@1 test@0", "test@0 train@1", "");
-        check("train@0 train@2", "train@2", "");
+        check("train@0 train@2", "train@2 train@0", "");
+        check("train@0 train@2", "train@2", "train 0 2");
+        check("train@0 train@2", "train@1 train@2", "train 0 1");
+        check("train@0 train@1", "train@1 train@4", "train 0 4");
         check("train@0 test@0", "train@3", "test 0 -, train 0 3");
     }
 }

@@ -42,22 +42,22 @@ pub struct Pair {
     pub run: RunName,
     /// In what their code differs.
     pub code: CodeComparison,
-    /// The tables that one of them read at another revision than the other, by name.
+    /// The tables of which they did not read the same revisions, by name.
     pub data: Vec<TableComparison>,
     /// The streams that both have, by name.
     pub streams: Vec<StreamComparison>,
 }
 
-/// A table that two runs read at different revisions, or that only one has read.
+/// A table of which two runs did not read the same revisions, or that only one has read.
 #[derive(Clone, Debug)]
 pub struct TableComparison {
     /// The table.
     pub table: TableName,
-    /// What the first run read last of it.
+    /// What the first run read of it last, of that which the other one did not read if there is any.
     pub first: Option<Revision>,
-    /// What the other run read last of it.
+    /// The same of the other run.
     pub other: Option<Revision>,
-    /// The cells and rows that differ, if both have read it; `None` also if the table is gone.
+    /// The cells and rows that differ, if both have read it; `None` also if the table is gone, or has no such revision any more.
     pub diff: Option<Diff>,
 }
 
@@ -81,8 +81,9 @@ impl Project {
     /// What differs between `runs`, the first of which the others are compared with.
     ///
     /// Of each stream that both runs of a pair have, the last epochs are compared sample by sample, by the column `correct` if both have it,
-    /// else `loss`; the `samples_max` samples that changed most are listed. Reads the log of each run, what it is made of, the cells that
-    /// revisions between those that were read have set, and of each stream two columns of one epoch and the labels.
+    /// else `loss`; the `samples_max` samples that changed most are listed. A sample is a row id of a table. Its class is its `label`, or what the only column of its table with the role of a
+    /// label says, if that has another name. Reads the log of each run, what it is made of, the cells that
+    /// revisions between those that were read have set, and of each stream three columns of one epoch and the labels.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for fewer than two runs; [`ErrorKind::NotFound`] naming the
@@ -160,7 +161,7 @@ impl Project {
         for (table, revisions) in differences::tables(&first.inputs, &other.inputs) {
             let diff = match revisions {
                 (Some(from), Some(to)) => match there(self.table(table.as_str()).await)? {
-                    Some(opened) => Some(opened.diff(from, to).await?),
+                    Some(opened) => there(opened.diff(from, to).await)?,
                     None => None,
                 },
                 _ => None,

@@ -1,6 +1,6 @@
 //! What became of each sample: the last epochs of a stream that two runs have, side by side.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -8,19 +8,22 @@ use arrow::array::{
     new_null_array,
 };
 use arrow::compute::{cast, take};
-use arrow::datatypes::{DataType, Field, Float64Type, Schema};
+use arrow::datatypes::{DataType, Field, Float64Type, Int32Type, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-#[cfg(feature = "sql")]
-use crate::error::Error;
-use crate::error::{ErrorKind, Result};
+use super::there;
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ROWID, StreamName};
 use crate::project::Project;
 use crate::questions::{Labels, plain};
-use crate::run::{EpochColumns, Epochs, RunRecord};
+use crate::run::{EpochColumns, Epochs, RunRecord, StreamRecord};
+use crate::schema::Role;
 
 /// The columns that samples are compared by, the first that both streams have; and whether more of it is better.
 const MEASURES: [(&str, bool); 2] = [("correct", true), ("loss", false)];
+
+/// The column that says of which table a row is.
+const TABLE: &str = "table";
 
 /// What became of the samples of one stream.
 #[derive(Clone, Debug)]
@@ -57,16 +60,16 @@ impl Project {
     ) -> Result<Vec<StreamComparison>> {
         let mut compared = Vec::new();
         for stream in &first.streams {
-            let is_shared = other.streams.iter().any(|own| own.name == stream.name);
-            if !is_shared {
+            let shared = other.streams.iter().find(|own| own.name == stream.name);
+            let Some(shared) = shared else {
                 continue;
-            }
+            };
             let open = |run: &RunRecord| {
                 self.epochs_of_stream(run.name.to_string(), stream.name.to_string())
             };
             let (first, other) = (open(first).await?, open(other).await?);
             compared.extend(
-                self.compare_stream(&stream.name, (&first, &other), samples_max)
+                self.compare_stream(shared, (&first, &other), samples_max)
                     .await?,
             );
         }
@@ -86,16 +89,26 @@ impl Project {
         stream: &str,
         samples_max: usize,
     ) -> Result<StreamComparison> {
-        let name: StreamName = stream.parse()?;
         let epochs = (
             self.epochs(first, stream).await?,
             self.epochs(other, stream).await?,
         );
-        let found = self.compare_stream(&name, (&epochs.0, &epochs.1), samples_max);
-        found.await?.ok_or_else(|| {
+        let record = self.run(other).await?;
+        let own = record
+            .streams
+            .iter()
+            .find(|own| own.name.as_str() == stream);
+        let found = match own {
+            Some(own) => {
+                self.compare_stream(own, (&epochs.0, &epochs.1), samples_max)
+                    .await?
+            }
+            None => None,
+        };
+        found.ok_or_else(|| {
             let measures = MEASURES.map(|(name, _)| name).join(" or ");
             Error::not_found(format!(
-                "runs {first} and {other} have no {measures} of stream {name} to compare it by"
+                "runs {first} and {other} have no {measures} of stream {stream} to compare it by"
             ))
         })
     }
@@ -104,9 +117,30 @@ impl Project {
         self.epochs(&run, &stream).await
     }
 
+    /// The column of the labels: `label`, or of a table that has none the only column with the role of one.
+    async fn label_column(&self, stream: &StreamRecord) -> Result<String> {
+        const LABEL: &str = "label";
+        let (Some(table), Some(revision)) = (&stream.table, stream.revision) else {
+            return Ok(LABEL.to_owned());
+        };
+        if stream.schema.index_of(LABEL).is_ok() {
+            return Ok(LABEL.to_owned());
+        }
+        let opened = async { self.table(table.as_str()).await?.at(revision).await };
+        let Some(snapshot) = there(opened.await)? else {
+            return Ok(LABEL.to_owned());
+        };
+        let fields = snapshot.schema().fields().iter();
+        let labels = fields.filter(|field| Role::of(field) == Some(Role::Label));
+        Ok(match labels.collect::<Vec<_>>().as_slice() {
+            [only] if snapshot.schema().index_of(LABEL).is_err() => only.name().clone(),
+            _ => LABEL.to_owned(),
+        })
+    }
+
     async fn compare_stream(
         &self,
-        stream: &StreamName,
+        stream: &StreamRecord,
         (first, other): (&Epochs, &Epochs),
         samples_max: usize,
     ) -> Result<Option<StreamComparison>> {
@@ -116,21 +150,27 @@ impl Project {
         };
         let mut measure = None;
         for (column, is_more_better) in MEASURES {
-            if measure.is_none() && first.has(column).await? && other.has(column).await? {
+            if measure.is_none()
+                && is_measure(first, column).await?
+                && is_measure(other, column).await?
+            {
                 measure = Some((column, is_more_better));
             }
         }
         let Some((measure, is_more_better)) = measure else {
             return Ok(None);
         };
-        let mut labels = Labels::new(self, other, "label", None).await?;
-        let read_first = first.columns(first_epoch, &[measure]).await?;
-        let read_other = other.columns(other_epoch, &labels.columns(measure)).await?;
+        let label = self.label_column(stream).await?;
+        let mut labels = Labels::new(self, other, &label, None).await?;
+        let read_first = first.columns(first_epoch, &[measure, TABLE]).await?;
+        let mut columns = labels.columns(measure);
+        columns.push(TABLE);
+        let read_other = other.columns(other_epoch, &columns).await?;
         let samples = both(&read_first, &read_other)?;
         let labels = match labels.of(&read_other).await {
             Ok(values) => Given::new(&labels.field(values.data_type()), &values, &samples)?,
-            // Samples that have no classes.
-            Err(err) if err.kind() == ErrorKind::NotFound => {
+            // Samples that have no classes, or of which nobody can say what they are.
+            Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => {
                 let none = new_null_array(&DataType::Utf8, read_other.row_ids.len());
                 Given::new(&Field::new("label", DataType::Utf8, true), &none, &samples)?
             }
@@ -141,7 +181,7 @@ impl Project {
             false => sample.other - sample.first,
         };
         Ok(Some(StreamComparison {
-            stream: stream.clone(),
+            stream: stream.name.clone(),
             epochs: (first_epoch, other_epoch),
             measure,
             classes: by_class(&samples, &labels, worsened)?,
@@ -150,21 +190,54 @@ impl Project {
     }
 }
 
-/// The samples that both epochs have, with their first row of each, where both values are finite numbers.
+/// Whether a stream has such a column, of numbers or of what is true or false.
+async fn is_measure(epochs: &Epochs, column: &str) -> Result<bool> {
+    let schema = epochs.schema().await?;
+    let found = schema.field_with_name(column);
+    Ok(found.is_ok_and(|field| {
+        field.data_type().is_numeric() || *field.data_type() == DataType::Boolean
+    }))
+}
+
+/// The samples that both epochs have, with their first row of each, where both values are finite numbers. A sample is a row id of a
+/// table; a row that names no table is of any.
 fn both(first: &EpochColumns, other: &EpochColumns) -> Result<Vec<Sample>> {
     let (first_values, other_values) = (numbers(first)?, numbers(other)?);
-    let mut rest = first.row_ids.values().iter().zip(&first_values).peekable();
-    let (mut samples, mut last): (Vec<Sample>, Option<u64>) = (Vec::new(), None);
-    let others = other.row_ids.values().iter().zip(&other_values).enumerate();
-    for (at, (&row_id, other)) in others {
-        if last.replace(row_id) == Some(row_id) {
+    let mut known = HashMap::new();
+    let (first_tables, other_tables) = (tables(first, &mut known)?, tables(other, &mut known)?);
+    let mut rest = rows(first, &first_tables).enumerate().peekable();
+    let (mut samples, mut group): (Vec<Sample>, Vec<(usize, u32)>) = (Vec::new(), Vec::new());
+    let mut last: Option<u64> = None;
+    // Of the other epoch the tables of the rows with the last row id.
+    let mut met: Vec<u32> = Vec::new();
+    for (at, (row_id, table)) in rows(other, &other_tables).enumerate() {
+        if last.replace(row_id) != Some(row_id) {
+            met.clear();
+            group.clear();
+            while rest.next_if(|(_, (id, _))| *id < row_id).is_some() {}
+            while let Some((at, (_, table))) = rest.next_if(|(_, (id, _))| *id == row_id) {
+                group.push((at, table));
+            }
+        }
+        if met.contains(&table) {
             continue;
         }
-        while rest.next_if(|(id, _)| **id < row_id).is_some() {}
-        let found = rest.peek().filter(|(id, _)| **id == row_id);
-        let values = found.and_then(|(_, first)| Some(((*first)?, other?)));
-        let is_finite = |values: &(f64, f64)| values.0.is_finite() && values.1.is_finite();
-        if let Some((first, other)) = values.filter(is_finite) {
+        met.push(table);
+        let mut same = group
+            .iter()
+            .filter(|(_, of)| *of == table || *of == NO_TABLE || table == NO_TABLE);
+        let Some((first_at, _)) = same.next() else {
+            continue;
+        };
+        let value = |values: &Float64Array, at: usize| {
+            values
+                .is_valid(at)
+                .then(|| values.value(at))
+                .filter(|value| value.is_finite())
+        };
+        if let (Some(first), Some(other)) =
+            (value(&first_values, *first_at), value(&other_values, at))
+        {
             samples.push(Sample {
                 row_id,
                 at,
@@ -174,6 +247,37 @@ fn both(first: &EpochColumns, other: &EpochColumns) -> Result<Vec<Sample>> {
         }
     }
     Ok(samples)
+}
+
+/// The number of the table that a row does not name.
+const NO_TABLE: u32 = 0;
+
+/// Row ids and the numbers of their tables.
+fn rows(read: &EpochColumns, tables: &[u32]) -> impl Iterator<Item = (u64, u32)> {
+    let ids = read.row_ids.values().iter().copied();
+    ids.zip(tables.iter().copied())
+}
+
+/// For each row the number of its table, which is the last column; the same name has the same number in all that share `known`.
+fn tables(read: &EpochColumns, known: &mut HashMap<String, u32>) -> Result<Vec<u32>> {
+    let wrong = || Error::corrupt("the table of the rows is of another type");
+    let names = read.columns.columns().last().ok_or_else(wrong)?;
+    let names = names.as_dictionary_opt::<Int32Type>().ok_or_else(wrong)?;
+    let texts = names.values().as_string_opt::<i32>().ok_or_else(wrong)?;
+    let mut number = |text: Option<&str>| match text {
+        None => NO_TABLE,
+        Some(text) => {
+            let next = u32::try_from(known.len() + 1).unwrap_or(u32::MAX);
+            *known.entry(text.to_owned()).or_insert(next)
+        }
+    };
+    let numbers: Vec<u32> = texts.iter().map(&mut number).collect();
+    let of = |key: Option<i32>| {
+        let key = key.and_then(|key| usize::try_from(key).ok());
+        key.and_then(|key| numbers.get(key).copied())
+            .unwrap_or(NO_TABLE)
+    };
+    Ok(names.keys().iter().map(of).collect())
 }
 
 /// The measure of each row.

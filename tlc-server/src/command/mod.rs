@@ -202,8 +202,8 @@ fn run(cli: &Cli) -> ExitCode {
         });
     match done {
         Ok(code) => code,
-        // The reader has seen enough.
-        Err(_) if out.is_closed() => ExitCode::SUCCESS,
+        // The reader has seen enough. A check is told by its exit code.
+        Err(_) if out.is_closed() && !matches!(cli.verb, Verb::Check(_)) => ExitCode::SUCCESS,
         Err(failure) => {
             say(&if cli.json {
                 failure.to_json()

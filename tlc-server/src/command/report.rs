@@ -6,14 +6,20 @@ use clap::Args;
 use tlc_core::arrow::array::RecordBatch;
 use tlc_core::{Difference, Error, Pair, ProjectName, RunName, RunRecord, block_on};
 
-use super::run::{Compared, changes, revision_text};
+use super::run::{Compared, change_text, changes, revision_text};
 use super::session::{Session, listed};
 use crate::error::{Failure, Result};
-use crate::output::{Cells, count_text};
+use crate::output::{Cells, count_text, number_text};
 use crate::view::ReportView;
 
 /// How many lines of a patch or of cells are shown.
 const LINES_MAX: usize = 200;
+
+/// How many rows of a table are shown.
+const ROWS_MAX: usize = 100;
+
+/// How many characters of a value are shown.
+const VALUE_CHARS_MAX: usize = 300;
 
 /// Write what a run became, compared with another one, as Markdown for a merge request
 #[derive(Debug, Args)]
@@ -26,7 +32,7 @@ pub(super) struct Report {
     /// The run to compare with
     #[arg(long, value_name = "RUN")]
     compare: RunName,
-    /// The run to report on [default: the one that was started last, of those that have ended]
+    /// The run to report on [default: the one that was started last, of those that have ended and are no points of another]
     #[arg(long, value_name = "RUN")]
     run: Option<RunName>,
     /// How many samples to list of each stream, of those that changed most
@@ -80,7 +86,7 @@ impl Report {
 fn newest(runs: &[RunRecord], but: &RunName) -> Option<RunName> {
     let ended = runs
         .iter()
-        .filter(|run| run.name != *but && run.finished.is_some());
+        .filter(|run| run.name != *but && run.finished.is_some() && run.reduced.is_none());
     Some(ended.max_by_key(|run| run.started)?.name.clone())
 }
 
@@ -90,10 +96,10 @@ async fn markdown(project: &str, found: &Compared) -> Result<String> {
         return Err(Error::invalid("a report is on two runs").into());
     };
     let mut text = format!(
-        "## Run `{}` of {}, compared with `{}`\n\n{}",
-        run.name,
-        escaped(project),
-        first.name,
+        "## Run {} of {}, compared with {}\n\n{}",
+        quoted(run.name.as_str()),
+        quoted(project),
+        quoted(first.name.as_str()),
         summary(first, run)
     );
     text += &section("Scalars", scalars(&comparison.scalars));
@@ -126,15 +132,15 @@ fn summary(first: &RunRecord, run: &RunRecord) -> String {
         let inputs = run
             .inputs
             .iter()
-            .map(|(table, revision)| format!("{table}@{revision}"));
+            .map(|(table, revision)| quoted(&format!("{table}@{revision}")));
         inputs.collect::<Vec<_>>().join(", ")
     };
     let row =
         |name: &str, of: &dyn Fn(&RunRecord) -> String| vec![name.to_owned(), of(first), of(run)];
     let head = [
         "".to_owned(),
-        format!("`{}`", first.name),
-        format!("`{}`", run.name),
+        quoted(first.name.as_str()),
+        quoted(run.name.as_str()),
     ];
     table(
         &head,
@@ -157,8 +163,8 @@ fn section(title: &str, text: String) -> String {
 fn differences(differences: &[Difference<String>]) -> String {
     let rows = differences.iter().map(|difference| {
         let values = difference.values.iter();
-        let values = values.map(|value| value.clone().unwrap_or_else(|| "–".to_owned()));
-        [difference.name.clone()]
+        let values = values.map(|value| value.as_deref().map_or("–".to_owned(), quoted));
+        [quoted(&difference.name)]
             .into_iter()
             .chain(values)
             .collect()
@@ -168,13 +174,11 @@ fn differences(differences: &[Difference<String>]) -> String {
 
 fn scalars(differences: &[Difference<f64>]) -> String {
     let rows = differences.iter().map(|difference| {
-        let number =
-            |value: &Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.6}"));
+        let number = |value: &Option<f64>| value.map_or("–".to_owned(), number_text);
         let values = difference.values.iter().map(number);
         let changes = changes(difference);
-        let changes =
-            changes.map(|change| change.map_or("–".to_owned(), |change| format!("{change:+.6}")));
-        let name = [difference.name.clone()].into_iter();
+        let changes = changes.map(|change| change.map_or("–".to_owned(), change_text));
+        let name = [quoted(&difference.name)].into_iter();
         name.chain(values).chain(changes).collect()
     });
     table(
@@ -187,9 +191,9 @@ async fn data(found: &Compared, pair: &Pair) -> Result<String> {
     let mut text = String::new();
     for compared in &pair.data {
         let (from, to) = (revision_text(compared.first), revision_text(compared.other));
-        let name = escaped(compared.table.as_str());
+        let name = quoted(compared.table.as_str());
         let Some(between) = found.between(compared).await? else {
-            writeln!(text, "- `{name}`: {from} → {to}").unwrap_or_default();
+            writeln!(text, "- {name}: {from} → {to}").unwrap_or_default();
             continue;
         };
         let n_cells: usize = between
@@ -203,7 +207,7 @@ async fn data(found: &Compared, pair: &Pair) -> Result<String> {
             count_text(between.diff.rows_added.len() as u64, "row") + " added",
             count_text(between.diff.rows_dropped.len() as u64, "row") + " dropped",
         ];
-        writeln!(text, "- `{name}`: {from} → {to}, {}", counts.join(", ")).unwrap_or_default();
+        writeln!(text, "- {name}: {from} → {to}, {}", counts.join(", ")).unwrap_or_default();
         text += &folded("cells", "", &between.to_text()?);
     }
     Ok(text)
@@ -213,10 +217,10 @@ fn samples(pair: &Pair) -> Result<String> {
     let mut text = String::new();
     for stream in &pair.streams {
         let (from, to) = stream.epochs;
-        let name = escaped(stream.stream.as_str());
+        let name = quoted(stream.stream.as_str());
         writeln!(
             text,
-            "Stream `{name}` by `{}`, epoch {from} before and {to} now:\n",
+            "Stream {name} by `{}`, epoch {from} before and {to} now:\n",
             stream.measure
         )
         .unwrap_or_default();
@@ -245,10 +249,14 @@ fn code(pair: &Pair) -> String {
         .unwrap_or_default();
     }
     for file in &code.files {
-        let path = escaped(&file.path);
+        let path = in_tag(&file.path);
         for (when, patch) in [("before", &file.first), ("now", &file.other)] {
             if let Some(patch) = patch {
-                text += &folded(&format!("`{path}`, changed {when}"), "diff", patch);
+                text += &folded(
+                    &format!("<code>{path}</code>, changed {when}"),
+                    "diff",
+                    patch,
+                );
             }
         }
     }
@@ -271,7 +279,7 @@ fn folded(title: &str, language: &str, content: &str) -> String {
     )
 }
 
-/// A batch as a table.
+/// A batch as a table, as far as it is shown.
 fn rows(batch: &RecordBatch) -> Result<String> {
     let schema = batch.schema();
     let columns = schema.fields().iter().zip(batch.columns());
@@ -282,17 +290,22 @@ fn rows(batch: &RecordBatch) -> Result<String> {
         .iter()
         .map(|field| field.name().clone())
         .collect();
-    let rows = 0..batch.num_rows();
-    let rows = rows.map(|row| cells.iter().map(|cells| cells.text(row)).collect());
-    Ok(table(&head, rows))
+    let n_shown = batch.num_rows().min(ROWS_MAX);
+    let cell = |cells: &Cells<'_>, row| match cells.is_number() {
+        true => cells.text(row),
+        false => quoted(&cells.text(row)),
+    };
+    let rows = (0..n_shown).map(|row| cells.iter().map(|cells| cell(cells, row)).collect());
+    let more = match batch.num_rows() - n_shown {
+        0 => String::new(),
+        more => format!("\n(and {})\n", count_text(more as u64, "more row")),
+    };
+    Ok(table(&head, rows) + &more)
 }
 
-/// Nothing if there is no row.
+/// Cells as Markdown; nothing if there is no row.
 fn table(head: &[String], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let line = |cells: &[String]| {
-        let cells: Vec<String> = cells.iter().map(|cell| escaped(cell)).collect();
-        format!("| {} |\n", cells.join(" | "))
-    };
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let rows: Vec<String> = rows.into_iter().map(|row| line(&row)).collect();
     match rows.is_empty() {
         true => String::new(),
@@ -305,12 +318,29 @@ fn table(head: &[String], rows: impl IntoIterator<Item = Vec<String>>) -> String
     }
 }
 
-/// A text that ends no cell, and opens no tag.
-fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\")
-        .replace('|', "\\|")
-        .replace('<', "&lt;")
-        .replace(['\n', '\r'], " ")
+/// A text as code, of one line, within which nothing is a link, a picture, a mention or the end of a cell. Empty texts stay empty.
+fn quoted(text: &str) -> String {
+    let mut line: String = text
+        .chars()
+        .map(|letter| if letter.is_control() { ' ' } else { letter })
+        .take(VALUE_CHARS_MAX)
+        .collect();
+    if text.chars().count() > VALUE_CHARS_MAX {
+        line.push('…');
+    }
+    if line.trim().is_empty() {
+        return String::new();
+    }
+    let longest = line.split(|letter| letter != '`').map(str::len).max();
+    let marks = "`".repeat(longest.unwrap_or(0) + 1);
+    let space = if line.contains('`') { " " } else { "" };
+    format!("{marks}{space}{}{space}{marks}", line.replace('|', "\\|"))
+}
+
+/// A text within a tag of HTML.
+fn in_tag(text: &str) -> String {
+    let text = text.replace('&', "&amp;").replace('<', "&lt;");
+    text.replace(|letter: char| letter.is_control(), " ")
 }
 
 #[cfg(test)]
@@ -319,13 +349,17 @@ mod tests {
 
     #[test]
     fn nothing_breaks_out_of_its_place() {
-        let head = ["a".to_owned(), "b|c".to_owned()];
-        let row = vec!["x\ny".to_owned(), "<script>".to_owned()];
+        let head = ["a".to_owned(), quoted("b|c")];
+        let row = vec![quoted("x\ny"), quoted("<script> @all ![x](http://h)")];
         assert_eq!(
             table(&head, [row]),
-            "| a | b\\|c |\n|---|---|\n| x y | &lt;script> |\n"
+            "| a | `b\\|c` |\n|---|---|\n| `x y` | `<script> @all ![x](http://h)` |\n"
         );
         assert_eq!(table(&head, []), "");
+        assert_eq!(quoted("`a``"), "``` `a`` ```");
+        assert_eq!(quoted(" "), "");
+        assert!(quoted(&"x".repeat(1_000)).len() < 2 * VALUE_CHARS_MAX);
+        assert_eq!(in_tag("a<b>&\n"), "a&lt;b>&amp; ");
         let text = folded("t", "diff", "+````\n");
         assert!(text.contains("\n`````diff\n+````\n`````\n"), "{text}");
         let long = "x\n".repeat(LINES_MAX + 7);

@@ -7,7 +7,7 @@ use tlc_core::arrow::datatypes::{DataType, Field, SchemaRef};
 use tlc_core::{Result, schema};
 use unicode_width::UnicodeWidthStr as _;
 
-use super::text::{Cells, count_text};
+use super::text::{Cells, count_text, escaped};
 use super::{RowWriter, Target, unwritten};
 
 /// How many rows of a result a person sees.
@@ -43,9 +43,14 @@ impl TextTable {
         }
     }
 
-    /// Adds a row: a cell for each column.
+    /// Adds a row: a cell for each column. Control characters are escaped: they would break the row, or speak to the terminal.
     pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
-        self.rows.push(cells.into_iter().map(Into::into).collect());
+        let cells = cells.into_iter().map(Into::into);
+        let cells = cells.map(|cell| match cell.contains(char::is_control) {
+            true => escaped(&cell),
+            false => cell,
+        });
+        self.rows.push(cells.collect());
     }
 
     /// How many rows it has.
@@ -203,13 +208,13 @@ mod tests {
             ("x", Align::Left),
         ]);
         table.row(["1", "犬", "a"]);
-        table.row(["100", "cat", ""]);
+        table.row(["100", "c\tat\u{1b}", ""]);
         assert_eq!(
             table.to_text(),
-            "  n  name  x\n\
-             ───  ────  ─\n\
-             \x20 1  犬    a\n\
-             100  cat\n"
+            "  n  name         x\n\
+             ───  ───────────  ─\n\
+             \x20 1  犬           a\n\
+             100  c\\tat\\u{1b}\n"
         );
     }
 }

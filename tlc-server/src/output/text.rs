@@ -26,6 +26,7 @@ const LIST_ITEMS_MAX: usize = 3;
 /// their first values and their length; control characters are escaped and long text is cut.
 pub struct Cells<'a> {
     array: &'a dyn Array,
+    is_number: bool,
     show: Box<dyn Fn(usize) -> String + 'a>,
 }
 
@@ -45,8 +46,16 @@ impl<'a> Cells<'a> {
     pub fn new(field: &Field, array: &'a dyn Array) -> Result<Self> {
         Ok(Self {
             array,
+            is_number: array.data_type().is_numeric()
+                && schema::classes(field).unwrap_or_default().is_empty(),
             show: show(field, array)?,
         })
+    }
+
+    /// Whether they are numbers, and not the names of classes that numbers stand for.
+    #[must_use]
+    pub fn is_number(&self) -> bool {
+        self.is_number
     }
 
     /// The cell of a row.
@@ -233,6 +242,15 @@ pub fn bytes_text(bytes: u64) -> String {
         unit = next;
     }
     format!("{size:.1} {unit}")
+}
+
+/// A number for people: six digits after the point, and an exponent where these say nothing.
+#[must_use]
+pub fn number_text(value: f64) -> String {
+    match value == 0.0 || !value.is_finite() || (1e-4..1e15).contains(&value.abs()) {
+        true => format!("{value:.6}"),
+        false => format!("{value:.6e}"),
+    }
 }
 
 /// A number with its thing, for people: `1 row`, `60,000 rows`.

@@ -1,5 +1,7 @@
 //! `tlc check`: what must not be there.
 
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 
 use crate::site::Site;
@@ -39,6 +41,32 @@ fn rows_are_a_failure_and_are_shown_and_all_checks_are_asked() {
         "{}",
         answer.text()
     );
+}
+
+#[test]
+fn a_query_that_cannot_be_asked_hides_nothing_that_was_found() {
+    let site = Site::with_animals();
+    let answer = site.tlc(&["check", "--json", "SELECT * FROM zoo.plants", SOME]);
+    let found: Value = serde_json::from_slice(&answer.out).unwrap();
+    assert_eq!((answer.code, &found[0]["rows"]), (4, &json!(2)));
+    assert!(answer.err.contains("plants"), "{}", answer.err);
+}
+
+#[test]
+fn a_reader_who_leaves_lets_nothing_pass() {
+    let site = Site::with_animals();
+    for (queries, code) in [
+        ([SOME, NONE], 1),
+        ([NONE, SOME], 1),
+        ([NONE, NONE], 0),
+        ([NONE, "SELECT * FROM zoo.plants"], 4),
+    ] {
+        let mut command = site.command(&["check", queries[0], queries[1]]);
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut check = command.spawn().unwrap();
+        drop(check.stdout.take());
+        assert_eq!(check.wait().unwrap().code(), Some(code), "{queries:?}");
+    }
 }
 
 #[test]

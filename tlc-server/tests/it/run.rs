@@ -235,19 +235,19 @@ fn a_report_is_markdown_on_the_newest_run() {
         .done()
         .text();
     for expected in [
-        "## Run `second` of zoo, compared with `first`\n",
-        "| data | animals@0 | animals@1 |\n",
-        "| loss | 0.500000 | 0.250000 | -0.250000 |\n",
-        "| rate | 0.5 | 0.25 |\n",
+        "## Run `second` of `zoo`, compared with `first`\n",
+        "| data | `animals@0` | `animals@1` |\n",
+        "| `loss` | 0.500000 | 0.250000 | -0.250000 |\n",
+        "| `rate` | `0.5` | `0.25` |\n",
         "- `animals`: r0 → r1, 1 cell set, 0 rows added, 0 rows dropped\n",
-        "| bug | 1 | 1 | 0 | 0.0 | 1.0 |\n",
+        "| `bug` | 1 | 1 | 0 | 0.0 | 1.0 |\n",
     ] {
         assert!(report.contains(expected), "{expected:?} is not in {report}");
     }
     let other = site.json(&["report", "zoo", "--compare", "second", "--run", "first"]);
     let other = other["markdown"].as_str().unwrap();
     assert!(
-        other.starts_with("## Run `first` of zoo, compared with `second`\n"),
+        other.starts_with("## Run `first` of `zoo`, compared with `second`\n"),
         "{other}"
     );
     let missing = site.tlc(&["report", "zoo", "--compare", "third"]);

@@ -12,8 +12,11 @@ use crate::command::session::{Session, view_json};
 use crate::command::spec::RunSpec;
 use crate::command::table::Between;
 use crate::error::{Failure, Result};
-use crate::output::{Align, TextTable, count_text, rows_json, rows_table};
+use crate::output::{Align, TextTable, count_text, number_text, rows_json, rows_table};
 use crate::view::{ComparedFileView, ComparisonView, DifferenceView, ScalarDifferenceView};
+
+/// How many classes of a stream are shown.
+const CLASSES_MAX: usize = 100;
 
 /// Show in what runs differ: parameters, environment, scalars, code, data and samples
 ///
@@ -155,14 +158,29 @@ fn scalars(names: &[&str], differences: &[Difference<f64>]) -> String {
             .chain(columns),
     );
     for difference in differences {
-        let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| value.to_string());
+        let number = |value: Option<f64>| value.map_or("-".to_owned(), full_text);
         let values = difference.values.iter().map(|value| number(*value));
-        let changes = changes(difference)
-            .map(|change| change.map_or("-".to_owned(), |change| format!("{change:+.6}")));
+        let changes = changes(difference).map(|change| change.map_or("-".to_owned(), change_text));
         let name = [difference.name.clone()].into_iter();
         table.row(name.chain(values).chain(changes));
     }
     table.to_text() + "\n"
+}
+
+/// All digits of a number.
+fn full_text(value: f64) -> String {
+    match value != 0.0 && !(1e-4..1e15).contains(&value.abs()) {
+        true => format!("{value:e}"),
+        false => value.to_string(),
+    }
+}
+
+/// A number with its sign.
+pub(in crate::command) fn change_text(change: f64) -> String {
+    match change.is_sign_negative() || change.is_nan() {
+        true => number_text(change),
+        false => format!("+{}", number_text(change)),
+    }
 }
 
 /// From the first run to each of the others.
@@ -245,7 +263,7 @@ fn stream_text(first: &str, pair: &Pair, stream: &StreamComparison) -> Result<St
         stream.stream,
         stream.measure,
         pair.run,
-        rows_table(&stream.classes)?
+        classes_text(&stream.classes)?
     );
     let n = stream.changed.num_rows();
     if n > 0 {
@@ -256,6 +274,16 @@ fn stream_text(first: &str, pair: &Pair, stream: &StreamComparison) -> Result<St
         );
     }
     Ok(text + "\n")
+}
+
+/// The first classes, which may be as many as there are samples.
+fn classes_text(classes: &RecordBatch) -> Result<String> {
+    let n_shown = classes.num_rows().min(CLASSES_MAX);
+    let text = rows_table(&classes.slice(0, n_shown))?;
+    Ok(match classes.num_rows() - n_shown {
+        0 => text,
+        more => format!("{text}(and {})\n", count_text(more as u64, "more row")),
+    })
 }
 
 /// Written in pieces: rows are JSON already.

@@ -12,7 +12,7 @@ use tlc_core::{ErrorKind, Project, RunRecord, block_on};
 use self::code::ShowCode;
 pub(super) use self::code::code_lines;
 use self::compare::Compare;
-pub(super) use self::compare::{Compared, changes, revision_text};
+pub(super) use self::compare::{Compared, change_text, changes, revision_text};
 use super::session::{Session, listed};
 use super::spec::RunSpec;
 use crate::error::{Failure, Result};
