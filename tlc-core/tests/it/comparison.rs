@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tlc_core::arrow::array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray};
+use tlc_core::arrow::array::{
+    ArrayRef, AsArray as _, BooleanArray, Float64Array, RecordBatch, StringArray,
+};
+use tlc_core::arrow::datatypes::Int64Type;
 use tlc_core::{Code, Project, Provenance, Root, Rows, RunOptions, Sql, block_on};
 
 use crate::sql::{ask, root, zoo};
@@ -111,4 +114,48 @@ fn samples_of_two_runs_are_compared_by_class_and_one_by_one() {
     assert_eq!(samples(""), "1 bug 0.0 1.0 b\n2 pet 1.0 0.0 c");
     assert_eq!(samples(", 'all'"), samples(""));
     assert_eq!(samples(", 1"), "1 bug 0.0 1.0 b");
+}
+
+#[test]
+fn a_row_of_another_table_is_another_sample() {
+    let project = zoo(&root("memory:///"));
+    let log = |name: &str, parts: &[(&str, [f64; 2])]| {
+        let run = project.start_run(name).unwrap();
+        for (table, losses) in parts {
+            let rows = Rows::new("val", 0, vec![0, 1]).unwrap();
+            let rows = match *table {
+                "" => rows,
+                table => rows.source(table.parse().unwrap(), 0.into()),
+            };
+            let loss: ArrayRef = Arc::new(Float64Array::from(losses.to_vec()));
+            run.samples(
+                &rows,
+                &RecordBatch::try_from_iter([("loss", loss)]).unwrap(),
+            )
+            .unwrap();
+        }
+        run.finish().unwrap();
+    };
+    log("both", &[("train", [1.0, 1.0]), ("plants", [2.0, 2.0])]);
+    log("turned", &[("plants", [2.0, 3.0]), ("train", [1.0, 1.0])]);
+    log("elsewhere", &[("stones", [9.0, 9.0])]);
+    log("nowhere", &[("", [9.0, 0.0])]);
+    let check = |first: &str, other: &str, expected: &str| {
+        let found = block_on(project.compare(&[first, other], 9)).unwrap();
+        let classes = &found.pairs[0].streams[0].classes;
+        let count = |name: &str| {
+            let counts = classes.column_by_name(name).unwrap();
+            counts
+                .as_primitive::<Int64Type>()
+                .iter()
+                .flatten()
+                .sum::<i64>()
+        };
+        let counts = ["samples", "better", "worse"].map(|name| count(name).to_string());
+        assert_eq!(counts.join(" "), expected, "{first} {other}");
+    };
+    check("both", "turned", "4 0 1");
+    check("both", "elsewhere", "0 0 0");
+    // Rows that name no table may be of any.
+    check("elsewhere", "nowhere", "2 1 0");
 }
