@@ -40,7 +40,7 @@ pub const REDACTED: &str = "[redacted]";
 const NAMED: &str = r#"(?:(?:^|[ \t\r\n])--?(?<option>[A-Za-z][\w.-]*)[ \t\r\n]+|(?<name>[A-Za-z_][\w.-]*)["']?[ \t]*(?:=>|:=|=|:)[ \t\r\n]*)"#;
 
 /// What follows.
-const VALUE: &str = r#"^(?:(?i:bearer|basic|token)\s+[^\s"',;]+|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|["']?[^\s;&"']*[^\s,;&"'])"#;
+const VALUE: &str = r#"^(?:(?i:bearer|basic|token)\s+[^\s"',;]+|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|\[[^\]\n]*\]|\{[^}\n]*\}|["']?[^\s;&"']*[^\s,;&"'])"#;
 
 struct Patterns {
     named: Option<Regex>,
@@ -108,6 +108,28 @@ const HARMLESS_BEGINNINGS: [&str; 28] = [
 #[must_use]
 pub fn redacted(text: &str) -> Cow<'_, str> {
     without(text, named(text))
+}
+
+/// A path that speaks of secrets without what follows the words that do: `password-[redacted].txt`. What else is a secret in it is taken out as well.
+#[cfg(feature = "code")]
+pub(crate) fn redacted_path(path: &str) -> String {
+    let path = redacted(path);
+    let parts: Vec<Cow<'_, str>> = path.split('/').map(redacted_part).collect();
+    parts.join("/")
+}
+
+#[cfg(feature = "code")]
+fn redacted_part(part: &str) -> Cow<'_, str> {
+    let (stem, ending) = match part.rfind('.').filter(|&dot| dot > 0) {
+        Some(dot) => part.split_at(dot),
+        None => (part, ""),
+    };
+    let mut ends = stem.match_indices(['-', '_', '.', ' ', '=']);
+    let end = ends.find_map(|(at, _)| stem.get(..at).is_some_and(is_secret_name).then_some(at + 1));
+    match end.and_then(|end| stem.get(..end)) {
+        Some(telling) => Cow::Owned(format!("{telling}{REDACTED}{ending}")),
+        None => Cow::Borrowed(part),
+    }
 }
 
 /// Those variables of an environment that say how a program computes: libraries, devices, ranks, schedulers, locale, Rust and Python; without
@@ -245,6 +267,7 @@ mod tests {
             "curl -H \"Authorization: Basic dTpw\"",
             "curl -H \"Authorization: *\"",
         );
+        check("{\"password\": [\"a b\"]}", "{\"password\": *}");
         check("a: b: token: x", "a: b: token: *");
         check("url=https://h/p?sas=x&n=1", "url=https://h/p?sas=*&n=1");
         check(
@@ -289,6 +312,27 @@ mod tests {
             "task-force sk-learn basic training",
         ] {
             check(text, text);
+        }
+    }
+
+    #[cfg(feature = "code")]
+    #[test]
+    fn a_path_does_not_say_the_secret_that_it_speaks_of() {
+        let check = |path: &str, expected: &str| {
+            assert_eq!(redacted_path(path), expected.replace('*', REDACTED));
+        };
+        check("a/password-hunter2.txt", "a/password-*.txt");
+        check("api_key_hunter2.json", "api_key_*.json");
+        check("secrets_of/me.txt", "secrets_*/me.txt");
+        check("notes_ghp_0123456789abcdefABCDEF.py", "notes_*.py");
+        for path in [
+            "db_password.txt",
+            "api-token.json",
+            ".env.prod",
+            "secrets/prod.yaml",
+            "a/train.py",
+        ] {
+            check(path, path);
         }
     }
 

@@ -214,7 +214,9 @@ fn value_in(line: &str) -> Option<usize> {
     if !may_name(line) {
         return None;
     }
-    const COMMANDS: [&str; 6] = ["ARG ", "ENV ", "export ", "machine ", "set ", "setenv "];
+    const COMMANDS: [&str; 7] = [
+        "ARG ", "ENV ", "export ", "login ", "machine ", "set ", "setenv ",
+    ];
     let start = line.trim_start();
     let is_command = COMMANDS.iter().any(|command| start.starts_with(command));
     let is_pair = line.split_whitespace().count() == 2;

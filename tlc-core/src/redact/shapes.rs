@@ -10,7 +10,7 @@ use regex::Regex;
 
 /// The shapes, and what is given to commands, each with what a line must have one of (in small letters) to be looked at. What is called `secret`
 /// is one, or else all of it.
-const SHAPES: [(&[&str], &str); 12] = [
+const SHAPES: [(&[&str], &str); 15] = [
     (
         &["bearer", "basic"],
         r"(?i-u)\b(?:bearer|basic)\s+(?<secret>[\w.~+/=-]{16,})",
@@ -96,6 +96,20 @@ const SHAPES: [(&[&str], &str); 12] = [
         &["://"],
         r#"[A-Za-z][A-Za-z0-9+.-]*://(?<secret>[^\s\x00/?#@:"'<>]*:[^\s\x00/?#@"'<>]*[/?#][^\s\x00"'<>]*)@"#,
     ),
+    // The same without a scheme. A digest of an image is none: see below.
+    (
+        &["@"],
+        r#"(?:^|[\s\x00"'=]|:?//?)(?<secret>[A-Za-z0-9_.+-]+:[^\s\x00/@"'<>,()\[\]]+)@[A-Za-z0-9][A-Za-z0-9_.-]*[:/]"#,
+    ),
+    // What is called no more than a key where somebody logs in, and in the file of Kaggle's.
+    (
+        &["login("],
+        r#"\blogin\([^)\n]{0,100}?key\s*=\s*\\?["'](?<secret>[^"'\\\s]+)"#,
+    ),
+    (
+        &["key"],
+        r#"["']key\\?["']\s*:\s*\\?["'](?<secret>[0-9a-f]{32})\b"#,
+    ),
     // Commands. Arguments are told apart by blanks, or by zeros.
     (
         &["mysql", "mariadb", "mongo", "sshpass", "login", "upload"],
@@ -171,8 +185,12 @@ fn shaped_in_line(line: &str) -> Vec<Range<usize>> {
             let secret = found.name("secret").or_else(|| found.name("value"));
             secret.or_else(|| found.get(0))
         });
+        let is_digest = |end| {
+            line.get(end..)
+                .is_some_and(|after| after.starts_with("@sha256:"))
+        };
         let is_telling = |secret: &str| secret != "git" && !is_id(secret);
-        let found = found.filter(|secret| is_telling(secret.as_str()));
+        let found = found.filter(|secret| is_telling(secret.as_str()) && !is_digest(secret.end()));
         secrets.extend(found.map(|secret| secret.range()));
     }
     secrets
@@ -381,6 +399,14 @@ mod tests {
 
     #[test]
     fn users_of_urls_and_queries_are_secrets() {
+        check("ada:abc@example.org:x.git", "*@example.org:x.git");
+        check("//ada:abc@h/x", "//*@h/x");
+        check("image:tag@sha256:abc", "image:tag@sha256:abc");
+        check("wandb.login(key=\"abc\")", "wandb.login(key=\"*\")");
+        check(
+            r#"{"username":"ada","key":"0123456789abcdef0123456789abcdef"}"#,
+            r#"{"username":"ada","key":"*"}"#,
+        );
         check("https://me:p@ss@host/x@y", "https://*@host/x@y");
         check("postgres://u:a/b@h/db", "postgres://*@h/db");
         check("postgres://u:a?b#c@h/db", "postgres://*@h/db");
