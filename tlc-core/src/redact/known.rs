@@ -130,7 +130,8 @@ fn percent_encoded(value: &str, is_upper: bool) -> String {
 
 /// The letters that stand for nothing but the value, after so many other bytes, in both alphabets.
 fn in_base64(value: &str, before: usize) -> [String; 2] {
-    let bytes = [&b"\0\0"[..before], value.as_bytes()].concat();
+    let mut bytes = vec![0; before];
+    bytes.extend(value.bytes());
     let (from, to) = ((before * 8).div_ceil(6), bytes.len() * 8 / 6);
     [
         STANDARD_NO_PAD.encode(&bytes),

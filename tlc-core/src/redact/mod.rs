@@ -1,10 +1,11 @@
 //! Secrets, taken out of texts before they are stored: command lines, variables of the environment, URLs, diffs.
 //!
-//! A secret is known by what it is called (`API_TOKEN=…`, `--password …`, `Authorization: …`, the user in a URL) or by its shape
-//! (`ghp_…`, `AKIA…`, a JSON Web Token, a private key in PEM). In its place stands [`REDACTED`]. A value that has neither a telling
-//! name nor a telling shape is not found, which is why of the environment only variables are kept whose names are known to be harmless.
+//! A secret is known by what it is called ([`names`]: `API_TOKEN=…`, `--password …`), by its shape ([`shapes`]: `ghp_…`, the user in a URL, a private
+//! key in PEM), or by its value, if a variable of the environment is called so ([`known`]). In its place stands [`REDACTED`]. A value of which none
+//! of these is true is not found, which is why of the environment only variables are kept whose names are known to be harmless.
 //!
-//! The shapes are those that their issuers document, so that scanners of leaked secrets can find them.
+//! How a value is told from what follows it depends on the text: [`arguments`] for command lines, `source` and `settings` for files, and here for
+//! what a person typed.
 
 mod arguments;
 mod known;

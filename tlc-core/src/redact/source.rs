@@ -164,12 +164,12 @@ impl<'a> Source<'a> {
         }
         let mut lines = Lines::default();
         while let Some(&byte) = bytes.get(at) {
-            if matches!(byte, b'"' | b'\'' | b'`') {
-                if let Some((literal, end)) = self.literal(at) {
-                    self.secrets.push(literal);
-                    (at, lines.last) = (end, b'"');
-                    continue;
-                }
+            if matches!(byte, b'"' | b'\'' | b'`')
+                && let Some((literal, end)) = self.literal(at)
+            {
+                self.secrets.push(literal);
+                (at, lines.last) = (end, b'"');
+                continue;
             }
             if let Some(end) = self.comment_end(at) {
                 at = end;
