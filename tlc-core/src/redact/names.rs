@@ -291,6 +291,10 @@ fn is_secret_word(name: &str, words: &[String], at: usize) -> bool {
     if word.ends_with("token") {
         return !is_counted && !OF_TOKENS.contains(&next);
     }
+    // `pass_by_value`, `pass_through`.
+    if word == "pass" && at + 1 < words.len() && !matches!(next, "phrase" | "word") {
+        return false;
+    }
     if word.ends_with("pass") && (is_counted || HARMLESS_WORDS.contains(&word)) {
         return false;
     }
@@ -333,7 +337,7 @@ mod tests {
         for name in "password passwords DB_PASSWORD password2 dbpass mypwd userpass creds cred-file api_keys apiKeys api-key X-Api-Key \
             secrets clientSecret tokens_of_auth.token HF_TOKEN AUTH_TOKENS TOKENS access_tokens github_pat psk hmac connection_string \
             connectionString sig X-Amz-Signature bearer session_token session_id cookies webhook_url WANDB_KEY HF_KEY wandb-key wandb_key \
-            x-functions-key Ocp-Apim-Subscription-Key client-key-data AccountKey SharedAccessKey private_key_id auth requirepass"
+            x-functions-key Ocp-Apim-Subscription-Key client-key-data AccountKey SharedAccessKey private_key_id auth requirepass pass pass_phrase DB_PASS pass2"
             .split_whitespace()
         {
             assert!(is_secret_name(name), "{name}");
@@ -357,7 +361,7 @@ mod tests {
     fn other_names_do_not() {
         for name in "eos_token pad_token bos_token unk-token sep_token cls_token mask_token eos_token_id token-dropout n-tokens max_tokens \
             num_tokens MAX_TOKENS tokens n-pass n_pass bypass lowpass key monkey author keyboard session image_key --sort-key PRIMARY_KEY \
-            FOREIGN_KEY PUBLIC_KEY SORT_KEY PARTITION_KEY tokenizer token_count passes sigma pin_memory license path compass keys"
+            FOREIGN_KEY PUBLIC_KEY SORT_KEY PARTITION_KEY tokenizer token_count passes sigma pin_memory pass_by_value license path compass keys"
             .split_whitespace()
         {
             assert!(!is_secret_name(name), "{name}");
