@@ -77,7 +77,7 @@ pub use quality::{
     LabelIssueOptions, NeighbourOptions, TrendOptions,
 };
 pub use questions::{ClassOptions, Top};
-pub use redact::{REDACTED, redacted, redacted_arguments, redacted_environment};
+pub use redact::{REDACTED, Secrets, redacted, redacted_arguments, redacted_environment};
 pub use reduction::{Fitted, ReduceOptions, Reduced, Reducer, Reduction};
 #[cfg(feature = "reduction")]
 pub use reduction::{Pca, Umap};

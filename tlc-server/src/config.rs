@@ -31,7 +31,7 @@ use serde_json::Value;
 use tlc_core::object_store::aws::AmazonS3ConfigKey;
 use tlc_core::object_store::azure::AzureConfigKey;
 use tlc_core::object_store::gcp::GoogleConfigKey;
-use tlc_core::{Aliases, Error, Result, RootOptions};
+use tlc_core::{Aliases, Error, Result, RootOptions, Secrets};
 
 use crate::aliases::{AliasOrigin, Settings, of_variables};
 
@@ -41,6 +41,19 @@ pub type Variables = BTreeMap<String, String>;
 /// Where programs are looked for if `PATH` is not set.
 #[cfg(unix)]
 const USUAL_FOLDERS: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// Values of this process's environment that must be in nothing that is stored.
+#[must_use]
+pub fn secrets() -> Secrets {
+    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+    let variables: Vec<(String, String)> = variables.collect();
+    Secrets::of(
+        variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str())),
+    )
+}
 
 /// The program that would be started for `name`: that file if it is a path, else the first one of that name in the folders of
 /// `PATH`.

@@ -4,7 +4,7 @@
 //! apply near them. Of a file whose name speaks of secrets nothing but the name is kept.
 
 use crate::format::provenance::{Change, ChangeKind};
-use crate::redact::{is_secret_name, redacted, redacted_settings, redacted_source};
+use crate::redact::{is_secret_name, redacted, redacted_path, redacted_settings, redacted_source};
 
 use super::patch::{Version, of_file};
 
@@ -93,7 +93,7 @@ pub(super) fn change(path: &[u8], is_untracked: bool, sides: Sides) -> Option<(C
         Err(why) => (Some(why.to_owned()), String::new()),
     };
     let change = Change {
-        path: redacted(&shown).into_owned(),
+        path: listed(&shown),
         kind,
         left_out,
     };
@@ -121,6 +121,14 @@ fn patch(
         return Err("what differs may be a secret");
     }
     of_file(path, old.as_ref(), new.as_ref()).map_err(|_io| "it could not be compared")
+}
+
+/// A path as it is listed.
+pub(super) fn listed(path: &str) -> String {
+    match unwanted(path, false) {
+        Some(_speaks_of_secrets) => redacted_path(path),
+        None => redacted(path).into_owned(),
+    }
 }
 
 /// Why a file of this name is not kept.

@@ -28,7 +28,7 @@ use crate::env::Env;
 pub use crate::format::provenance::{
     Build, Change, ChangeKind, Code, Gpu, LockFile, Machine, PatchFile, Provenance,
 };
-use crate::redact::{redacted, redacted_arguments, redacted_environment};
+use crate::redact::{Secrets, redacted, redacted_arguments, redacted_environment};
 
 /// How long reading the repository may take.
 pub const CODE_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -60,6 +60,30 @@ impl Captured {
             provenance,
             is_whole: true,
         }
+    }
+
+    /// The same without these values in any text that somebody else may have written.
+    fn without(mut self, secrets: &Secrets) -> Self {
+        let remove = |text: &mut String| *text = secrets.removed_from(text).into_owned();
+        let made_of = &mut self.provenance;
+        made_of.command.iter_mut().for_each(remove);
+        made_of.environment.values_mut().for_each(remove);
+        made_of.missing.iter_mut().for_each(remove);
+        remove(&mut made_of.folder);
+        made_of
+            .lock
+            .iter_mut()
+            .for_each(|lock| remove(&mut lock.path));
+        self.patch.iter_mut().for_each(remove);
+        if let Some(code) = &mut made_of.code {
+            remove(&mut code.folder);
+            code.branch.iter_mut().for_each(remove);
+            code.remote.iter_mut().for_each(remove);
+            let changes = code.changes.iter_mut().flatten();
+            changes.for_each(|change| remove(&mut change.path));
+            code.patch = self.patch.as_deref().map(PatchFile::of);
+        }
+        self
     }
 
     /// The same as what is found out later.
@@ -111,18 +135,27 @@ pub(crate) fn so_far(captured: &Receiver<Captured>, why: &str) -> Captured {
 }
 
 fn capture(env: &Env, folders: &[PathBuf], sender: &Sender<Captured>) {
+    let secrets = secrets(env);
     let known = |provenance: &Provenance| {
-        sender.send_replace(Captured {
+        let so_far = Captured {
             provenance: provenance.clone(),
             ..Captured::default()
-        })
+        };
+        sender.send_replace(so_far.without(&secrets))
     };
     let mut provenance = called(env);
     known(&provenance);
     find_machine(&mut provenance);
     find_lock(&mut provenance, folders);
     known(&provenance);
-    sender.send_replace(with_code(provenance, folders));
+    sender.send_replace(with_code(provenance, folders).without(&secrets));
+}
+
+/// What of the environment must be in nothing that is stored, under whatever name.
+fn secrets(env: &Env) -> Secrets {
+    let variables = env.variables();
+    let variables = variables.iter();
+    Secrets::of(variables.map(|(name, value)| (name.as_str(), value.as_str())))
 }
 
 /// How the program was built and called: what costs nothing to know.

@@ -226,7 +226,7 @@ fn change_of(
     // Nothing is read of what is not kept.
     if let Some(why) = unwanted(&path.to_str_lossy(), is_untracked).filter(|_| is_untracked) {
         let change = Change {
-            path: told(path),
+            path: changes::listed(&path.to_str_lossy()),
             kind: ChangeKind::Untracked,
             left_out: Some(why.to_owned()),
         };

@@ -1,13 +1,20 @@
 //! Secrets, taken out of texts before they are stored: command lines, variables of the environment, URLs, diffs.
 //!
-//! A secret is known by what it is called (`API_TOKEN=…`, `--password …`, `Authorization: …`, the user in a URL) or by its shape
-//! (`ghp_…`, `AKIA…`, a JSON Web Token, a private key in PEM). In its place stands [`REDACTED`]. A value that has neither a telling
-//! name nor a telling shape is not found, which is why of the environment only variables are kept whose names are known to be harmless.
+//! A secret is known by what it is called ([`names`]: `API_TOKEN=…`, `--password …`), by its shape ([`shapes`]: `ghp_…`, the user in a URL, a private
+//! key in PEM), or by its value, if a variable of the environment is called so ([`known`]). In its place stands [`REDACTED`]. A value of which none
+//! of these is true is not found, which is why of the environment only variables are kept whose names are known to be harmless.
 //!
-//! The shapes are those that their issuers document, so that scanners of leaked secrets can find them.
+//! How a value is told from what follows it depends on the text: [`arguments`] for command lines, `source` and `settings` for files, and here for
+//! what a person typed.
 
+mod arguments;
+mod known;
+mod names;
 #[cfg(feature = "code")]
-mod files;
+mod settings;
+mod shapes;
+#[cfg(feature = "code")]
+mod source;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,105 +24,35 @@ use std::sync::LazyLock;
 use regex::Regex;
 use url::Url;
 
+pub use self::arguments::redacted_arguments;
+pub use self::known::Secrets;
+pub(crate) use self::names::is_secret_name;
+use self::names::{is_secret, may_name};
 #[cfg(feature = "code")]
-pub(crate) use self::files::{redacted_settings, redacted_source};
+pub(crate) use self::settings::redacted_settings;
+use self::shapes::shaped;
+#[cfg(feature = "code")]
+pub(crate) use self::source::redacted_source;
 
 /// What stands in the place of a secret.
 pub const REDACTED: &str = "[redacted]";
-
-/// Secrets by their shape alone.
-const SHAPES: [&str; 4] = [
-    r"(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\z)",
-    r"(?i-u)\b(?:bearer|basic)\s+(?<secret>[\w.~+/=-]{16,})",
-    r"(?-u)\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?",
-    concat!(
-        r"(?-u)\b(?:gh[opsur]_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}|sk-[\w-]{16,}|sk_(?:live|test)_\w{16,}",
-        r"|xox[abeoprs]-[\w-]{10,}|(?:AKIA|ASIA)[A-Z0-9]{12,}|AIza[\w-]{30,}|ya29\.[\w-]{16,}|hf_\w{16,}",
-        r"|npm_\w{16,}|pypi-[\w-]{16,}|cio[\w-]{32,}|dckr_pat_[\w-]{16,}|SG\.[\w-]{16,}\.[\w-]{16,})",
-    ),
-];
-
-/// The user of a URL, with or without a password. That of `ssh://git@…` says nothing.
-const USER: &str = r#"[A-Za-z][A-Za-z0-9+.-]*://(?<secret>[^\s/?#"'<>]*)@"#;
 
 /// What calls something so: `name=`, `"name": `, `--name `.
 const NAMED: &str = r#"(?:(?:^|[ \t\r\n])--?(?<option>[A-Za-z][\w.-]*)[ \t\r\n]+|(?<name>[A-Za-z_][\w.-]*)["']?[ \t]*(?:=>|:=|=|:)[ \t\r\n]*)"#;
 
 /// What follows.
-const VALUE: &str = r#"^(?:(?i:bearer|basic|token)\s+[^\s"',;]+|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|["']?[^\s,;&"']+)"#;
+const VALUE: &str = r#"^(?:(?i:bearer|basic|token)\s+[^\s"',;]+|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|\[[^\]\n]*\]|\{[^}\n]*\}|["']?[^\s;&"']*[^\s,;&"'])"#;
 
 struct Patterns {
     named: Option<Regex>,
     value: Option<Regex>,
-    user: Option<Regex>,
-    shapes: Vec<Regex>,
 }
 
 /// `None` stands for a pattern that is none, which a test rules out.
 static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| Patterns {
     named: Regex::new(NAMED).ok(),
     value: Regex::new(VALUE).ok(),
-    user: Regex::new(USER).ok(),
-    shapes: SHAPES
-        .iter()
-        .filter_map(|shape| Regex::new(shape).ok())
-        .collect(),
 });
-
-/// Words that make a secret of what is named so, wherever they stand in the name.
-const SECRET: [&str; 17] = [
-    "apikey",
-    "auth",
-    "authorization",
-    "cookie",
-    "credential",
-    "credentials",
-    "dsn",
-    "jwt",
-    "pass",
-    "passphrase",
-    "passwd",
-    "password",
-    "pw",
-    "pwd",
-    "sas",
-    "secret",
-    "secrets",
-];
-
-/// The same, at the end of a word.
-const SECRET_ENDS: [&str; 4] = ["apikey", "passwd", "password", "secret"];
-
-/// What a key is of, if it is a secret.
-const OF_KEY: [&str; 13] = [
-    "access",
-    "account",
-    "api",
-    "auth",
-    "deploy",
-    "encryption",
-    "license",
-    "master",
-    "private",
-    "service",
-    "signing",
-    "ssh",
-    "storage",
-];
-
-/// What follows the word token where it is one of a language model.
-const OF_TOKENS: [&str; 10] = [
-    "count",
-    "dim",
-    "embedding",
-    "embeddings",
-    "id",
-    "ids",
-    "length",
-    "limit",
-    "loss",
-    "type",
-];
 
 /// Variables that say how a program computes, and hold no secrets.
 const HARMLESS: [&str; 8] = [
@@ -174,46 +111,26 @@ pub fn redacted(text: &str) -> Cow<'_, str> {
     without(text, named(text))
 }
 
-/// Secrets by their shapes.
-fn shaped(text: &str) -> Vec<Range<usize>> {
-    let mut secrets = Vec::new();
-    let users = PATTERNS
-        .user
-        .iter()
-        .flat_map(|user| user.captures_iter(text));
-    let users = users.filter_map(|found| found.name("secret"));
-    secrets.extend(
-        users
-            .filter(|user| user.as_str() != "git")
-            .map(|user| user.range()),
-    );
-    for shape in &PATTERNS.shapes {
-        let found = shape
-            .captures_iter(text)
-            .filter_map(|found| found.name("secret").or_else(|| found.get(0)));
-        secrets.extend(found.map(|secret| secret.range()));
-    }
-    secrets
+/// A path that speaks of secrets without what follows the words that do: `password-[redacted].txt`. What else is a secret in it is taken out as well.
+#[cfg(feature = "code")]
+pub(crate) fn redacted_path(path: &str) -> String {
+    let path = redacted(path);
+    let parts: Vec<Cow<'_, str>> = path.split('/').map(redacted_part).collect();
+    parts.join("/")
 }
 
-/// A command line without the secrets in it, argument by argument: also those that the argument before them names.
-#[must_use]
-pub fn redacted_arguments<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Vec<String> {
-    let mut is_named = false;
-    let redacted = arguments.into_iter().map(|argument| {
-        let was_named = std::mem::replace(&mut is_named, names_the_next(argument));
-        if was_named && !argument.starts_with('-') {
-            return REDACTED.to_owned();
-        }
-        match argument.split_once('=') {
-            // All of it, whatever blanks are in it.
-            Some((name, _)) if is_secret_name(name.trim_start_matches('-')) => {
-                format!("{name}={REDACTED}")
-            }
-            _ => redacted(argument).into_owned(),
-        }
-    });
-    redacted.collect()
+#[cfg(feature = "code")]
+fn redacted_part(part: &str) -> Cow<'_, str> {
+    let (stem, ending) = match part.rfind('.').filter(|&dot| dot > 0) {
+        Some(dot) => part.split_at(dot),
+        None => (part, ""),
+    };
+    let mut ends = stem.match_indices(['-', '_', '.', ' ', '=']);
+    let end = ends.find_map(|(at, _)| stem.get(..at).is_some_and(is_secret_name).then_some(at + 1));
+    match end.and_then(|end| stem.get(..end)) {
+        Some(telling) => Cow::Owned(format!("{telling}{REDACTED}{ending}")),
+        None => Cow::Borrowed(part),
+    }
 }
 
 /// Those variables of an environment that say how a program computes: libraries, devices, ranks, schedulers, locale, Rust and Python; without
@@ -251,19 +168,30 @@ fn named(text: &str) -> Vec<Range<usize>> {
         return Vec::new();
     };
     let (mut secrets, mut from, mut covered) = (Vec::new(), 0, 0);
+    if !may_name(text) {
+        return secrets;
+    }
     while let Some(found) = names.captures_at(text, from) {
         let start = found.get(0).map_or(text.len(), |found| found.end());
         let name = found.name("option").or_else(|| found.name("name"));
-        let is_secret = name.is_some_and(|name| is_secret_name(name.as_str()));
-        let rest = text.get(start..).filter(|_| is_secret && start >= covered);
-        if let Some(value) = rest.and_then(|rest| values.find(rest)) {
+        let name = name.filter(|name| !is_user(text, name.start()));
+        let name = name.filter(|name| start >= covered && is_secret_name(name.as_str()));
+        let rest = name.and_then(|_| text.get(start..));
+        if let (Some(name), Some(value)) = (name, rest.and_then(|rest| values.find(rest))) {
             covered = start + value.end();
-            secrets.push(within_quotes(value.as_str(), start..covered));
+            if is_secret(name.as_str(), value.as_str()) {
+                secrets.push(within_quotes(value.as_str(), start..covered));
+            }
         }
         // The value may itself be the name of another, after what stands before it: a sign or a blank, of one byte.
         from = start - 1;
     }
     secrets
+}
+
+/// Whether a URL has its user there, who is no name of a value.
+fn is_user(text: &str, at: usize) -> bool {
+    text.get(..at).is_some_and(|before| before.ends_with("://"))
 }
 
 /// The range of a value without the quotes around it.
@@ -275,47 +203,14 @@ fn within_quotes(value: &str, range: Range<usize>) -> Range<usize> {
     }
 }
 
-/// Whether an argument says that the next one is a secret.
-fn names_the_next(argument: &str) -> bool {
-    let name = argument.trim_start_matches('-');
-    name.len() < argument.len() && !name.contains('=') && is_secret_name(name)
-}
-
-/// Whether what is called so is a secret. Words are told apart by `_`, `-`, `.` and by capitals: `apiKey`.
-pub(crate) fn is_secret_name(name: &str) -> bool {
-    let words = words(name);
-    let mut pairs = words.iter().zip(words.iter().skip(1));
-    let is_key = pairs.any(|(of, what)| what == "key" && OF_KEY.contains(&of.as_str()));
-    let is_token = |at: usize| {
-        let next = words.get(at + 1).map(String::as_str);
-        !next.is_some_and(|next| OF_TOKENS.contains(&next))
-    };
-    let is_secret = |(at, word): (usize, &String)| match word.as_str() {
-        word if word.ends_with("token") => is_token(at),
-        word => SECRET.contains(&word) || SECRET_ENDS.iter().any(|end| word.ends_with(end)),
-    };
-    is_key || words.iter().enumerate().any(is_secret)
-}
-
-fn words(name: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut was_small = false;
-    for letter in name.chars() {
-        let begins = was_small && letter.is_uppercase();
-        was_small = letter.is_lowercase();
-        if begins || matches!(letter, '_' | '-' | '.') {
-            words.push(String::new());
-        }
-        if let Some(word) = words.last_mut().filter(|_| letter.is_alphanumeric()) {
-            word.extend(letter.to_lowercase());
-        }
-    }
-    words
-}
-
 /// The text with [`REDACTED`] in the place of these parts, which may meet, and of what has the shape of a secret.
 fn without(text: &str, mut secrets: Vec<Range<usize>>) -> Cow<'_, str> {
     secrets.extend(shaped(text));
+    replaced(text, secrets)
+}
+
+/// The text with [`REDACTED`] in the place of these parts, which may meet.
+fn replaced(text: &str, mut secrets: Vec<Range<usize>>) -> Cow<'_, str> {
     secrets.retain(|secret| !secret.is_empty());
     if secrets.is_empty() {
         return Cow::Borrowed(text);
@@ -342,8 +237,6 @@ mod tests {
     #[test]
     fn every_pattern_is_one() {
         assert!(PATTERNS.named.is_some() && PATTERNS.value.is_some());
-        assert!(PATTERNS.user.is_some());
-        assert_eq!(PATTERNS.shapes.len(), SHAPES.len());
     }
 
     #[track_caller]
@@ -375,6 +268,7 @@ mod tests {
             "curl -H \"Authorization: Basic dTpw\"",
             "curl -H \"Authorization: *\"",
         );
+        check("{\"password\": [\"a b\"]}", "{\"password\": *}");
         check("a: b: token: x", "a: b: token: *");
         check("url=https://h/p?sas=x&n=1", "url=https://h/p?sas=*&n=1");
         check(
@@ -422,25 +316,25 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "code")]
     #[test]
-    fn an_argument_may_name_the_next() {
-        let check = |line: &str, expected: &str| {
-            let redacted = redacted_arguments(line.split(' '));
-            assert_eq!(
-                redacted.join(" "),
-                expected.replace('*', REDACTED),
-                "{line}"
-            );
+    fn a_path_does_not_say_the_secret_that_it_speaks_of() {
+        let check = |path: &str, expected: &str| {
+            assert_eq!(redacted_path(path), expected.replace('*', REDACTED));
         };
-        check("train --token abc --lr 1", "train --token * --lr 1");
-        check("train --token --lr 1", "train --token --lr 1");
-        check("train --token=abc abc", "train --token=* abc");
-        assert_eq!(
-            redacted_arguments(["KEY=a b", "API_KEY=a b"]),
-            ["KEY=a b", "API_KEY=[redacted]"]
-        );
-        check("train -password p://q", "train -password *");
-        check("train token abc", "train token abc");
+        check("a/password-hunter2.txt", "a/password-*.txt");
+        check("api_key_hunter2.json", "api_key_*.json");
+        check("secrets_of/me.txt", "secrets_*/me.txt");
+        check("notes_ghp_0123456789abcdefABCDEF.py", "notes_*.py");
+        for path in [
+            "db_password.txt",
+            "api-token.json",
+            ".env.prod",
+            "secrets/prod.yaml",
+            "a/train.py",
+        ] {
+            check(path, path);
+        }
     }
 
     #[test]

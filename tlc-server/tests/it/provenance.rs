@@ -138,7 +138,10 @@ fn no_secret_is_in_any_file() {
     site.write("ghp_plantedinname0123456789.py", "x = 1\n");
     site.write(".env", "NOTHING_TELLING=planted-in-file\n");
     site.write("settings.toml", "password = \"planted-in-settings\"\n");
-    site.write("model.py", "client(api_key=\"planted-in-source\")\n");
+    site.write(
+        "model.py",
+        "client(api_key=\"planted-in-source\")\nx = 'planted-variable'\n",
+    );
     let variables = [
         ("AWS_SECRET_ACCESS_KEY", "planted-variable"),
         ("CARGO_REGISTRY_TOKEN", "planted-token"),

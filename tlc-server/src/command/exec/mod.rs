@@ -27,7 +27,7 @@ use super::open_lineage::{Outbox, Target};
 use super::say;
 use super::session::Session;
 use super::spec::RunSpec;
-use crate::config::find_program;
+use crate::config::{find_program, secrets};
 use crate::error::{Failure, Result};
 
 /// Run a program, and record what it prints and how it ends
@@ -71,7 +71,8 @@ impl Exec {
         let root = block_on(session.root())?;
         let project = root.project(self.run.project.as_str())?;
         let run = project.start_run(self.options())?;
-        run.params(&json!({ "command": quoted(&self.command) }))?;
+        let quoted = quoted(&self.command);
+        run.params(&json!({ "command": secrets().removed_from(&quoted) }))?;
         let outbox = target.map(|target| {
             let key = session.config.lineage_key().map(str::to_owned);
             Outbox::open(target, key, project.clone(), self.run.run.clone())
