@@ -2,7 +2,7 @@
 //!
 //! Everything that is not a function of its arguments comes from here, so a test that owns the
 //! [`Env`] owns time and ids. No environment variable and no configuration file changes what the library does,
-//! except that it asks the system for the home folder: whoever opens a root says who the author is. What the program was called with is
+//! except that it asks the system for the home folder, and reads there which files Git passes over: whoever opens a root says who the author is. What the program was called with is
 //! written down with its runs.
 
 use std::fmt;
@@ -152,6 +152,20 @@ impl Env {
     /// The folder that it works in.
     pub(crate) fn folder(&self) -> Option<PathBuf> {
         std::env::current_dir().ok()
+    }
+
+    /// The home folder of whoever runs it, if it has one.
+    #[cfg(feature = "code")]
+    pub(crate) fn home_folder(&self) -> Option<PathBuf> {
+        std::env::home_dir()
+    }
+
+    /// Where programs keep their configuration, if that was said.
+    #[cfg(feature = "code")]
+    pub(crate) fn config_folder(&self) -> Option<PathBuf> {
+        let mut variables = std::env::vars_os();
+        let (_, folder) = variables.find(|(name, _)| name == "XDG_CONFIG_HOME")?;
+        (!folder.is_empty()).then(|| folder.into())
     }
 
     /// The file of the program.

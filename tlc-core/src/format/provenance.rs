@@ -33,7 +33,7 @@ pub struct Provenance {
     pub environment: BTreeMap<String, String>,
     /// Where it ran.
     pub machine: Machine,
-    /// What could not be found out, and why; in sentences.
+    /// What could not be found out, and why; in sentences, in their order as texts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
 }
@@ -50,7 +50,7 @@ pub struct Code {
     /// The branch; none if HEAD is detached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
-    /// The URL of the remote that is fetched from, without credentials.
+    /// The URL of the remote that is fetched from, without credentials: that of the branch, else `origin`, else the only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote: Option<String>,
     /// What was going on: `rebase`, `merge`, `cherry-pick`, `revert`, `bisect` or `am`.

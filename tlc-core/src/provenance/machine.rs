@@ -1,12 +1,14 @@
 //! The machine, as the operating system and NVIDIA's driver describe it.
 
 use nvml_wrapper::Nvml;
+use nvml_wrapper::error::NvmlError;
 use sysinfo::System;
 
 use crate::format::provenance::{Gpu, Machine};
 
-/// Takes some milliseconds.
-pub(super) fn machine() -> Machine {
+/// The machine, and what of it is not known, in sentences. Takes some milliseconds; much longer where a driver takes long.
+pub(super) fn machine() -> (Machine, Vec<String>) {
+    let (gpus, missing) = gpus();
     let threads = std::thread::available_parallelism().ok();
     let mut machine = Machine {
         host: System::host_name().ok(),
@@ -15,7 +17,7 @@ pub(super) fn machine() -> Machine {
         processor: None,
         threads: threads.map(|threads| threads.get() as u64),
         memory: None,
-        gpus: gpus(),
+        gpus,
     };
     if let Ok(mut system) = System::new() {
         system.refresh_cpu_list(sysinfo::CpuRefreshKind::nothing());
@@ -27,23 +29,43 @@ pub(super) fn machine() -> Machine {
         machine.processor = brand.filter(|brand| !brand.is_empty());
         machine.memory = Some(system.total_memory());
     }
-    machine
+    (machine, missing)
 }
 
-/// None without a driver.
-fn gpus() -> Vec<Gpu> {
-    let Ok(nvml) = Nvml::init() else {
-        return Vec::new();
+/// None without a driver, which nothing is missing for.
+fn gpus() -> (Vec<Gpu>, Vec<String>) {
+    let nvml = match Nvml::init() {
+        Ok(nvml) => nvml,
+        Err(NvmlError::LibloadingError(_) | NvmlError::LibraryNotFound) => {
+            return (Vec::new(), Vec::new());
+        }
+        Err(err) => return (Vec::new(), vec![unknown(&err)]),
     };
     let driver = nvml.sys_driver_version().unwrap_or_default();
-    let devices = 0..nvml.device_count().unwrap_or(0);
-    let gpus = devices.filter_map(|at| {
-        let device = nvml.device_by_index(at).ok()?;
-        Some(Gpu {
-            name: device.name().ok()?,
-            memory: device.memory_info().ok()?.total,
-            driver: driver.clone(),
-        })
+    let (mut gpus, mut missing) = (Vec::new(), Vec::new());
+    let n = nvml.device_count();
+    let n = n.unwrap_or_else(|err| {
+        missing.push(unknown(&err));
+        0
     });
-    gpus.collect()
+    for at in 0..n {
+        match gpu(&nvml, at, &driver) {
+            Ok(gpu) => gpus.push(gpu),
+            Err(err) => missing.push(format!("GPU {at} is not known: {err}")),
+        }
+    }
+    (gpus, missing)
+}
+
+fn gpu(nvml: &Nvml, at: u32, driver: &str) -> Result<Gpu, NvmlError> {
+    let device = nvml.device_by_index(at)?;
+    Ok(Gpu {
+        name: device.name()?,
+        memory: device.memory_info()?.total,
+        driver: driver.to_owned(),
+    })
+}
+
+fn unknown(err: &NvmlError) -> String {
+    format!("GPUs are not known: {err}")
 }

@@ -1,7 +1,8 @@
 //! What a run is made of: the code, what the program was built with and called with, and the machine.
 //!
 //! It is found out once in a process, on a thread of its own, when the first run begins: the program that runs was
-//! compiled before, so the files as they are then are nearest to what it does. No training waits for it, and the end of a run two seconds at most. What cannot be found
+//! compiled before, so the files as they are then are nearest to what it does. No training waits for it, and the end of a run two seconds at most: commit, branch and
+//! remote are known at once, then what differs from the commit, and the machine meanwhile. What cannot be found
 //! out (no repository, one that is damaged, or so large that it takes longer than [`CODE_WAIT_MAX`]) is said in
 //! [`Provenance::missing`], and disturbs nothing.
 //!
@@ -9,12 +10,24 @@
 
 #[cfg(feature = "code")]
 mod changes;
+#[cfg(feature = "code")]
+mod excludes;
+#[cfg(feature = "code")]
+mod listing;
 #[cfg(feature = "system")]
 mod machine;
 #[cfg(feature = "code")]
 mod patch;
 #[cfg(feature = "code")]
 mod repository;
+#[cfg(feature = "code")]
+mod submodules;
+#[cfg(feature = "code")]
+mod tracked;
+#[cfg(feature = "code")]
+mod untracked;
+#[cfg(feature = "code")]
+mod versions;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -39,14 +52,43 @@ const LOCK_BYTES_MAX: u64 = 16 << 20;
 /// How many folders above are looked into.
 const FOLDERS_MAX: usize = 64;
 
+/// How large the stack of the thread is, on which Git's folders are walked through to any depth.
+const STACK_BYTES: usize = 16 << 20;
+
 /// What is known so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Captured {
     pub(crate) provenance: Provenance,
     /// What [`Code::patch`] names.
     pub(crate) patch: Option<String>,
-    /// Whether no more will be known.
-    pub(crate) is_whole: bool,
+    /// What is still being found out.
+    pending: Vec<Part>,
+}
+
+/// What is found out in one piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Called,
+    Code,
+    #[cfg_attr(
+        not(any(feature = "code", test)),
+        expect(dead_code, reason = "only code changes")
+    )]
+    Changes,
+    Lock,
+    Machine,
+}
+
+impl Part {
+    const fn unknown(self) -> &'static str {
+        match self {
+            Self::Called => "how the program was built and called is not known",
+            Self::Code => "the code is not known",
+            Self::Changes => "changes of the code are not known",
+            Self::Lock => "the lock file is not known",
+            Self::Machine => "the machine is not known",
+        }
+    }
 }
 
 impl Captured {
@@ -58,22 +100,20 @@ impl Captured {
         Self {
             patch: patch.filter(|_| provenance.code.is_some()),
             provenance,
-            is_whole: true,
+            pending: Vec::new(),
         }
     }
 
-    /// The same without these values in any text that somebody else may have written.
-    fn without(mut self, secrets: &Secrets) -> Self {
+    /// Takes these values out of any text that somebody else may have written.
+    fn remove(&mut self, secrets: &Secrets) {
         let remove = |text: &mut String| *text = secrets.removed_from(text).into_owned();
         let made_of = &mut self.provenance;
         made_of.command.iter_mut().for_each(remove);
         made_of.environment.values_mut().for_each(remove);
         made_of.missing.iter_mut().for_each(remove);
         remove(&mut made_of.folder);
-        made_of
-            .lock
-            .iter_mut()
-            .for_each(|lock| remove(&mut lock.path));
+        let locks = made_of.lock.iter_mut();
+        locks.for_each(|lock| remove(&mut lock.path));
         self.patch.iter_mut().for_each(remove);
         if let Some(code) = &mut made_of.code {
             remove(&mut code.folder);
@@ -83,7 +123,23 @@ impl Captured {
             changes.for_each(|change| remove(&mut change.path));
             code.patch = self.patch.as_deref().map(PatchFile::of);
         }
-        self
+    }
+
+    /// Nothing yet.
+    fn begun() -> Self {
+        Self {
+            pending: vec![Part::Called, Part::Code, Part::Lock, Part::Machine],
+            ..Self::default()
+        }
+    }
+
+    /// Says that a part is as well known as it will be, except for what `missing` says.
+    fn end(&mut self, part: Part, missing: impl IntoIterator<Item = String>) {
+        self.pending.retain(|pending| *pending != part);
+        let said = &mut self.provenance.missing;
+        said.extend(missing);
+        // Parts end in any order, and one content has one name.
+        said.sort();
     }
 
     /// The same as what is found out later.
@@ -94,22 +150,26 @@ impl Captured {
 
 static CAPTURED: OnceLock<Receiver<Captured>> = OnceLock::new();
 
-/// What this process is made of. The first call begins to find out.
-pub(crate) fn captured(env: &Env) -> Receiver<Captured> {
-    CAPTURED.get_or_init(|| begin(env, folders(env))).clone()
+/// What this process is made of. The first call begins to find out. What lies in the folders of `data` is no code.
+pub(crate) fn captured(env: &Env, data: Vec<PathBuf>) -> Receiver<Captured> {
+    let began = CAPTURED.get_or_init(|| begin(env, folders(env), data));
+    began.clone()
 }
 
 /// The same, with the code that lies in a folder.
-pub(crate) fn captured_in(env: &Env, folder: &Path) -> Receiver<Captured> {
-    let folder = folder.canonicalize();
-    begin(env, folder.into_iter().collect())
+pub(crate) fn captured_in(env: &Env, folder: &Path, data: Vec<PathBuf>) -> Receiver<Captured> {
+    // If it is gone, that is said where the code is looked for.
+    let found = folder.canonicalize();
+    let folder = found.unwrap_or_else(|_gone| folder.to_path_buf());
+    begin(env, vec![folder], data)
 }
 
-fn begin(env: &Env, folders: Vec<PathBuf>) -> Receiver<Captured> {
-    let (sender, receiver) = channel(Captured::default());
+fn begin(env: &Env, folders: Vec<PathBuf>, data: Vec<PathBuf>) -> Receiver<Captured> {
+    let (sender, receiver) = channel(Captured::begun());
     let env = env.clone();
-    let work = move || capture(&env, &folders, &sender);
+    let work = move || capture(&env, (&folders, data), &sender);
     let spawned = thread::Builder::new().name("tlc-provenance".to_owned());
+    let spawned = spawned.stack_size(STACK_BYTES);
     // Without a thread the sender is gone, and so it is known that no more will be known.
     spawned.spawn(work).map(drop).unwrap_or_default();
     receiver
@@ -117,7 +177,9 @@ fn begin(env: &Env, folders: Vec<PathBuf>) -> Receiver<Captured> {
 
 /// Waits until all is known, or nothing more will be.
 pub(crate) async fn whole(mut captured: Receiver<Captured>) -> Captured {
-    let whole = captured.wait_for(|captured| captured.is_whole).await;
+    let whole = captured
+        .wait_for(|captured| captured.pending.is_empty())
+        .await;
     let whole = whole.map(|captured| captured.clone());
     whole.unwrap_or_else(|_gone| so_far(&captured, "finding out ended early"))
 }
@@ -125,30 +187,42 @@ pub(crate) async fn whole(mut captured: Receiver<Captured>) -> Captured {
 /// What is known now; `why` it is not all.
 pub(crate) fn so_far(captured: &Receiver<Captured>, why: &str) -> Captured {
     let mut captured = captured.borrow().clone();
-    if !captured.is_whole {
-        let missing = &mut captured.provenance.missing;
-        missing.push(format!(
-            "the code, and perhaps the machine, is not known: {why}"
-        ));
+    for part in std::mem::take(&mut captured.pending) {
+        captured.end(part, [format!("{}: {why}", part.unknown())]);
     }
     captured
 }
 
-fn capture(env: &Env, folders: &[PathBuf], sender: &Sender<Captured>) {
+/// Where it is told what was found out, without the values of secrets.
+struct Told<'a> {
+    captured: &'a Sender<Captured>,
+    secrets: Secrets,
+}
+
+impl Told<'_> {
+    fn tell(&self, found: impl FnOnce(&mut Captured)) {
+        self.captured.send_modify(|captured| {
+            found(captured);
+            captured.remove(&self.secrets);
+        });
+    }
+}
+
+/// Finds out each part, and tells it as soon as it is known: whoever asks early gets what there is.
+fn capture(env: &Env, (folders, data): (&[PathBuf], Vec<PathBuf>), captured: &Sender<Captured>) {
     let secrets = secrets(env);
-    let known = |provenance: &Provenance| {
-        let so_far = Captured {
-            provenance: provenance.clone(),
-            ..Captured::default()
-        };
-        sender.send_replace(so_far.without(&secrets))
-    };
-    let mut provenance = called(env);
-    known(&provenance);
-    find_machine(&mut provenance);
-    find_lock(&mut provenance, folders);
-    known(&provenance);
-    sender.send_replace(with_code(provenance, folders).without(&secrets));
+    let told = &Told { captured, secrets };
+    find_called(env, told);
+    thread::scope(|scope| {
+        let machine = || find_machine(told);
+        let beside = thread::Builder::new().name("tlc-provenance-machine".to_owned());
+        let beside = beside.spawn_scoped(scope, machine);
+        find_code(env, (folders, data), told);
+        find_lock(folders, told);
+        if beside.is_err() {
+            find_machine(told);
+        }
+    });
 }
 
 /// What of the environment must be in nothing that is stored, under whatever name.
@@ -156,6 +230,16 @@ fn secrets(env: &Env) -> Secrets {
     let variables = env.variables();
     let variables = variables.iter();
     Secrets::of(variables.map(|(name, value)| (name.as_str(), value.as_str())))
+}
+
+fn find_called(env: &Env, told: &Told<'_>) {
+    let (called, folder) = (called(env), env.folder());
+    let gone = "the folder that the program works in is not known: it is gone, or not open to it";
+    let missing = folder.is_none().then(|| gone.to_owned());
+    told.tell(|captured| {
+        captured.provenance = called;
+        captured.end(Part::Called, missing);
+    });
 }
 
 /// How the program was built and called: what costs nothing to know.
@@ -174,21 +258,29 @@ fn called(env: &Env) -> Provenance {
 }
 
 #[cfg(feature = "system")]
-fn find_machine(provenance: &mut Provenance) {
-    provenance.machine = machine::machine();
+fn find_machine(told: &Told<'_>) {
+    let (machine, missing) = machine::machine();
+    told.tell(|captured| {
+        captured.provenance.machine = machine;
+        captured.end(Part::Machine, missing);
+    });
 }
 
 #[cfg(not(feature = "system"))]
-fn find_machine(provenance: &mut Provenance) {
+fn find_machine(told: &Told<'_>) {
     let why = "the machine is not known: the library was built without its feature `system`";
-    provenance.missing.push(why.to_owned());
+    told.tell(|captured| captured.end(Part::Machine, [why.to_owned()]));
 }
 
-fn find_lock(provenance: &mut Provenance, folders: &[PathBuf]) {
-    match lock_file(folders) {
-        Ok(lock) => provenance.lock = lock,
-        Err(why) => provenance.missing.push(why),
-    }
+fn find_lock(folders: &[PathBuf], told: &Told<'_>) {
+    let (lock, missing) = match lock_file(folders) {
+        Ok(lock) => (lock, None),
+        Err(why) => (None, Some(why)),
+    };
+    told.tell(|captured| {
+        captured.provenance.lock = lock;
+        captured.end(Part::Lock, missing);
+    });
 }
 
 /// Where the code may lie: where the program was started, and where its executable is.
@@ -200,26 +292,34 @@ fn folders(env: &Env) -> Vec<PathBuf> {
 }
 
 #[cfg(feature = "code")]
-fn with_code(mut provenance: Provenance, folders: &[PathBuf]) -> Captured {
-    let looked = repository::look_within(folders, CODE_WAIT_MAX);
-    provenance.missing.extend(looked.missing);
-    provenance.code = looked.code;
-    Captured {
-        provenance,
-        patch: looked.patch,
-        is_whole: true,
-    }
+fn find_code(env: &Env, (folders, data): (&[PathBuf], Vec<PathBuf>), told: &Told<'_>) {
+    let config = env.config_folder();
+    let home = env.home_folder();
+    let places = repository::Places {
+        folders: folders.to_vec(),
+        data,
+        excludes: home.and_then(|home| excludes::of_user(&home, config.as_deref())),
+    };
+    let mut checked_out = |code: &Code| {
+        told.tell(|captured| {
+            captured.provenance.code = Some(code.clone());
+            captured.pending.push(Part::Changes);
+            captured.end(Part::Code, None);
+        });
+    };
+    let looked = repository::look_within(&places, CODE_WAIT_MAX, &mut checked_out);
+    told.tell(|captured| {
+        captured.provenance.code = looked.code;
+        captured.patch = looked.patch;
+        captured.end(Part::Code, None);
+        captured.end(Part::Changes, looked.missing);
+    });
 }
 
 #[cfg(not(feature = "code"))]
-fn with_code(mut provenance: Provenance, _folders: &[PathBuf]) -> Captured {
+fn find_code(_env: &Env, _places: (&[PathBuf], Vec<PathBuf>), told: &Told<'_>) {
     let why = "the code is not known: the library was built without its feature `code`";
-    provenance.missing.push(why.to_owned());
-    Captured {
-        provenance,
-        patch: None,
-        is_whole: true,
-    }
+    told.tell(|captured| captured.end(Part::Code, [why.to_owned()]));
 }
 
 fn build() -> Build {
@@ -292,6 +392,45 @@ mod tests {
         write("a/Cargo.lock");
         assert_eq!(found(&[&near, &far]), expected("a/Cargo.lock"));
         assert_eq!(found(&[&far, &near]), expected("c/Cargo.lock"));
+    }
+
+    #[test]
+    fn what_is_known_early_is_kept_and_the_rest_is_said() {
+        let (sender, known) = channel(Captured::begun());
+        sender.send_modify(|captured| {
+            captured.provenance.code = Some(Code {
+                commit: Some("c0ffee".to_owned()),
+                ..Code::default()
+            });
+            captured.pending.push(Part::Changes);
+            captured.end(Part::Code, None);
+            captured.end(Part::Called, None);
+            captured.end(Part::Machine, ["a GPU is not known".to_owned()]);
+        });
+        let found = so_far(&known, "time was up");
+        assert_eq!(
+            found.provenance.missing,
+            [
+                "a GPU is not known",
+                "changes of the code are not known: time was up",
+                "the lock file is not known: time was up",
+            ]
+        );
+        let code = found.provenance.code.unwrap();
+        assert_eq!((code.is_dirty(), code.commit.is_some()), (None, true));
+        drop(sender);
+        let found = crate::block_on(whole(known));
+        assert_eq!(found.provenance.missing.len(), 3);
+    }
+
+    #[test]
+    fn a_folder_that_is_gone_is_said() {
+        let folder = tempfile::tempdir().unwrap().path().join("gone");
+        let known = captured_in(&Env::system("ada"), &folder, Vec::new());
+        let found = crate::block_on(whole(known)).provenance;
+        let missing = found.missing.concat();
+        assert!(missing.contains("the code is not known"), "{missing}");
+        assert_eq!(found.build, build());
     }
 
     #[test]

@@ -1,11 +1,9 @@
 //! A Git repository, read by `gix`: no program is started, and nothing is written.
 //!
 //! Every repository is read as if it belonged to another user: only what of its own configuration is harmless counts, and no filter,
-//! hook or monitor that it names is run.
+//! hook or monitor that it names is run. What is tracked comes first, and what is not tracked is looked for in the time that is left.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,20 +11,28 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use gix::bstr::{BString, ByteSlice as _};
 use gix::discover::upwards;
-use gix::object::tree::EntryKind;
 use gix::state::InProgress;
-use gix::status::tree_index::TrackRenames;
-use gix::status::{Item, UntrackedFiles, index_worktree};
 use gix::{Repository, ThreadSafeRepository, open, sec};
 
-use super::changes::{self, FILE_BYTES_MAX, File, PATCH_BYTES_MAX, Sides, change, unwanted};
-use crate::format::provenance::{Change, ChangeKind, Code, PatchFile};
+use super::listing::Listing;
+use super::{submodules, tracked, untracked};
+use crate::format::provenance::{Code, PatchFile};
 use crate::redact::redacted;
 
 /// How many changes are listed.
-const CHANGES_MAX: usize = 1_000;
+pub(super) const CHANGES_MAX: usize = 1_000;
+
+/// Where code may lie, and which files are none.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Places {
+    /// The first that lies in a repository counts.
+    pub(super) folders: Vec<PathBuf>,
+    /// Folders that this library writes to.
+    pub(super) data: Vec<PathBuf>,
+    /// The file with the patterns of what the user never tracks.
+    pub(super) excludes: Option<PathBuf>,
+}
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -37,27 +43,32 @@ pub(super) struct Looked {
     pub(super) missing: Vec<String>,
 }
 
-/// Looks at the repository of the first of `folders` that has one, for not much longer than `wait`.
-pub(super) fn look_within(folders: &[PathBuf], wait: Duration) -> Looked {
+/// Looks at the repository of the first folder that has one; for its changes not much longer than `wait`. `checked_out` is told
+/// the commit, the branch and the remote as soon as they are known.
+pub(super) fn look_within(
+    places: &Places,
+    wait: Duration,
+    checked_out: &mut dyn FnMut(&Code),
+) -> Looked {
     let stop = Arc::new(AtomicBool::new(false));
     // Dropped at the end, which ends the clock's thread.
     let _clock = clock(Arc::clone(&stop), wait);
-    look_until(folders, &stop)
+    look_until(places, &stop, checked_out)
 }
 
-/// Looks at the repository of the first of `folders` that has one, until somebody says to stop.
-fn look_until(folders: &[PathBuf], stop: &Arc<AtomicBool>) -> Looked {
+/// The same, until somebody says to stop.
+fn look_until(
+    places: &Places,
+    stop: &Arc<AtomicBool>,
+    checked_out: &mut dyn FnMut(&Code),
+) -> Looked {
     let mut missing = Vec::new();
-    for folder in folders {
-        match discover(folder) {
+    for folder in &places.folders {
+        match discover(folder, places.excludes.as_deref()) {
             Ok(repository) => {
-                let mut looked = look(&repository, stop);
-                if stop.load(Ordering::Relaxed) {
-                    let why =
-                        "not all changes of the code are known: looking for them took too long";
-                    looked.missing.push(why.to_owned());
-                }
-                return looked;
+                let code = head(&repository);
+                checked_out(&code);
+                return changes(&repository, code, (places, stop));
             }
             Err(err) => missing.push(format!(
                 "the code is not known: {}: {}",
@@ -85,17 +96,23 @@ fn clock(stop: Arc<AtomicBool>, wait: Duration) -> SyncSender<()> {
     done
 }
 
-fn told(err: &impl std::fmt::Display) -> String {
-    redacted(&err.to_string()).into_owned()
+/// A text without its secrets.
+pub(super) fn told(text: &impl std::fmt::Display) -> String {
+    redacted(&text.to_string()).into_owned()
 }
 
-fn discover(folder: &Path) -> Result<Repository, gix::Error> {
-    let isolated = || open::Options::isolated();
+/// As if it belonged to somebody else: so none of the programs that its configuration names is ever run.
+pub(super) fn stranger() -> open::Options {
+    open::Options::isolated().with(sec::Trust::Reduced)
+}
+
+fn discover(folder: &Path, excludes: Option<&Path>) -> Result<Repository, gix::Error> {
+    let excludes = excludes.map(|file| format!("core.excludesFile={}", file.display()));
+    let opened = || stranger().cli_overrides(excludes.clone());
     let trust = sec::trust::Mapping {
-        full: isolated(),
-        reduced: isolated(),
+        full: opened(),
+        reduced: opened(),
     };
-    // As if it belonged to somebody else: so none of the programs that its configuration names is ever run.
     let options = upwards::Options {
         trust: upwards::TrustPolicy::Assume(sec::Trust::Reduced),
         ..upwards::Options::default()
@@ -104,52 +121,40 @@ fn discover(folder: &Path) -> Result<Repository, gix::Error> {
     Ok(found.to_thread_local())
 }
 
-fn look(repository: &Repository, stop: &Arc<AtomicBool>) -> Looked {
+/// What is checked out: what is known without looking at any file of it.
+fn head(repository: &Repository) -> Code {
     let folder = repository.workdir().unwrap_or(repository.git_dir());
     let folder = fs::canonicalize(folder).unwrap_or_else(|_gone| folder.to_path_buf());
     let branch = branch(repository);
-    let mut code = Code {
+    Code {
         folder: told(&folder.display()),
         commit: repository.head_id().ok().map(|id| id.to_string()),
         remote: remote(repository, branch.as_deref()),
-        branch,
+        branch: branch.as_ref().map(told),
         state: repository.state().map(|state| going_on(&state).to_owned()),
         ..Code::default()
-    };
-    let (mut patch, mut missing) = (String::new(), Vec::new());
-    match changed(repository, stop) {
-        _ if repository.workdir().is_none() => {
-            missing.push(
-                "changes of the code are not known: the repository has no work tree".to_owned(),
-            );
-        }
-        Ok(paths) => {
-            let found;
-            (found, code.n_more, patch) = changes(repository, paths, stop);
-            code.changes = Some(found);
-        }
-        Err(err) => missing.push(format!("changes of the code are not known: {}", told(&err))),
-    }
-    code.patch = (!patch.is_empty()).then(|| PatchFile::of(&patch));
-    Looked {
-        code: Some(code),
-        patch: (!patch.is_empty()).then_some(patch),
-        missing,
     }
 }
 
 fn branch(repository: &Repository) -> Option<String> {
     let name = repository.head_name().ok()??;
-    Some(told(&name.shorten()))
+    Some(name.shorten().to_string())
 }
 
-/// The URL of the branch's remote, or of the one that is there unless somebody names it.
+/// The URL of the branch's remote; else of `origin`; else of the only one that there is.
 fn remote(repository: &Repository, branch: Option<&str>) -> Option<String> {
     let config = repository.config_snapshot();
     let of_branch = branch.and_then(|branch| config.string(&format!("branch.{branch}.remote")));
-    let name = of_branch.unwrap_or_else(|| "origin".into());
-    let url = config.string(&format!("remote.{name}.url"))?;
-    Some(told(&url))
+    let url = |name: &dyn std::fmt::Display| config.string(&format!("remote.{name}.url"));
+    let only = || {
+        let mut sections = config.plumbing().sections_by_name("remote")?;
+        let first = sections.next()?.header().subsection_name()?;
+        let is_only = sections.all(|other| other.header().subsection_name() == Some(first));
+        is_only.then(|| url(&first))?
+    };
+    let found = of_branch.and_then(|name| url(&name));
+    let found = found.or_else(|| url(&"origin")).or_else(only)?;
+    Some(told(&found))
 }
 
 fn going_on(state: &InProgress) -> &'static str {
@@ -163,168 +168,41 @@ fn going_on(state: &InProgress) -> &'static str {
     }
 }
 
-/// Paths that are not as the commit has them, tracked ones first, and how many more there are.
-type Paths = (BTreeSet<(bool, BString)>, u64);
-
-fn changed(repository: &Repository, stop: &Arc<AtomicBool>) -> Result<Paths, gix::Error> {
-    let status = repository
-        .status(gix::progress::Discard)?
-        .untracked_files(UntrackedFiles::Files)
-        .index_worktree_rewrites(None)
-        .index_worktree_submodules(None)
-        .tree_index_track_renames(TrackRenames::Disabled)
-        .should_interrupt_owned(Arc::clone(stop));
-    let (mut paths, mut n_more) = (BTreeSet::new(), 0);
-    // From the top, wherever the program was started.
-    for item in status.into_iter([BString::from(":/")])? {
-        let path = match item? {
-            Item::TreeIndex(change) => (false, change.location().to_owned()),
-            Item::IndexWorktree(index_worktree::Item::DirectoryContents { entry, .. }) => {
-                (true, entry.rela_path)
-            }
-            Item::IndexWorktree(item) => (false, item.rela_path().to_owned()),
-        };
-        paths.insert(path);
-        // A folder of data may have millions.
-        if paths.len() > CHANGES_MAX {
-            paths.pop_last();
-            n_more += 1;
-        }
-    }
-    Ok((paths, n_more))
-}
-
-/// The changes of these paths, how many more there are than are listed, and the patch.
+/// What of the work tree is not as the commit has it.
 fn changes(
     repository: &Repository,
-    (paths, mut n_more): Paths,
-    stop: &AtomicBool,
-) -> (Vec<Change>, u64, String) {
-    let (mut found, mut patches) = (Vec::new(), String::new());
-    for (is_untracked, path) in paths {
-        if stop.load(Ordering::Relaxed) {
-            n_more += 1;
-            continue;
+    mut code: Code,
+    (places, stop): (&Places, &Arc<AtomicBool>),
+) -> Looked {
+    let mut listing = Listing::default();
+    match repository.workdir() {
+        Some(top) => {
+            listing.add_tracked(repository, tracked::tracked(repository, stop), stop);
+            listing.add_submodules(submodules::submodules(repository, top));
+            let found = untracked::untracked((repository, top), &places.data, (&listing, stop));
+            listing.add_untracked(repository, found, stop);
         }
-        let Some((mut change, patch)) = change_of(repository, &path, is_untracked) else {
-            continue;
-        };
-        match patches.len() + patch.len() <= PATCH_BYTES_MAX {
-            true => patches += &patch,
-            false => change.left_out = Some("the patch is too large already".to_owned()),
+        None => {
+            let why = "changes of the code are not known: the repository has no work tree";
+            listing.failed.push(why.to_owned());
         }
-        found.push(change);
     }
-    (found, n_more, patches)
-}
-
-fn change_of(
-    repository: &Repository,
-    path: &BString,
-    is_untracked: bool,
-) -> Option<(Change, String)> {
-    // Nothing is read of what is not kept.
-    if let Some(why) = unwanted(&path.to_str_lossy(), is_untracked).filter(|_| is_untracked) {
-        let change = Change {
-            path: changes::listed(&path.to_str_lossy()),
-            kind: ChangeKind::Untracked,
-            left_out: Some(why.to_owned()),
-        };
-        return Some((change, String::new()));
+    let mut missing = [&listing.failed[..], &listing.notes[..]].concat();
+    if stop.load(Ordering::Relaxed) {
+        let why = "not all changes of the code are known: looking for them took too long";
+        missing.push(why.to_owned());
     }
-    let sides = Sides {
-        old: match is_untracked {
-            true => Ok(None),
-            false => committed(repository, path),
-        },
-        new: on_disk(repository, path, is_untracked),
-    };
-    change(path, is_untracked, sides)
-}
-
-/// The file as the commit has it.
-fn committed(repository: &Repository, path: &BString) -> Result<Option<File>, &'static str> {
-    let unknown = "the commit could not be read";
-    let Ok(tree) = repository.head_tree() else {
-        return Ok(None);
-    };
-    let entry = tree.lookup_entry_by_path(path.to_path_lossy());
-    let Some(entry) = entry.map_err(|_damaged| unknown)? else {
-        return Ok(None);
-    };
-    match entry.mode().kind() {
-        EntryKind::Blob | EntryKind::BlobExecutable => {}
-        EntryKind::Link => return Err("it was a symbolic link"),
-        EntryKind::Commit => return Err("it was a submodule"),
-        EntryKind::Tree => return Err("it was a folder"),
+    // Where not everything was looked at, having found nothing does not say that there is nothing.
+    let is_whole = listing.failed.is_empty() && !stop.load(Ordering::Relaxed);
+    code.changes = (is_whole || !listing.changes.is_empty()).then_some(listing.changes);
+    code.n_more = listing.n_more;
+    let patch = (!listing.patch.is_empty()).then_some(listing.patch);
+    code.patch = patch.as_deref().map(PatchFile::of);
+    Looked {
+        code: Some(code),
+        patch,
+        missing,
     }
-    let size = repository
-        .find_header(entry.id())
-        .map(|header| header.size());
-    if size.map_err(|_damaged| unknown)? > FILE_BYTES_MAX {
-        return Err("it was too large");
-    }
-    let blob = entry.object().map_err(|_damaged| unknown)?;
-    Ok(Some(File {
-        bytes: blob.data.clone(),
-        is_executable: entry.mode().kind() == EntryKind::BlobExecutable,
-    }))
-}
-
-/// The file as it is. Nothing but a plain file is opened: anything else might never answer.
-fn on_disk(
-    repository: &Repository,
-    path: &BString,
-    is_untracked: bool,
-) -> Result<Option<File>, &'static str> {
-    let Some(folder) = repository.workdir() else {
-        return Ok(None);
-    };
-    let path = path.to_path_lossy();
-    if path
-        .ancestors()
-        .skip(1)
-        .any(|above| folder.join(above).is_symlink())
-    {
-        return Err("it lies behind a symbolic link");
-    }
-    let path = folder.join(path);
-    let found = match fs::symlink_metadata(&path) {
-        Ok(found) => found,
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(_) => return Err("it could not be read"),
-    };
-    let max = match is_untracked {
-        true => changes::UNTRACKED_BYTES_MAX,
-        false => FILE_BYTES_MAX,
-    };
-    match found.is_file() {
-        true if found.len() > max => Err("it is too large"),
-        true => Ok(Some(File {
-            bytes: read(&path, max).map_err(|_io| "it could not be read")?,
-            is_executable: is_executable(&found),
-        })),
-        false => Err("it is no plain file"),
-    }
-}
-
-/// At most one byte more than `max`, whatever the file has become meanwhile.
-fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = fs::File::open(path)?;
-    file.take(max + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-#[cfg(unix)]
-fn is_executable(found: &fs::Metadata) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    found.permissions().mode() & 0o100 != 0
-}
-
-#[cfg(not(unix))]
-fn is_executable(_found: &fs::Metadata) -> bool {
-    false
 }
 
 #[cfg(test)]
@@ -372,8 +250,19 @@ mod tests {
         }
     }
 
+    fn places(folders: &[&Path]) -> Places {
+        Places {
+            folders: folders.iter().map(|folder| folder.to_path_buf()).collect(),
+            ..Places::default()
+        }
+    }
+
     fn seen(folder: &Path) -> Looked {
-        look_within(&[folder.to_path_buf()], Duration::from_secs(60))
+        seen_in(&places(&[folder]))
+    }
+
+    fn seen_in(places: &Places) -> Looked {
+        look_within(places, Duration::from_secs(60), &mut |_| ())
     }
 
     fn told_of(code: &Code) -> String {
@@ -500,6 +389,235 @@ mod tests {
         assert_eq!(code.remote.as_deref(), Some("file:///fork"));
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_cannot_be_read_costs_nothing_else() {
+        let folder = repository(&[("a.rs", "a\n")]);
+        write(
+            folder.path(),
+            &[("a.rs", "b\n"), ("new.rs", "x\n"), ("z.rs", "x\n")],
+        );
+        // Deeper than the system can name, which nobody may read, an administrator neither.
+        let chain = |top: &str| {
+            let name = "d".repeat(200);
+            let path = (0..12).fold(folder.path().join(top), |path, _| path.join(&name));
+            fs::create_dir_all(&path).unwrap();
+            path
+        };
+        let bottom = chain("m");
+        chain("n");
+        fs::rename(folder.path().join("n"), bottom.join("n")).unwrap();
+        let looked = seen(folder.path());
+        let code = looked.code.unwrap();
+        assert_eq!(
+            told_of(&code),
+            "a.rs Modified: kept\nnew.rs Untracked: kept\nz.rs Untracked: kept"
+        );
+        assert!(looked.patch.unwrap().contains("+b\n"));
+        let missing = looked.missing.concat();
+        assert!(missing.starts_with("not all untracked files"), "{missing}");
+        // What cannot be read may hold anything.
+        git(folder.path(), "checkout -q a.rs");
+        git(folder.path(), "add new.rs z.rs");
+        git(folder.path(), "commit -q -m second");
+        assert_eq!(seen(folder.path()).code.unwrap().is_dirty(), None);
+    }
+
+    #[test]
+    fn what_is_checked_out_is_told_before_its_changes_are_known() {
+        let folder = repository(&[("a.rs", "a\n")]);
+        write(folder.path(), &[("a.rs", "b\n")]);
+        let mut told = Vec::new();
+        let mut tell = |code: &Code| told.push(code.clone());
+        let looked = look_within(&places(&[folder.path()]), Duration::ZERO, &mut tell);
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].branch.as_deref(), Some("main"));
+        assert_eq!(told[0].commit, looked.code.unwrap().commit);
+        assert_eq!((told[0].is_dirty(), told[0].commit.is_some()), (None, true));
+    }
+
+    #[test]
+    fn a_file_that_is_tracked_no_more_is_in_the_patch_once() {
+        let files = [("a.py", "a\n"), ("same.py", "s\n"), ("gone.py", "g\n")];
+        let folder = repository(&files);
+        git(folder.path(), "rm -q --cached a.py same.py gone.py");
+        write(folder.path(), &[("a.py", "b\n")]);
+        fs::remove_file(folder.path().join("gone.py")).unwrap();
+        let looked = seen(folder.path());
+        assert_eq!(
+            told_of(&looked.code.unwrap()),
+            "a.py Modified: kept\ngone.py Deleted: kept"
+        );
+        git(folder.path(), "reset -q --hard");
+        let other = tempfile::tempdir().unwrap();
+        let patch = other.path().join("patch");
+        fs::write(&patch, looked.patch.unwrap()).unwrap();
+        git(folder.path(), &format!("apply {}", patch.display()));
+        let read = |name: &str| fs::read_to_string(folder.path().join(name)).ok();
+        assert_eq!(read("a.py").as_deref(), Some("b\n"));
+        assert_eq!(
+            (read("same.py").as_deref(), read("gone.py")),
+            (Some("s\n"), None)
+        );
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_a_folder_is_in_the_patch() {
+        let folder = repository(&[("a/b.py", "b\n")]);
+        fs::remove_dir_all(folder.path().join("a")).unwrap();
+        write(folder.path(), &[("a", "x\n")]);
+        assert_eq!(
+            told_of(&seen(folder.path()).code.unwrap()),
+            "a/b.py Deleted: kept\na Untracked: it is no source"
+        );
+    }
+
+    #[test]
+    fn data_of_this_library_is_no_code() {
+        let folder = repository(&[("a.rs", "a\n"), ("root/kept.json", "{}\n")]);
+        let new = [("root/zoo/runs/1.json", "{}\n"), ("spool/x.json", "{}\n")];
+        write(folder.path(), &new);
+        write(folder.path(), &[("roots.json", "{}\n")]);
+        let path = |name: &str| folder.path().join(name);
+        let data = |data: &[&str]| {
+            let places = Places {
+                data: data.iter().map(|data| path(data)).collect(),
+                ..places(&[folder.path()])
+            };
+            told_of(&seen_in(&places).code.unwrap())
+        };
+        // One that is not there yet is no trouble, and one that holds all of the code is none of data.
+        assert_eq!(
+            data(&["root", "later", ""]),
+            "roots.json Untracked: kept\nspool/x.json Untracked: kept"
+        );
+        assert_eq!(data(&["root", "spool"]), "roots.json Untracked: kept");
+        write(folder.path(), &[("root/kept.json", "[]\n")]);
+        assert_eq!(
+            data(&["root", "spool"]),
+            "root/kept.json Modified: kept\nroots.json Untracked: kept"
+        );
+    }
+
+    #[test]
+    fn a_submodule_on_another_commit_is_a_change() {
+        let inner = repository(&[("a.rs", "a\n")]);
+        let folder = repository(&[("b.rs", "b\n")]);
+        let url = inner.path().display();
+        let allowed = "-c protocol.file.allow=always";
+        git(
+            folder.path(),
+            &format!("{allowed} submodule --quiet add {url} sub"),
+        );
+        git(folder.path(), "commit -q -m second");
+        let looked = seen(folder.path());
+        let code = looked.code.unwrap();
+        assert_eq!(
+            (told_of(&code).as_str(), code.is_dirty()),
+            ("", Some(false))
+        );
+        let missing = "changes of files within submodules are not known";
+        assert_eq!(looked.missing, [missing]);
+        let sub = folder.path().join("sub");
+        git(&sub, "commit -q --allow-empty -m other");
+        let commit = git(&sub, "rev-parse HEAD");
+        let there = format!(
+            "sub Modified: it is a submodule, and on commit {}",
+            commit.trim()
+        );
+        let told = |folder: &Path| told_of(&seen(folder).code.unwrap());
+        assert_eq!(told(folder.path()), there);
+        git(folder.path(), "add sub");
+        assert_eq!(told(folder.path()), "sub Modified: it was a submodule");
+        // Where it was never fetched there is nothing to say.
+        let clone = tempfile::tempdir().unwrap();
+        git(
+            clone.path(),
+            &format!("clone -q {} c", folder.path().display()),
+        );
+        let looked = seen(&clone.path().join("c"));
+        assert_eq!(
+            (looked.code.unwrap().is_dirty(), looked.missing.len()),
+            (Some(false), 0)
+        );
+    }
+
+    #[test]
+    fn content_in_git_lfs_is_not_in_the_patch() {
+        let pointer = |n: usize| {
+            let oid = "0".repeat(64);
+            format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {n}\n")
+        };
+        let (one, two) = (pointer(1), pointer(2));
+        let files = [
+            ("a.csv", one.as_str()),
+            ("b.csv", &one),
+            ("c.csv", &one),
+            ("d.csv", &one),
+        ];
+        let folder = repository(&files);
+        write(folder.path(), &[("a.csv", "x,y\n"), ("b.csv", &two)]);
+        fs::remove_file(folder.path().join("c.csv")).unwrap();
+        let looked = seen(folder.path());
+        assert_eq!(
+            told_of(&looked.code.unwrap()),
+            "a.csv Modified: its content is in Git LFS\nb.csv Modified: kept\nc.csv Deleted: its content is in Git LFS"
+        );
+        assert!(!looked.patch.unwrap().contains("x,y"));
+    }
+
+    #[test]
+    fn what_the_user_never_tracks_is_passed_over() {
+        let folder = repository(&[("a.rs", "a\n")]);
+        write(folder.path(), &[("notes.md", "x\n"), ("b.rs", "x\n")]);
+        let user = tempfile::tempdir().unwrap();
+        write(user.path(), &[("ignore it", "*.md\n")]);
+        let places = Places {
+            excludes: Some(user.path().join("ignore it")),
+            ..places(&[folder.path()])
+        };
+        let told = told_of(&seen_in(&places).code.unwrap());
+        assert_eq!(told, "b.rs Untracked: kept");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn modes_are_no_change_where_the_repository_has_none() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = repository(&[("a.sh", "a\n"), ("b.sh", "b\n")]);
+        git(folder.path(), "config core.fileMode false");
+        write(folder.path(), &[("a.sh", "c\n")]);
+        for name in ["a.sh", "b.sh"] {
+            let mode = fs::Permissions::from_mode(0o755);
+            fs::set_permissions(folder.path().join(name), mode).unwrap();
+        }
+        let looked = seen(folder.path());
+        assert_eq!(told_of(&looked.code.unwrap()), "a.sh Modified: kept");
+        let patch = looked.patch.unwrap();
+        assert!(patch.contains("+c\n") && !patch.contains("mode"), "{patch}");
+    }
+
+    #[test]
+    fn the_remote_is_that_of_the_branch_or_the_only_one() {
+        let folder = repository(&[]);
+        let remote = || seen(folder.path()).code.unwrap().remote;
+        assert_eq!(remote(), None);
+        git(folder.path(), "remote add hub file:///hub");
+        git(folder.path(), "config remote.hub.prune true");
+        assert_eq!(remote().as_deref(), Some("file:///hub"));
+        git(folder.path(), "remote add fork file:///fork");
+        assert_eq!(remote(), None);
+        let branch = "ghp_0123456789abcdefghij";
+        git(folder.path(), &format!("checkout -q -b {branch}"));
+        git(
+            folder.path(),
+            &format!("config branch.{branch}.remote fork"),
+        );
+        let code = seen(folder.path()).code.unwrap();
+        assert_eq!(code.branch.as_deref(), Some("[redacted]"));
+        assert_eq!(code.remote.as_deref(), Some("file:///fork"));
+    }
+
     #[test]
     fn where_there_is_none_or_it_is_damaged_that_is_said() {
         let empty = tempfile::tempdir().unwrap();
@@ -509,8 +627,10 @@ mod tests {
         fs::write(headless.path().join(".git/HEAD"), "\0\0").unwrap();
         let objectless = repository(&[("a.rs", "a\n")]);
         fs::remove_dir_all(objectless.path().join(".git/objects")).unwrap();
-        for folder in [&empty, &damaged, &headless, &objectless] {
-            let looked = seen(folder.path());
+        let gone = tempfile::tempdir().unwrap().path().join("gone");
+        let folders = [&empty, &damaged, &headless, &objectless].map(TempDir::path);
+        for folder in folders.into_iter().chain([gone.as_path()]) {
+            let looked = seen(folder);
             assert!(!looked.missing.is_empty(), "{looked:?}");
             assert_eq!(looked.patch, None);
             // Not known is not clean.
@@ -518,8 +638,7 @@ mod tests {
         }
         // The first folder that has one counts.
         let good = repository(&[]);
-        let folders = [empty.path().to_path_buf(), good.path().to_path_buf()];
-        let looked = look_within(&folders, Duration::from_secs(60));
+        let looked = seen_in(&places(&[empty.path(), good.path()]));
         assert!(looked.code.is_some_and(|code| code.commit.is_some()));
     }
 
@@ -634,7 +753,7 @@ mod tests {
             (CHANGES_MAX, 5)
         );
         let stop = Arc::new(AtomicBool::new(true));
-        let looked = look_until(&[folder.path().to_path_buf()], &stop);
+        let looked = look_until(&places(&[folder.path()]), &stop, &mut |_| ());
         let code = looked.code.unwrap();
         assert!(code.commit.is_some());
         // What was not looked into is not clean.

@@ -1,7 +1,7 @@
 //! Starting a run, and joining one that another process has started.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -450,6 +450,16 @@ fn identity(run: &RunName, writer: String, attempt: u32, options: &RunOptions) -
     }
 }
 
+/// The folders of this machine's disk that a project, its root and its spool are in.
+fn data(project: &Place) -> Vec<PathBuf> {
+    let project_folder = project.on_disk();
+    let root = project_folder.as_deref().and_then(Path::parent);
+    let root = root.map(Path::to_path_buf);
+    let spool = project.spool.as_ref().map(|spool| spool.folder.clone());
+    let folders = project_folder.iter().cloned().chain(root).chain(spool);
+    folders.collect()
+}
+
 /// A writer that says how the run ended, and takes over nothing.
 fn opened(
     project: &Place,
@@ -463,8 +473,8 @@ fn opened(
         Made::Said(said) => Some(said.known()),
         // Under the clock of a test everything is as the test says.
         _ if project.env.is_manual() => None,
-        Made::Found => Some(captured(&project.env)),
-        Made::FoundIn(folder) => Some(captured_in(&project.env, folder)),
+        Made::Found => Some(captured(&project.env, data(project))),
+        Made::FoundIn(folder) => Some(captured_in(&project.env, folder, data(project))),
         Made::NotSaid => None,
     };
     // Without one, what is not in the store yet is kept in memory.

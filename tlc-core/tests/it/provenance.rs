@@ -7,6 +7,8 @@ use tlc_core::object_store::ObjectStore;
 use tlc_core::object_store::memory::InMemory;
 use tlc_core::testing::{Faults, FaultyStore, When};
 use tlc_core::{Code, Provenance, RunOptions, RunStatus, VerifyOptions, block_on};
+#[cfg(feature = "code")]
+use tlc_core::{Root, RootOptions};
 
 use crate::support::project_in;
 
@@ -58,4 +60,35 @@ fn a_store_that_fails_once_leaves_it_whole_and_the_run_goes_on() {
             }
         }
     }
+}
+
+#[cfg(feature = "code")]
+#[test]
+fn a_root_and_a_spool_in_the_work_tree_are_no_code_of_the_next_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let mut git = std::process::Command::new("git");
+    let done = git.args(["init", "-q"]).current_dir(folder.path()).status();
+    assert!(done.unwrap().success());
+    std::fs::write(path("model.py"), "layers = 3\n").unwrap();
+    let check = |url: &str| {
+        // With the system's clock: under that of a test, nothing is found out.
+        let options = RootOptions::new().spool(path("spool"));
+        let root = block_on(Root::open_with(url, options)).unwrap();
+        let project = root.project("zoo").unwrap();
+        for name in ["first", "second"] {
+            let options = RunOptions::from(name).code_in(folder.path());
+            project.start_run(options).unwrap().finish().unwrap();
+            let code = block_on(project.provenance(name)).unwrap().unwrap().code;
+            let changes = code.unwrap().changes.unwrap();
+            let paths: Vec<&str> = changes.iter().map(|change| change.path.as_str()).collect();
+            assert_eq!(paths, ["model.py"], "{url} {name}");
+        }
+    };
+    check(path("root").to_str().unwrap());
+    std::fs::remove_dir_all(path("root")).unwrap();
+    // Only roots that are not on this disk have a spool.
+    std::fs::create_dir_all(path("spool")).unwrap();
+    std::fs::write(path("spool/left.json"), "{}\n").unwrap();
+    check("memory:///");
 }

@@ -29,7 +29,6 @@ fn repository() -> Site {
     let site = Site::on_disk();
     git(&site, "init -q -b main");
     site.write("train.py", "rate = 0.1\nprint('trained')\n");
-    site.write(".gitignore", "root\n");
     git(&site, "add .");
     git(&site, "commit -q -m first");
     site.write("train.py", "rate = 0.2\nprint('trained')\n");
