@@ -40,7 +40,7 @@ fn entry<'a>(repository: &'a Repository, path: &BString) -> Result<Option<Entry<
         return Ok(None);
     }
     let tree = repository.head_tree()?;
-    Ok(tree.lookup_entry_by_path(path.to_path_lossy())?)
+    tree.lookup_entry_by_path(path.to_path_lossy())
 }
 
 /// Whether the commit has a file of this path.
