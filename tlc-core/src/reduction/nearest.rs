@@ -165,7 +165,7 @@ mod tests {
                 let spreads = vectors(300, 17, 3);
                 let values = spreads.values().iter().enumerate();
                 let far = |at: usize| {
-                    if at / 17 % 2 == 0 {
+                    if (at / 17).is_multiple_of(2) {
                         middle
                     } else {
                         turns * middle
