@@ -436,22 +436,34 @@ fn most_changed(
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::StringArray;
+    use arrow::array::{DictionaryArray, StringArray};
 
     use super::*;
 
-    /// `id:value`, `-` for null.
+    /// `id:value`, `-` for null, of no table; `id:value:table` of one.
     fn epoch(text: &str) -> EpochColumns {
         let rows = text
             .split_whitespace()
             .map(|row| row.split_once(':').unwrap());
-        let (ids, values): (Vec<u64>, Vec<Option<f64>>) = rows
-            .map(|(id, value)| (id.parse::<u64>().unwrap(), value.parse().ok()))
-            .unzip();
+        let (mut ids, mut values, mut tables) = (Vec::new(), Vec::new(), Vec::new());
+        for (id, rest) in rows {
+            let (value, table) = match rest.split_once(':') {
+                Some((value, table)) => (value, Some(table)),
+                None => (rest, None),
+            };
+            ids.push(id.parse::<u64>().unwrap());
+            values.push(value.parse::<f64>().ok());
+            tables.push(table);
+        }
         let values: ArrayRef = Arc::new(Float64Array::from(values));
+        let tables: DictionaryArray<Int32Type> = tables.into_iter().collect();
+        let columns = [("loss", values), (TABLE, Arc::new(tables) as ArrayRef)];
         EpochColumns {
             row_ids: UInt64Array::from(ids),
-            columns: RecordBatch::try_from_iter([("loss", values)]).unwrap(),
+            columns: RecordBatch::try_from_iter_with_nullable(
+                columns.map(|(name, values)| (name, values, true)),
+            )
+            .unwrap(),
         }
     }
 
@@ -498,6 +510,19 @@ mod tests {
             changed,
             "2:10:1.0:3.0 10:10:3.0:3.5 9:-:1.0:0.5 3:2:2.0:1.0"
         );
+    }
+
+    #[test]
+    fn the_same_row_of_another_table_is_another_sample() {
+        let check = |first: &str, other: &str, expected: &str| {
+            let labels = "a ".repeat(other.split_whitespace().count());
+            let (_, changed) = compared(first, other, &labels, 10);
+            assert_eq!(changed, expected, "{first}, {other}");
+        };
+        check("1:1:x 1:2:y", "1:2:y 1:4:x", "1:a:1.0:4.0");
+        check("1:1:x", "1:2:y", "");
+        check("1:1:x", "1:2", "1:a:1.0:2.0");
+        check("1:1", "1:2:y 1:3:y", "1:a:1.0:2.0");
     }
 
     #[test]
