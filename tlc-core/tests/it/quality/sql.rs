@@ -62,7 +62,11 @@ fn functions_of_sql_give_what_the_library_gives() {
         let columns = columns(&answer);
         let tables = format!("SELECT DISTINCT \"table\" FROM {query}");
         let query = format!("SELECT {columns} FROM {query}");
-        assert_eq!(ask(&sql, &query), lines(std::slice::from_ref(&answer)), "{query}");
+        assert_eq!(
+            ask(&sql, &query),
+            lines(std::slice::from_ref(&answer)),
+            "{query}"
+        );
         if columns.contains("issue") {
             assert_eq!(answer.schema().metadata()["table"], "train");
             assert_eq!(ask(&sql, &tables), "train", "{tables}");
