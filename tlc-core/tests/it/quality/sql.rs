@@ -48,6 +48,20 @@ fn columns(answer: &RecordBatch) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
+/// A function of SQL gives what the library gave, and says of which table the rows are.
+#[track_caller]
+fn check_function(sql: &Sql, query: &str, answer: &RecordBatch) {
+    assert!(answer.num_rows() > 0, "{query}");
+    let columns = columns(answer);
+    let found = ask(sql, &format!("SELECT {columns} FROM {query}"));
+    assert_eq!(found, lines(std::slice::from_ref(answer)), "{query}");
+    if columns.contains("issue") {
+        assert_eq!(answer.schema().metadata()["table"], "train");
+        let tables = ask(sql, &format!("SELECT DISTINCT \"table\" FROM {query}"));
+        assert_eq!(tables, "train", "{query}");
+    }
+}
+
 #[test]
 fn functions_of_sql_give_what_the_library_gives() {
     let project = project();
@@ -56,21 +70,8 @@ fn functions_of_sql_give_what_the_library_gives() {
     let sql = block_on(Sql::open(project.root())).unwrap();
     let name = project.name();
     let check = |query: &str, answer: tlc_core::Result<RecordBatch>| {
-        let answer = answer.unwrap();
-        assert!(answer.num_rows() > 0, "{query}");
         let query = query.replace("LENET", &format!("'{name}/lenet', 'val'"));
-        let columns = columns(&answer);
-        let tables = format!("SELECT DISTINCT \"table\" FROM {query}");
-        let query = format!("SELECT {columns} FROM {query}");
-        assert_eq!(
-            ask(&sql, &query),
-            lines(std::slice::from_ref(&answer)),
-            "{query}"
-        );
-        if columns.contains("issue") {
-            assert_eq!(answer.schema().metadata()["table"], "train");
-            assert_eq!(ask(&sql, &tables), "train", "{tables}");
-        }
+        check_function(&sql, &query, &answer.unwrap());
     };
     let label = || LabelIssueOptions::new().label("animal");
     let issues = |options| block_on(project.label_issues("lenet", "val", 2, options));
