@@ -108,7 +108,7 @@ pub(super) fn path(project: &Place, chunk: &Chunk) -> Path {
 /// Reads a chunk and verifies it. One request.
 ///
 /// # Errors
-/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) naming the chunk if it is missing or damaged; those of the store.
+/// [`ErrorKind::Corrupt`] naming the chunk if it is missing or damaged; those of the store.
 pub(crate) async fn read(project: &Place, chunk: Chunk) -> Result<Bytes> {
     let path = path(project, &chunk);
     let found = match project.store.get(&path).await {

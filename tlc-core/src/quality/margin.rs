@@ -49,8 +49,8 @@ impl Project {
     /// each sample, and of lists what three files of an epoch take.
     ///
     /// # Errors
-    /// As [`Self::label_issues`]; [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) also if there is no column of margins;
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a percentile that is not from 0 to 100, for rows of several tables, and if
+    /// As [`Self::label_issues`]; [`ErrorKind::NotFound`] also if there is no column of margins;
+    /// [`ErrorKind::Invalid`] for a percentile that is not from 0 to 100, for rows of several tables, and if
     /// threshold samples were named and none of them has a margin.
     pub async fn area_under_margin(
         &self,
