@@ -120,8 +120,9 @@ fn is_gone(err: &io::Error) -> bool {
 
 /// Whether a folder above is a symbolic link.
 pub(super) fn is_behind_link(top: &Path, path: &Path) -> bool {
-    let mut above = path.ancestors().skip(1);
-    above.any(|above| top.join(above).is_symlink())
+    let is_link = |above: &Path| top.join(above).is_symlink();
+    path.parent()
+        .is_some_and(|folder| folder.ancestors().any(is_link))
 }
 
 /// At most one byte more than `max`, whatever the file has become meanwhile.

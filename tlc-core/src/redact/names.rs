@@ -5,6 +5,7 @@
 
 /// Words that make a secret of what is named so, wherever they stand in the name. Also their plurals.
 const SECRET: [&str; 31] = [
+    "accesskey",
     "apikey",
     "auth",
     "authorization",
@@ -24,6 +25,7 @@ const SECRET: [&str; 31] = [
     "passwd",
     "password",
     "phpsessid",
+    "privatekey",
     "psk",
     "pw",
     "pwd",
@@ -34,8 +36,6 @@ const SECRET: [&str; 31] = [
     "sig",
     "signature",
     "webhook",
-    "accesskey",
-    "privatekey",
 ];
 
 /// The same, at the end of a word.
@@ -79,6 +79,7 @@ const OF_KEY: [&str; 27] = [
     "api",
     "auth",
     "client",
+    "comet",
     "deploy",
     "encryption",
     "functions",
@@ -99,11 +100,11 @@ const OF_KEY: [&str; 27] = [
     "subscription",
     "wandb",
     "webhook",
-    "comet",
 ];
 
 /// What a key is of, if it is none, although its name is in capitals or that of an option.
 const OF_OTHER_KEYS: [&str; 40] = [
+    "any",
     "attention",
     "batch",
     "cache",
@@ -143,7 +144,6 @@ const OF_OTHER_KEYS: [&str; 40] = [
     "target",
     "text",
     "value",
-    "any",
 ];
 
 /// What follows the word token where it is one of a language model.
@@ -240,13 +240,13 @@ pub(crate) fn is_secret_name(name: &str) -> bool {
         return false;
     }
     let words = words(name);
-    let pairs = || words.iter().zip(words.iter().skip(1));
-    let is_pair = |(one, other): (&String, &String)| {
+    let is_pair = |pair: &[String]| {
+        let [one, other] = pair else { return false };
         let is_key = singular(other) == "key" && OF_KEY.contains(&one.as_str());
         is_key || PAIRS.contains(&(one, singular(other)))
     };
     let is_secret = |at: usize| is_secret_word(name, &words, at);
-    is_key(name, &words) || pairs().any(is_pair) || (0..words.len()).any(is_secret)
+    is_key(name, &words) || words.windows(2).any(is_pair) || (0..words.len()).any(is_secret)
 }
 
 /// Whether the value of a variable of a secret name is not it, but a folder or a file.

@@ -55,7 +55,7 @@ const SHAPES: [(&[&str], &str); 15] = [
             "ls0tls1crudjti",
         ],
         concat!(
-            r"(?-u)(?:gh[opsur]_[A-Za-z0-9]{16,}|github_pat_\w{16,}|gl(?:pat|rt|dt|ptt|agent|soat|cbt|ft|imt)-[\w.-]{16,}",
+            r"(?-u)(?:gh[opsur]_\w{16,}|github_pat_\w{16,}|gl(?:pat|rt|dt|ptt|agent|soat|cbt|ft|imt)-[\w.-]{16,}",
             r"|(?:AKIA|ASIA)[A-Z0-9]{12,}|xox[abeoprs]-[\w-]{10,}|xapp-[\w-]{10,}|GOCSPX-[\w-]{16,}|AIza[\w-]{30,}",
             r"|do[opr]_v1_\w{16,}|shp(?:at|ca|pa|ss)_\w{16,}|whsec_[\w+/=]{16,}|AGE-SECRET-KEY-1\w{10,}|ATATT3[\w=-]{10,}",
             r"|lin_api_\w{16,}|dckr_pat_[\w-]{16,}|nvapi-[\w-]{16,}|[rs]k_(?:live|test)_\w{16,}|tskey-[\w-]{10,}",
@@ -64,13 +64,10 @@ const SHAPES: [(&[&str], &str); 15] = [
         ),
     ),
     (
-        &[
-            "ghp_", "gho_", "ghs_", "ghu_", "ghr_", "sk-", "ya29.", "hf_", "npm_", "pypi-", "cio",
-            "sg.", "key-",
-        ],
+        &["ya29.", "pypi-", "cio", "sg.", "key-"],
         concat!(
-            r"(?-u)\b(?:gh[opsur]_\w{16,}|sk-[\w-]{16,}|ya29\.[\w-]{16,}|hf_\w{16,}|npm_\w{16,}|pypi-[\w-]{16,}|cio[\w-]{32,}",
-            r"|SG\.[\w-]{16,}\.[\w-]{16,}|key-[0-9a-f]{32})",
+            r"(?-u)\b(?:ya29\.[\w-]{16,}|pypi-[\w-]{16,}|cio[\w-]{32,}|SG\.[\w-]{16,}\.[\w-]{16,}",
+            r"|key-[0-9a-f]{32})",
         ),
     ),
     (
@@ -78,7 +75,7 @@ const SHAPES: [(&[&str], &str); 15] = [
             "sk-", "hf_", "gsk_", "r8_", "npm_", "hvs.", "hvb.", "hvr.", "dapi",
         ],
         concat!(
-            r"(?:^|[^A-Za-z])(?<secret>sk-[A-Za-z0-9_-]{16,}|(?:hf|gsk|r8|npm)_[A-Za-z0-9]{16,}|hv[sbr]\.[A-Za-z0-9_-]{16,}",
+            r"(?:^|[^A-Za-z])(?<secret>sk-[A-Za-z0-9_-]{16,}|(?:hf|gsk|r8|npm)_[A-Za-z0-9_]{16,}|hv[sbr]\.[A-Za-z0-9_-]{16,}",
             r"|dapi[0-9a-f]{32}(?:-[0-9])?)",
         ),
     ),
