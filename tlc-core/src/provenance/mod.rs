@@ -104,7 +104,7 @@ impl Captured {
         }
     }
 
-    /// Takes these values out of any text that somebody else may have written.
+    /// Takes these values out of any text that somebody else may have written, but the patch.
     fn remove(&mut self, secrets: &Secrets) {
         let remove = |text: &mut String| *text = secrets.removed_from(text).into_owned();
         let made_of = &mut self.provenance;
@@ -114,14 +114,12 @@ impl Captured {
         remove(&mut made_of.folder);
         let locks = made_of.lock.iter_mut();
         locks.for_each(|lock| remove(&mut lock.path));
-        self.patch.iter_mut().for_each(remove);
         if let Some(code) = &mut made_of.code {
             remove(&mut code.folder);
             code.branch.iter_mut().for_each(remove);
             code.remote.iter_mut().for_each(remove);
             let changes = code.changes.iter_mut().flatten();
             changes.for_each(|change| remove(&mut change.path));
-            code.patch = self.patch.as_deref().map(PatchFile::of);
         }
     }
 
@@ -308,9 +306,16 @@ fn find_code(env: &Env, (folders, data): (&[PathBuf], Vec<PathBuf>), told: &Told
         });
     };
     let looked = repository::look_within(&places, CODE_WAIT_MAX, &mut checked_out);
+    // Once, and not whenever something is told: it may have megabytes.
+    let patch = looked.patch.as_deref();
+    let patch = patch.map(|patch| told.secrets.removed_from(patch).into_owned());
+    let code = looked.code.map(|code| Code {
+        patch: patch.as_deref().map(PatchFile::of),
+        ..code
+    });
     told.tell(|captured| {
-        captured.provenance.code = looked.code;
-        captured.patch = looked.patch;
+        captured.provenance.code = code;
+        captured.patch = patch;
         captured.end(Part::Code, None);
         captured.end(Part::Changes, looked.missing);
     });
