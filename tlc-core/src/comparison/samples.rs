@@ -8,14 +8,16 @@ use arrow::array::{
     new_null_array,
 };
 use arrow::compute::{cast, take};
-use arrow::datatypes::{DataType, Field, Float64Type, Int32Type, Schema};
+use arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::there;
-use crate::error::{Error, ErrorKind, Result};
+#[cfg(feature = "sql")]
+use crate::error::Error;
+use crate::error::{ErrorKind, Result};
 use crate::id::{ROWID, StreamName};
 use crate::project::Project;
-use crate::questions::{Labels, plain};
+use crate::questions::{Labels, plain, table_names};
 use crate::run::{EpochColumns, Epochs, RunRecord, StreamRecord};
 use crate::schema::Role;
 
@@ -260,10 +262,7 @@ fn rows(read: &EpochColumns, tables: &[u32]) -> impl Iterator<Item = (u64, u32)>
 
 /// For each row the number of its table, which is the last column; the same name has the same number in all that share `known`.
 fn tables(read: &EpochColumns, known: &mut HashMap<String, u32>) -> Result<Vec<u32>> {
-    let wrong = || Error::corrupt("the table of the rows is of another type");
-    let names = read.columns.columns().last().ok_or_else(wrong)?;
-    let names = names.as_dictionary_opt::<Int32Type>().ok_or_else(wrong)?;
-    let texts = names.values().as_string_opt::<i32>().ok_or_else(wrong)?;
+    let (keys, texts) = table_names(read.column(read.columns.num_columns().saturating_sub(1))?)?;
     let mut number = |text: Option<&str>| match text {
         None => NO_TABLE,
         Some(text) => {
@@ -277,7 +276,7 @@ fn tables(read: &EpochColumns, known: &mut HashMap<String, u32>) -> Result<Vec<u
         key.and_then(|key| numbers.get(key).copied())
             .unwrap_or(NO_TABLE)
     };
-    Ok(names.keys().iter().map(of).collect())
+    Ok(keys.iter().map(of).collect())
 }
 
 /// The measure of each row.
@@ -437,6 +436,7 @@ fn most_changed(
 #[cfg(test)]
 mod tests {
     use arrow::array::{DictionaryArray, StringArray};
+    use arrow::datatypes::Int32Type;
 
     use super::*;
 

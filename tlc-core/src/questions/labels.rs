@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, UInt64Type};
 
 use super::classes::plain;
 use super::samples::{find, is_same};
-use super::tables::OneTable;
+use super::tables::{OneTable, table_names};
 use crate::error::{Error, Result};
 use crate::id::{ROWID, Revision, TableName};
 use crate::log::Log;
@@ -101,16 +101,14 @@ impl<'a> Labels<'a> {
             self.field = Some(read.columns.schema().field(1).clone());
             return Ok(ArrayRef::clone(read.column(1)?));
         }
-        let wrong = || Error::corrupt("table and revision of the rows are of other types");
-        let names = read.column(1)?.as_dictionary_opt::<Int32Type>();
-        let names = names.ok_or_else(wrong)?;
-        let texts = names.values().as_string_opt::<i32>().ok_or_else(wrong)?;
+        let (names, texts) = table_names(read.column(1)?)?;
+        let wrong = || Error::corrupt("the revision of the rows is of another type");
         let revisions = read.column(2)?.as_primitive_opt::<Int64Type>();
         let revisions = match self.at {
             Some(_) => &Int64Array::new_null(names.len()),
             None => revisions.ok_or_else(wrong)?,
         };
-        let groups = groups(names.keys(), texts, revisions);
+        let groups = groups(names, texts, revisions);
         let mut parts = Vec::with_capacity(groups.len());
         for (source, rows) in groups {
             let table = match source {

@@ -46,7 +46,7 @@ use self::means::{EpochMeans, SampleMeans};
 pub use self::options::{ClassOptions, Top};
 pub(crate) use self::options::{label_setters, rows_setters};
 pub(crate) use self::samples::{Samples, moved};
-pub(crate) use self::tables::OneTable;
+pub(crate) use self::tables::{OneTable, table_names};
 pub(crate) use self::top::best;
 use self::turns::Turns;
 use crate::error::{Error, ErrorKind, Result};

@@ -1,9 +1,20 @@
 //! Which table the rows of a stream are of.
 
-use arrow::array::{Array as _, ArrayRef, AsArray as _};
+use arrow::array::{Array as _, ArrayRef, AsArray as _, PrimitiveArray, StringArray};
 use arrow::datatypes::Int32Type;
 
 use crate::error::{Error, Result};
+
+/// The column `table` of rows: for each row the place of its name among the names.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if it is of another type.
+pub(crate) fn table_names(tables: &ArrayRef) -> Result<(&PrimitiveArray<Int32Type>, &StringArray)> {
+    let wrong = || Error::corrupt("the table of the rows is of another type");
+    let names = tables.as_dictionary_opt::<Int32Type>().ok_or_else(wrong)?;
+    let texts = names.values().as_string_opt::<i32>().ok_or_else(wrong)?;
+    Ok((names.keys(), texts))
+}
 
 /// The one table that rows are of, as far as they name any. What is said of row ids is said of the rows of a table, so where that
 /// is to be acted upon, rows of several tables are refused.
@@ -16,11 +27,9 @@ impl OneTable {
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) naming two tables, if there are rows of both.
     pub(crate) fn add(&mut self, names: &ArrayRef) -> Result<()> {
-        let wrong = || Error::corrupt("the table of the rows is of another type");
-        let names = names.as_dictionary_opt::<Int32Type>().ok_or_else(wrong)?;
-        let texts = names.values().as_string_opt::<i32>().ok_or_else(wrong)?;
+        let (keys, texts) = table_names(names)?;
         let mut is_met = vec![false; texts.len()];
-        for key in names.keys().iter().flatten() {
+        for key in keys.iter().flatten() {
             let met = usize::try_from(key)
                 .ok()
                 .and_then(|key| is_met.get_mut(key));
