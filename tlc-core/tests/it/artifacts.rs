@@ -1,32 +1,25 @@
 //! Files and folders as versions: what was put comes back, whatever fails; and nothing is stored twice.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs;
 use std::path::Path as DiskPath;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures::TryStreamExt as _;
 use futures::future::join_all;
-use futures::stream::BoxStream;
 use proptest::prelude::*;
 use tlc_core::artifact::{AliasOptions, ArtifactProgress, ArtifactRole};
 use tlc_core::object_store::memory::InMemory;
 use tlc_core::object_store::path::Path;
-use tlc_core::object_store::{
-    self, CopyOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    ObjectStoreExt as _, PutMultipartOptions, PutPayload, PutResult,
-};
+use tlc_core::object_store::{self, ObjectMeta, ObjectStore, ObjectStoreExt as _};
 use tlc_core::testing::{Faults, FaultyStore, When};
 use tlc_core::{
     ArtifactSource, ErrorKind, GcOptions, GetOptions, Project, PutOptions, Result, VerifyOptions,
     VersionRecord, block_on,
 };
 
-use crate::house::{clean, fresh, hooked, later};
+use crate::house::{answering, clean, fresh, hooked, later};
 use crate::support::{Ground, project, project_in, project_over};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -689,89 +682,22 @@ fn a_chunk_that_somebody_else_writes_meanwhile_is_looked_at() {
     clean(&project);
 }
 
-/// A store that says of the first chunks that somebody else writes them, who never does.
-#[derive(Debug)]
-struct Contested {
-    inner: Arc<dyn ObjectStore>,
-    n_refused: AtomicUsize,
-}
-
-impl fmt::Display for Contested {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("contested")
-    }
-}
-
-#[async_trait]
-impl ObjectStore for Contested {
-    async fn put_opts(
-        &self,
-        path: &Path,
-        payload: PutPayload,
-        options: object_store::PutOptions,
-    ) -> object_store::Result<PutResult> {
-        let less = |n: usize| n.checked_sub(1);
-        let (set, get) = (Ordering::SeqCst, Ordering::SeqCst);
-        let is_chunk = path.as_ref().contains("/chunks/");
-        if is_chunk && self.n_refused.fetch_update(set, get, less).is_ok() {
-            return Err(object_store::Error::AlreadyExists {
-                path: path.to_string(),
-                source: "somebody else writes it".into(),
-            });
-        }
-        self.inner.put_opts(path, payload, options).await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        path: &Path,
-        options: PutMultipartOptions,
-    ) -> object_store::Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(path, options).await
-    }
-
-    async fn get_opts(
-        &self,
-        path: &Path,
-        options: object_store::GetOptions,
-    ) -> object_store::Result<GetResult> {
-        self.inner.get_opts(path, options).await
-    }
-
-    fn delete_stream(
-        &self,
-        paths: BoxStream<'static, object_store::Result<Path>>,
-    ) -> BoxStream<'static, object_store::Result<Path>> {
-        self.inner.delete_stream(paths)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(
-        &self,
-        from: &Path,
-        to: &Path,
-        options: CopyOptions,
-    ) -> object_store::Result<()> {
-        self.inner.copy_opts(from, to, options).await
-    }
-}
-
 #[test]
 fn a_chunk_that_somebody_else_failed_to_write_is_written_or_there_is_no_version() {
     for (n_refused, is_put) in [(1, true), (3, true), (1_000, false)] {
         let project = project();
-        let contested = project_over(&project, |inner| {
-            Arc::new(Contested {
-                inner,
-                n_refused: AtomicUsize::new(n_refused),
-            })
+        // The store says of the first chunks that somebody else writes them, who never does.
+        let mut n_left = n_refused;
+        let contested = answering(&project, "put", "/chunks/", move || {
+            let is_refused = n_left > 0;
+            n_left -= usize::from(is_refused);
+            match is_refused {
+                true => Err(object_store::Error::AlreadyExists {
+                    path: "a chunk".to_owned(),
+                    source: "somebody else writes it".into(),
+                }),
+                false => Ok(()),
+            }
         });
         let source = ArtifactSource::bytes("x.bin", b"weights".to_vec());
         match block_on(contested.put_artifact("model", source, "")) {

@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::future::ready;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::TryStreamExt as _;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt as _, TryStreamExt as _};
 use tlc_core::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use tlc_core::arrow::datatypes::Schema;
 use tlc_core::object_store::memory::InMemory;
@@ -288,21 +289,22 @@ fn files_in_place_are_copied_in() {
     );
 }
 
-/// A store that does something else right before a request of which the path has some text in it.
+/// A store that does something else right before each request of which the path has some text in it, or in its place.
 struct Hooked {
     inner: Arc<dyn ObjectStore>,
     request: &'static str,
     path: &'static str,
-    hook: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    hook: Mutex<Box<Hook>>,
 }
 
+type Hook = dyn FnMut() -> object_store::Result<()> + Send;
+
 impl Hooked {
-    fn at(&self, request: &str, path: &Path) {
-        if request == self.request && path.as_ref().contains(self.path) {
-            let hook = self.hook.lock().unwrap().take();
-            if let Some(hook) = hook {
-                hook();
-            }
+    fn at(&self, request: &str, path: &Path) -> object_store::Result<()> {
+        match request == self.request && path.as_ref().contains(self.path) {
+            // One that panicked before may be asked again.
+            true => (self.hook.lock().unwrap_or_else(PoisonError::into_inner))(),
+            false => Ok(()),
         }
     }
 }
@@ -327,7 +329,7 @@ impl ObjectStore for Hooked {
         payload: PutPayload,
         options: PutOptions,
     ) -> object_store::Result<PutResult> {
-        self.at("put", path);
+        self.at("put", path)?;
         self.inner.put_opts(path, payload, options).await
     }
 
@@ -340,7 +342,7 @@ impl ObjectStore for Hooked {
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> object_store::Result<GetResult> {
-        self.at("get", path);
+        self.at("get", path)?;
         self.inner.get_opts(path, options).await
     }
 
@@ -348,8 +350,10 @@ impl ObjectStore for Hooked {
         &self,
         paths: BoxStream<'static, object_store::Result<Path>>,
     ) -> BoxStream<'static, object_store::Result<Path>> {
-        self.at("delete", &Path::from("any"));
-        self.inner.delete_stream(paths)
+        match self.at("delete", &Path::from("any")) {
+            Ok(()) => self.inner.delete_stream(paths),
+            Err(err) => stream::once(ready(Err(err))).boxed(),
+        }
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
@@ -378,12 +382,26 @@ pub(crate) fn hooked(
     hook: impl FnOnce(&Project) + Send + 'static,
 ) -> Project {
     let other = fresh(project);
+    let mut hook = Some(move || hook(&other));
+    answering(project, request, path, move || {
+        hook.take().into_iter().for_each(|hook| hook());
+        Ok(())
+    })
+}
+
+/// A project on the store of another, where each such request fails for which `hook` says so.
+pub(crate) fn answering(
+    project: &Project,
+    request: &'static str,
+    path: &'static str,
+    hook: impl FnMut() -> object_store::Result<()> + Send + 'static,
+) -> Project {
     project_over(project, |inner| {
         Arc::new(Hooked {
             inner,
             request,
             path,
-            hook: Mutex::new(Some(Box::new(move || hook(&other)))),
+            hook: Mutex::new(Box::new(hook)),
         })
     })
 }
