@@ -28,7 +28,9 @@ use tlc_core::{Error, ErrorKind, Result};
 pub use json::{json_texts, rows_json};
 pub use table::{Align, ROWS_SHOWN_MAX, TextTable, rows_table};
 pub use target::{Out, Target};
-pub use text::{Cells, bytes_text, count_text, escaped, number_text, shortened, timestamp_text};
+pub use text::{
+    Cells, bytes_text, count_text, escaped, exact_text, number_text, shortened, timestamp_text,
+};
 
 /// A format of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -247,10 +247,23 @@ pub fn bytes_text(bytes: u64) -> String {
 /// A number for people: six digits after the point, and an exponent where these say nothing.
 #[must_use]
 pub fn number_text(value: f64) -> String {
-    match value == 0.0 || !value.is_finite() || (1e-4..1e15).contains(&value.abs()) {
-        true => format!("{value:.6}"),
-        false => format!("{value:.6e}"),
+    match needs_exponent(value) {
+        true => format!("{value:.6e}"),
+        false => format!("{value:.6}"),
     }
+}
+
+/// All digits of a number.
+#[must_use]
+pub fn exact_text(value: f64) -> String {
+    match needs_exponent(value) {
+        true => format!("{value:e}"),
+        false => value.to_string(),
+    }
+}
+
+fn needs_exponent(value: f64) -> bool {
+    value != 0.0 && value.is_finite() && !(1e-4..1e15).contains(&value.abs())
 }
 
 /// A number with its thing, for people: `1 row`, `60,000 rows`.
@@ -389,6 +402,19 @@ mod tests {
         );
         assert_eq!(timestamp_text(TimeUnit::Second, i64::MAX), None);
         assert_eq!(timestamp_text(TimeUnit::Microsecond, i64::MAX), None);
+    }
+
+    #[test]
+    fn numbers_say_something_however_small_or_large() {
+        let numbers = [0.0, -0.25, 3e-7, -1e300, f64::NAN, f64::INFINITY];
+        assert_eq!(
+            numbers.map(number_text).join(" "),
+            "0.000000 -0.250000 3.000000e-7 -1.000000e300 NaN inf"
+        );
+        assert_eq!(
+            numbers.map(exact_text).join(" "),
+            "0 -0.25 3e-7 -1e300 NaN inf"
+        );
     }
 
     #[test]

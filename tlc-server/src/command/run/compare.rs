@@ -12,7 +12,7 @@ use crate::command::session::{Session, view_json};
 use crate::command::spec::RunSpec;
 use crate::command::table::Between;
 use crate::error::{Failure, Result};
-use crate::output::{Align, TextTable, count_text, number_text, rows_json, rows_table};
+use crate::output::{Align, TextTable, count_text, exact_text, number_text, rows_json, rows_table};
 use crate::view::{ComparedFileView, ComparisonView, DifferenceView, ScalarDifferenceView};
 
 /// How many classes of a stream are shown.
@@ -158,21 +158,13 @@ fn scalars(names: &[&str], differences: &[Difference<f64>]) -> String {
             .chain(columns),
     );
     for difference in differences {
-        let number = |value: Option<f64>| value.map_or("-".to_owned(), full_text);
+        let number = |value: Option<f64>| value.map_or("-".to_owned(), exact_text);
         let values = difference.values.iter().map(|value| number(*value));
         let changes = changes(difference).map(|change| change.map_or("-".to_owned(), change_text));
         let name = [difference.name.clone()].into_iter();
         table.row(name.chain(values).chain(changes));
     }
     table.to_text() + "\n"
-}
-
-/// All digits of a number.
-fn full_text(value: f64) -> String {
-    match value != 0.0 && !(1e-4..1e15).contains(&value.abs()) {
-        true => format!("{value:e}"),
-        false => value.to_string(),
-    }
 }
 
 /// A number with its sign.
