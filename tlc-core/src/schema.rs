@@ -309,8 +309,21 @@ pub(crate) fn class_number(classes: &[Class], name: &str) -> Option<usize> {
     Some(current(classes, own))
 }
 
-/// The class that a number stands for, after all that were made part of others.
-pub(crate) fn current(classes: &[Class], number: usize) -> usize {
+/// The number of the class that a number stands for, after all that were made part of others: itself if it is none's, or if nothing became of it.
+/// A list of classes that leads in a circle is left somewhere on it.
+///
+/// ```
+/// use tlc_core::schema::{Class, current};
+///
+/// let class = |name: &str, merged_into| {
+///     let (name, color) = (name.to_owned(), "#4e79a7".to_owned());
+///     Class { name, color, merged_into }
+/// };
+/// let classes = [class("cat", None), class("kitten", Some(0))];
+/// assert_eq!([current(&classes, 0), current(&classes, 1), current(&classes, 7)], [0, 0, 7]);
+/// ```
+#[must_use]
+pub fn current(classes: &[Class], number: usize) -> usize {
     let mut number = number;
     // A class is merged into one that is there, so no walk is longer than the list.
     for _ in 0..classes.len() {

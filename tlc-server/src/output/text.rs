@@ -82,7 +82,7 @@ fn show<'a>(field: &Field, array: &'a dyn Array) -> Result<Show<'a>> {
             let number = numbers.value(row);
             let class = usize::try_from(number)
                 .ok()
-                .and_then(|position| current(&classes, position));
+                .and_then(|position| classes.get(schema::current(&classes, position)));
             class.map_or_else(|| number.to_string(), |class| class.name.clone())
         }));
     }
@@ -107,19 +107,6 @@ fn show<'a>(field: &Field, array: &'a dyn Array) -> Result<Show<'a>> {
             Box::new(move |row| formatter.value(row).to_string())
         }
     })
-}
-
-/// The class that a number stands for, after all that became part of others.
-fn current(classes: &[schema::Class], position: usize) -> Option<&schema::Class> {
-    let mut class = classes.get(position)?;
-    // A list of classes that leads in a circle is no reason to hang.
-    for _ in 0..classes.len() {
-        match class.merged_into.and_then(|into| classes.get(into)) {
-            Some(into) => class = into,
-            None => break,
-        }
-    }
-    Some(class)
 }
 
 fn show_bytes<'a>(value: impl Fn(usize) -> &'a [u8] + 'a) -> Show<'a> {

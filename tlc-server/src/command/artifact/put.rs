@@ -54,12 +54,9 @@ impl Put {
         let (bar, tell) = bar(&spec.to_string());
         let message = self.message.clone().unwrap_or_default();
         let options = PutOptions::new(message).progress(tell);
-        let mut named: Vec<String> = Vec::new();
-        for alias in &self.named {
-            if !named.contains(alias) {
-                named.push(alias.clone());
-            }
-        }
+        let mut named = self.named.clone();
+        named.sort();
+        named.dedup();
         let options = named.iter().fold(options, PutOptions::alias);
         let options = match &self.run {
             Some(run) => options.run(run.as_str()),

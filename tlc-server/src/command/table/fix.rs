@@ -181,13 +181,7 @@ fn comparable(values: &ArrayRef, field: &Field) -> CoreResult<ArrayRef> {
     if classes.is_empty() {
         return Ok(cast(values, field.data_type())?);
     }
-    let current = |mut number: usize| {
-        for _ in 0..classes.len() {
-            let into = classes.get(number).and_then(|class| class.merged_into);
-            number = into.unwrap_or(number);
-        }
-        i64::try_from(number).ok()
-    };
+    let current = |number| i64::try_from(schema::current(&classes, number)).ok();
     if !values.data_type().is_integer() {
         let names = cast(values, &DataType::Utf8)?;
         let number = |name: &str| classes.iter().position(|class| class.name == name);
