@@ -55,7 +55,7 @@ const SHAPES: [(&[&str], &str); 15] = [
             "ls0tls1crudjti",
         ],
         concat!(
-            r"(?-u)(?:gh[opsur]_\w{16,}|github_pat_\w{16,}|gl(?:pat|rt|dt|ptt|agent|soat|cbt|ft|imt)-[\w.-]{16,}",
+            r"(?-u)(?:gh[opsur]_[A-Za-z0-9]{16,}|github_pat_\w{16,}|gl(?:pat|rt|dt|ptt|agent|soat|cbt|ft|imt)-[\w.-]{16,}",
             r"|(?:AKIA|ASIA)[A-Z0-9]{12,}|xox[abeoprs]-[\w-]{10,}|xapp-[\w-]{10,}|GOCSPX-[\w-]{16,}|AIza[\w-]{30,}",
             r"|do[opr]_v1_\w{16,}|shp(?:at|ca|pa|ss)_\w{16,}|whsec_[\w+/=]{16,}|AGE-SECRET-KEY-1\w{10,}|ATATT3[\w=-]{10,}",
             r"|lin_api_\w{16,}|dckr_pat_[\w-]{16,}|nvapi-[\w-]{16,}|[rs]k_(?:live|test)_\w{16,}|tskey-[\w-]{10,}",
@@ -75,7 +75,7 @@ const SHAPES: [(&[&str], &str); 15] = [
             "sk-", "hf_", "gsk_", "r8_", "npm_", "hvs.", "hvb.", "hvr.", "dapi",
         ],
         concat!(
-            r"(?:^|[^A-Za-z])(?<secret>sk-[A-Za-z0-9_-]{16,}|(?:hf|gsk|r8|npm)_[A-Za-z0-9_]{16,}|hv[sbr]\.[A-Za-z0-9_-]{16,}",
+            r"(?:^|[^A-Za-z])(?<secret>sk-[A-Za-z0-9_-]{16,}|(?:hf|gsk|r8|npm)_[A-Za-z0-9]{16,}|hv[sbr]\.[A-Za-z0-9_-]{16,}",
             r"|dapi[0-9a-f]{32}(?:-[0-9])?)",
         ),
     ),
@@ -341,6 +341,8 @@ mod tests {
             "disk-usage-of-the-whole-machine",
             "half_abcdefghijklmnopqrst",
             "highs_and_lows_of_training_runs",
+            "hf_bert_base_uncased_finetuned",
+            "npm_config_registry_of_all",
         ] {
             check(kept, kept);
         }
