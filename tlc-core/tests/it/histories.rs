@@ -102,6 +102,23 @@ impl Model {
 /// What each row holds in a column that is younger than the row.
 type Defaults = BTreeMap<usize, Option<i32>>;
 
+/// What files may hold where a table has no such column.
+#[derive(Clone, Debug, Default)]
+struct Hidden {
+    /// Columns that were dropped somewhere.
+    dropped: BTreeSet<usize>,
+    /// Cells that came with their row, in a file of all the columns that there were then.
+    given: BTreeSet<(u64, usize)>,
+}
+
+impl Hidden {
+    fn give(&mut self, model: &Model) {
+        for (id, row) in &model.rows {
+            self.given.extend(row.keys().map(|column| (*id, *column)));
+        }
+    }
+}
+
 struct World {
     project: Project,
     table: Table,
@@ -113,8 +130,7 @@ struct World {
     next_value: i32,
     next_row_id: u64,
     n_columns: usize,
-    /// Columns that were dropped somewhere: files may hold them where a table does not.
-    dropped: BTreeSet<usize>,
+    hidden: Hidden,
     n_open: usize,
     is_compacted: bool,
 }
@@ -216,7 +232,7 @@ impl World {
             next_value: 7,
             next_row_id: 3,
             n_columns: 2,
-            dropped: BTreeSet::new(),
+            hidden: Hidden::default(),
             n_open: 0,
             is_compacted: false,
         }
@@ -300,6 +316,7 @@ impl World {
         let done = block_on(self.table.compact(self.on(branch))).unwrap();
         if done.revision.0 != head {
             let model = self.models[&head].clone();
+            self.hidden.give(&model);
             self.add(branch, done.revision.0, vec![head], model);
             self.is_compacted = true;
         }
@@ -405,7 +422,7 @@ impl World {
         };
         let head = self.branches[branch].1;
         let [b, o, t] = [base, head, theirs].map(|revision| self.models[&revision].clone());
-        let (expected, mut open) = joined([&b, &o, &t], take, &self.defaults, &self.dropped);
+        let (expected, mut open) = joined([&b, &o, &t], take, &self.defaults, &self.hidden);
         // A row that comes back has the values that this line knows of it, if it ever had it.
         let knew_other = |id: &u64| {
             let line = self.ancestors(head);
@@ -664,7 +681,7 @@ impl Building {
                 if column > 0 {
                     let name = self.model.columns.remove(&column).unwrap();
                     self.patch.drop_column(&name).unwrap();
-                    world.dropped.insert(column);
+                    world.hidden.dropped.insert(column);
                     for row in self.model.rows.values_mut() {
                         row.remove(&column);
                     }
@@ -697,8 +714,11 @@ impl Building {
                 let given = given.get(column).copied();
                 (*column, given.or_else(|| world.default_of(*column)))
             };
+            let id = world.next_row_id;
             let row = self.model.columns.keys().map(cell).collect();
-            self.model.rows.insert(world.next_row_id, row);
+            self.model.rows.insert(id, row);
+            let given = given.keys().map(|column| (id, *column));
+            world.hidden.given.extend(given);
             world.next_row_id += 1;
         }
     }
@@ -710,8 +730,7 @@ struct Joining<'a> {
     tables: [&'a Model; 3],
     take: Take,
     defaults: &'a Defaults,
-    /// Columns that were dropped somewhere: files may hold them where a table does not.
-    dropped: &'a BTreeSet<usize>,
+    hidden: &'a Hidden,
     /// Whether the naive table cannot say what is right.
     open: bool,
 }
@@ -719,17 +738,12 @@ struct Joining<'a> {
 type Row = BTreeMap<usize, Option<i32>>;
 
 /// What both made of the base, and whether that is open.
-fn joined(
-    tables: [&Model; 3],
-    take: Take,
-    defaults: &Defaults,
-    dropped: &BTreeSet<usize>,
-) -> (Model, bool) {
+fn joined(tables: [&Model; 3], take: Take, defaults: &Defaults, hidden: &Hidden) -> (Model, bool) {
     let mut joining = Joining {
         tables,
         take,
         defaults,
-        dropped,
+        hidden,
         open: false,
     };
     let columns = joining.columns();
@@ -786,18 +800,18 @@ impl Joining<'_> {
                 before.unwrap_or_else(|| self.default_of(*column)) != *value
             })
         };
-        // A column that the base had dropped, and its branch has, says nothing about who set it.
+        // A column that the base has not, and its branch has, says nothing about who set it.
         let half_gone = b.is_some() && o.is_some() != t.is_some();
         let unsaid = half_gone
             && o.or(t)
-                .is_some_and(|own| self.has_dropped(own.keys(), self.tables[0]));
+                .is_some_and(|own| self.may_hold(id, own.keys(), self.tables[0]));
         let (row, open) = match (b, o, t) {
             (_, None, None) => (None, false),
             (None, Some(o), None) => (Some(o.clone()), false),
             // Its file may hold a column that its own line does not have.
             (None, None, Some(t)) => (
                 Some(t.clone()),
-                self.has_dropped(columns.keys(), self.tables[2]),
+                self.may_hold(id, columns.keys(), self.tables[2]),
             ),
             (None, Some(o), Some(t)) => (Some(o.clone()), o != t),
             (Some(_), Some(o), None) => (
@@ -822,9 +836,18 @@ impl Joining<'_> {
         row
     }
 
-    /// Whether one of `columns` was dropped somewhere and is not in `model`.
-    fn has_dropped<'a>(&self, mut columns: impl Iterator<Item = &'a usize>, model: &Model) -> bool {
-        columns.any(|column| self.dropped.contains(column) && !model.columns.contains_key(column))
+    /// Whether the file of a row may hold one of `columns` that `model` has not.
+    fn may_hold<'a>(
+        &self,
+        id: u64,
+        mut columns: impl Iterator<Item = &'a usize>,
+        model: &Model,
+    ) -> bool {
+        let Hidden { dropped, given } = self.hidden;
+        columns.any(|column| {
+            let is_hidden = dropped.contains(column) || given.contains(&(id, *column));
+            is_hidden && !model.columns.contains_key(column)
+        })
     }
 
     fn cell(&self, [b, o, t]: [Option<Option<i32>>; 3]) -> Option<i32> {

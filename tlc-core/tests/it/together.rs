@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use tlc_core::arrow::array::{
-    Array, ArrayRef, AsArray as _, Float32Array, Int64Array, ListArray, RecordBatch, StructArray,
+    Array, ArrayRef, AsArray as _, Float32Array, Int32Array, Int64Array, ListArray, RecordBatch,
+    StructArray,
 };
 use tlc_core::arrow::buffer::OffsetBuffer;
 use tlc_core::arrow::compute::concat;
@@ -367,6 +368,48 @@ fn a_row_comes_with_its_edits_to_a_branch_that_never_had_it() {
         rows(&block_on(table.branch("behind")).unwrap()),
         "0:0:1.0 2:2:1.0"
     );
+}
+
+#[test]
+fn what_came_with_a_row_is_no_edit_of_it_where_a_branch_has_not_the_column() {
+    let table = table(&project(), "0:1");
+    block_on(table.create_branch("behind", 0, "a branch")).unwrap();
+    let commit = |change: &dyn Fn(&mut Patch)| {
+        let mut patch = block_on(table.head()).unwrap().patch();
+        change(&mut patch);
+        block_on(table.commit(&patch, "more")).unwrap().revision
+    };
+    commit(&|patch| {
+        let field = Field::new("size", DataType::Int32, true);
+        patch.add_column(field, Value::from(10)).unwrap();
+    });
+    let sized = {
+        let batch = animals("1:1");
+        let sizes: ArrayRef = Arc::new(Int32Array::from(vec![14]));
+        let size = Arc::new(Field::new("size", DataType::Int32, true));
+        let fields: Vec<_> = batch.schema().fields().iter().cloned().collect();
+        let schema = Arc::new(Schema::new([fields, vec![size]].concat()));
+        RecordBatch::try_new(schema, [batch.columns(), &[sizes]].concat()).unwrap()
+    };
+    let appended = commit(&|patch| patch.append(&sized).unwrap());
+    let undecided = Resolution::new();
+    let picked = block_on(table.cherry_pick(appended, &undecided, behind())).unwrap();
+    let Merged::Committed(picked) = picked else {
+        panic!("nothing to decide")
+    };
+    assert_eq!(rows(&picked.snapshot), "0:0:1.0 1:1:1.0");
+    // The row is undone where it came from, too: nobody has set anything in it.
+    let undone = block_on(table.revert(picked.revision, picked.revision, &undecided, "back"));
+    let Merged::Committed(undone) = undone.unwrap() else {
+        panic!("nothing to decide")
+    };
+    assert_eq!(rows(&undone.snapshot), "0:0:1.0:10");
+    // An edit is one, also of a cell in that column.
+    let back = block_on(table.revert(undone.revision, undone.revision, &undecided, "again"));
+    drop(back.unwrap());
+    commit(&|patch| patch.set(1, "size", 15).unwrap());
+    let asked = block_on(table.revert(picked.revision, picked.revision, &undecided, "back"));
+    assert!(matches!(asked.unwrap(), Merged::Conflicts(_)));
 }
 
 #[test]
