@@ -57,7 +57,8 @@ pub use artifact::{
 };
 pub use collect::Collector;
 pub use comparison::{
-    CodeComparison, Comparison, Difference, FileComparison, Pair, StreamComparison, TableComparison,
+    CodeComparison, Comparison, Difference, FileComparison, Pair, StreamComparison,
+    TableComparison, Unknown,
 };
 pub use env::{Env, Micros, Process};
 pub use error::{Error, ErrorKind, Result};

@@ -601,6 +601,17 @@ pub struct ComparisonView {
     pub environment: Vec<DifferenceView>,
     /// The last values of scalars.
     pub scalars: Vec<ScalarDifferenceView>,
+    /// What could not be compared.
+    pub unknown: Vec<UnknownView>,
+}
+
+/// What is not known of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct UnknownView {
+    /// The run.
+    pub run: String,
+    /// What, and why.
+    pub what: String,
 }
 
 /// What is not the same in all runs.

@@ -78,6 +78,29 @@ pub(super) fn facts(made_of: Option<&Provenance>) -> BTreeMap<String, String> {
     known.chain(variables).collect()
 }
 
+/// What is not known of a run, of which the patch is at hand or not.
+pub(super) fn not_known(made_of: Option<&Provenance>, has_patch: bool) -> Vec<String> {
+    let Some(made_of) = made_of else {
+        return vec!["what it is made of is not known".to_owned()];
+    };
+    let mut unknown = made_of.missing.clone();
+    let Some(code) = &made_of.code else {
+        return unknown;
+    };
+    if code.patch.is_some() && !has_patch {
+        unknown.push("the file of its patch is gone".to_owned());
+    }
+    let changes = code.changes.iter().flatten();
+    unknown.extend(changes.filter_map(|change| {
+        let why = change.left_out.as_ref()?;
+        Some(format!("how {} was changed: {why}", change.path))
+    }));
+    if code.n_more > 0 {
+        unknown.push(format!("whether {} more files were changed", code.n_more));
+    }
+    unknown
+}
+
 type Input = (TableName, Revision);
 
 /// What the first and the other run read of a table.
@@ -107,6 +130,7 @@ pub(super) fn tables(first: &[Input], other: &[Input]) -> Vec<(TableName, Read)>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provenance::{Change, ChangeKind, Code, PatchFile};
 
     #[test]
     fn what_is_the_same_in_all_runs_is_left_out() {
@@ -134,6 +158,39 @@ mod tests {
         check(&["a=1 b=2 c=3", "a=1 b=3 d=4"], "b:2,3 c:3,- d:-,4");
         check(&["a=1", "a=1", "a=2"], "a:1,1,2");
         check(&["a=1", "", "a=1"], "a:1,-,1");
+    }
+
+    #[test]
+    fn what_was_not_captured_is_not_known() {
+        let check = |made_of: Option<Provenance>, has_patch: bool, expected: &str| {
+            assert_eq!(not_known(made_of.as_ref(), has_patch).join("; "), expected);
+        };
+        let change = |path: &str, left_out: Option<&str>| Change {
+            path: path.to_owned(),
+            kind: ChangeKind::Modified,
+            left_out: left_out.map(str::to_owned),
+        };
+        let code = Code {
+            changes: Some(vec![
+                change("a.rs", None),
+                change("b.bin", Some("it is no text")),
+            ]),
+            n_more: 3,
+            patch: Some(PatchFile::of("diff")),
+            ..Code::default()
+        };
+        let whole = Provenance::default();
+        let part = Provenance {
+            code: Some(code),
+            missing: vec!["the lock file is not known".to_owned()],
+            ..Provenance::default()
+        };
+        let known = "the lock file is not known; how b.bin was changed: it is no text; whether 3 more files were changed";
+        check(None, false, "what it is made of is not known");
+        check(Some(whole), false, "");
+        check(Some(part.clone()), true, known);
+        let gone = known.replace("known; how", "known; the file of its patch is gone; how");
+        check(Some(part), false, &gone);
     }
 
     #[test]

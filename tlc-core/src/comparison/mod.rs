@@ -11,7 +11,7 @@ mod samples;
 
 pub use self::code::{CodeComparison, FileComparison};
 pub use self::differences::Difference;
-use self::differences::{differing, facts};
+use self::differences::{differing, facts, not_known};
 pub use self::samples::StreamComparison;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Revision, RunName, TableName};
@@ -31,8 +31,19 @@ pub struct Comparison {
     pub environment: Vec<Difference<String>>,
     /// The last values of scalars that are not the same in all runs, by name; without those of the machine (`system/…`).
     pub scalars: Vec<Difference<f64>>,
+    /// What is not known of the runs, so that nothing says whether it differs.
+    pub unknown: Vec<Unknown>,
     /// The first run and each of the others.
     pub pairs: Vec<Pair>,
+}
+
+/// What is not known of a run, such as a changed file that its patch does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unknown {
+    /// The run.
+    pub run: RunName,
+    /// What, and why.
+    pub what: String,
 }
 
 /// The first run and another one.
@@ -65,8 +76,8 @@ pub struct TableComparison {
 struct Known {
     record: RunRecord,
     made_of: Option<Provenance>,
-    /// The changes to its commit; empty if there are none, or they are not known.
-    patch: String,
+    /// The changes to its commit; `None` if there are none, or they are not known.
+    patch: Option<String>,
 }
 
 /// What was read, if it is there.
@@ -88,7 +99,7 @@ impl Project {
     /// # Errors
     /// [`ErrorKind::Invalid`] for fewer than two runs; [`ErrorKind::NotFound`] naming the
     /// one that is not there; [`ErrorKind::Corrupt`] naming a file; those of the store. What a run is made of counts as not
-    /// known if its file is gone.
+    /// known if its file is gone; whatever is not known is in [`Comparison::unknown`].
     pub async fn compare(&self, runs: &[&str], samples_max: usize) -> Result<Comparison> {
         if runs.len() < 2 {
             return Err(Error::invalid("name at least two runs to compare"));
@@ -113,11 +124,21 @@ impl Project {
             own.map(|(name, value)| (name.clone(), *value)).collect()
         });
         let (params, scalars): (Vec<_>, Vec<_>) = (params.collect(), scalars.collect());
+        let unknown = all.iter().flat_map(|known| {
+            let run = &known.record.name;
+            let what = not_known(known.made_of.as_ref(), known.patch.is_some());
+            what.into_iter().map(|what| Unknown {
+                run: run.clone(),
+                what,
+            })
+        });
+        let unknown = unknown.collect();
         let environment: Vec<_> = all.iter().map(|run| facts(run.made_of.as_ref())).collect();
         Ok(Comparison {
             params: differing(&params, PartialEq::eq),
             environment: differing(&environment, PartialEq::eq),
             scalars: differing(&scalars, |a: &f64, b: &f64| a.to_bits() == b.to_bits()),
+            unknown,
             runs: all.into_iter().map(|run| run.record).collect(),
             pairs,
         })
@@ -137,7 +158,7 @@ impl Project {
         Ok(Known {
             record,
             made_of,
-            patch: patch.unwrap_or_default(),
+            patch,
         })
     }
 
@@ -146,7 +167,10 @@ impl Project {
         let (one, two) = (&first.record, &other.record);
         Ok(Pair {
             run: two.name.clone(),
-            code: CodeComparison::new((code(first), &first.patch), (code(other), &other.patch)),
+            code: CodeComparison::new(
+                (code(first), first.patch.as_deref().unwrap_or_default()),
+                (code(other), other.patch.as_deref().unwrap_or_default()),
+            ),
             data: self.compare_data(one, two).await?,
             streams: self.compare_streams(one, two, samples_max).await?,
         })

@@ -1,5 +1,5 @@
 //! `compare('<project>/<run>', '<run>', …)`: in what runs differ, one row for each thing and each run that is compared with
-//! the first; and the samples of one stream, by class and one by one.
+//! the first, and one for each thing that is not known of a run; and the samples of one stream, by class and one by one.
 //!
 //! What is rows of its own is asked for by itself: the cells behind a row of kind `data` with `diff`, the samples behind one
 //! of kind `samples` with `compare_classes` and `compare_samples`.
@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 use arrow::array::{ArrayRef, AsArray as _, Float64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef};
 
-use crate::comparison::{Comparison, Difference, Pair, StreamComparison, TableComparison};
+use crate::comparison::{Comparison, Difference, Pair, StreamComparison, TableComparison, Unknown};
 use crate::error::Result;
 use crate::id::{ROWID, Revision};
 use crate::project::Project;
@@ -106,7 +106,7 @@ fn batch(found: &Comparison) -> Result<RecordBatch> {
         rows.extend(pair.streams.iter().filter_map(|found| samples(pair, found)));
         rows
     });
-    let rows: Vec<Row> = rows.collect();
+    let rows: Vec<Row> = rows.chain(found.unknown.iter().map(unknown)).collect();
     let given = |text: fn(&Row) -> &str| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(rows.iter().map(text)))
     };
@@ -176,6 +176,18 @@ fn code(pair: &Pair) -> Vec<Row> {
     let files = files.map(|file| row("code", &file.path, &file.first, &file.other));
     let commit = Some(commit).filter(|row| row.first != row.other);
     commit.into_iter().chain(files).collect()
+}
+
+/// What is not known of a run, also of the first.
+fn unknown(found: &Unknown) -> Row {
+    Row {
+        kind: "unknown",
+        name: found.what.clone(),
+        run: found.run.to_string(),
+        first: None,
+        other: None,
+        change: None,
+    }
 }
 
 /// The revisions that were read, and how many rows `diff` has between them.

@@ -65,7 +65,8 @@ fn three(root: &Root) -> Sql {
 
 #[test]
 fn what_differs_is_a_row_for_each_thing_and_run() {
-    let sql = three(&root("memory:///"));
+    let root = root("memory:///");
+    let sql = three(&root);
     let check = |columns: &str, condition: &str, expected: &[&str]| {
         let query = format!(
             "SELECT {columns} FROM compare('zoo/before', 'after', 'else') WHERE {condition}"
@@ -87,6 +88,13 @@ fn what_differs_is_a_row_for_each_thing_and_run() {
         ],
     );
     check("run, name", "kind = 'code'", &["after train.rs"]);
+    let project = root.project("zoo").unwrap();
+    let bare = project.start_run(RunOptions::from("bare").without_provenance());
+    bare.unwrap().finish().unwrap();
+    let unknown =
+        "SELECT run, name, first, other FROM compare('zoo/before', 'bare') WHERE kind = 'unknown'";
+    let expected = "bare what it is made of is not known NULL NULL";
+    assert_eq!(ask(&sql, unknown), expected);
     let patches = "SELECT first LIKE '%+lr = 2%' AND other LIKE '%+lr = 3%' FROM compare('zoo/before', 'after') WHERE kind = 'code'";
     assert_eq!(ask(&sql, patches), "true");
     let cells = ask(&sql, "SELECT count(*) FROM diff('zoo/train', 0, 2)");

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use clap::Args;
 use tlc_core::arrow::array::RecordBatch;
-use tlc_core::{Difference, Error, Pair, ProjectName, RunName, RunRecord, block_on};
+use tlc_core::{Difference, Error, Pair, ProjectName, RunName, RunRecord, Unknown, block_on};
 
 use super::run::{Compared, change_text, changes, revision_text};
 use super::session::{Session, listed};
@@ -108,6 +108,7 @@ async fn markdown(project: &str, found: &Compared) -> Result<String> {
     text += &section("Samples", samples(pair)?);
     text += &section("Code", code(pair));
     text += &section("Environment", differences(&comparison.environment));
+    text += &section("Not compared", unknown(&comparison.unknown));
     Ok(text)
 }
 
@@ -263,6 +264,22 @@ fn code(pair: &Pair) -> String {
     text
 }
 
+/// What is not known of the runs, as far as it is shown.
+fn unknown(unknown: &[Unknown]) -> String {
+    let n_shown = unknown.len().min(ROWS_MAX);
+    let shown = unknown.iter().take(n_shown);
+    let rows = shown.map(|unknown| vec![quoted(unknown.run.as_str()), quoted(&unknown.what)]);
+    table(&["run", "what"].map(str::to_owned), rows) + &more_rows(unknown.len() - n_shown)
+}
+
+/// How many rows a table does not show.
+fn more_rows(n: usize) -> String {
+    match n {
+        0 => String::new(),
+        n => format!("\n(and {})\n", count_text(n as u64, "more row")),
+    }
+}
+
 /// What a reader may open.
 fn folded(title: &str, language: &str, content: &str) -> String {
     let mut lines: Vec<&str> = content.lines().take(LINES_MAX).collect();
@@ -296,11 +313,7 @@ fn rows(batch: &RecordBatch) -> Result<String> {
         false => quoted(&cells.text(row)),
     };
     let rows = (0..n_shown).map(|row| cells.iter().map(|cells| cell(cells, row)).collect());
-    let more = match batch.num_rows() - n_shown {
-        0 => String::new(),
-        more => format!("\n(and {})\n", count_text(more as u64, "more row")),
-    };
-    Ok(table(&head, rows) + &more)
+    Ok(table(&head, rows) + &more_rows(batch.num_rows() - n_shown))
 }
 
 /// Cells as Markdown; nothing if there is no row.

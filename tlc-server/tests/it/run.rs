@@ -166,6 +166,10 @@ fn runs_are_compared_for_programs() {
             "params": [{"name": "rate", "values": ["0.5", "0.25"]}],
             "environment": [],
             "scalars": [{"name": "loss", "values": [0.5, 0.25], "changes": [-0.25]}],
+            "unknown": [
+                {"run": "first", "what": "what it is made of is not known"},
+                {"run": "second", "what": "what it is made of is not known"},
+            ],
             "pairs": [{
                 "run": "second",
                 "code": {"first": null, "other": null, "files": []},
@@ -209,6 +213,7 @@ fn runs_are_compared_for_people() {
         "1 cell set\n",
         "stream val, by correct: epoch 3 of first, epoch 3 of second\n",
         "the 2 samples that changed most\n",
+        "second  what it is made of is not known\n",
     ] {
         assert!(text.contains(expected), "{expected:?} is not in {text}");
     }
@@ -241,6 +246,7 @@ fn a_report_is_markdown_on_the_newest_run() {
         "| `rate` | `0.5` | `0.25` |\n",
         "- `animals`: r0 → r1, 1 cell set, 0 rows added, 0 rows dropped\n",
         "| `bug` | 1 | 1 | 0 | 0.0 | 1.0 |\n",
+        "### Not compared\n\n| run | what |\n|---|---|\n| `first` | `what it is made of is not known` |\n",
     ] {
         assert!(report.contains(expected), "{expected:?} is not in {report}");
     }

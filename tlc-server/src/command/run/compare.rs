@@ -4,7 +4,7 @@ use clap::Args;
 use tlc_core::arrow::array::RecordBatch;
 use tlc_core::{
     CodeComparison, Comparison, Difference, FileComparison, Pair, Project, Revision,
-    StreamComparison, TableComparison, block_on,
+    StreamComparison, TableComparison, Unknown, block_on,
 };
 
 use super::record;
@@ -13,16 +13,22 @@ use crate::command::spec::RunSpec;
 use crate::command::table::Between;
 use crate::error::{Failure, Result};
 use crate::output::{Align, TextTable, count_text, exact_text, number_text, rows_json, rows_table};
-use crate::view::{ComparedFileView, ComparisonView, DifferenceView, ScalarDifferenceView};
+use crate::view::{
+    ComparedFileView, ComparisonView, DifferenceView, ScalarDifferenceView, UnknownView,
+};
 
 /// How many classes of a stream are shown.
 const CLASSES_MAX: usize = 100;
+
+/// How many lines say what was not compared.
+const UNKNOWN_MAX: usize = 20;
 
 /// Show in what runs differ: parameters, environment, scalars, code, data and samples
 ///
 /// The first run is what the others are compared with. Data is compared as cells between the revisions that were read, samples by the last
 /// epochs of the streams that both have. In JSON an object with the members runs, params, environment and scalars (what is not
-/// the same in all, with one value for each run, null where it has none), and pairs: for each run but the first its code,
+/// the same in all, with one value for each run, null where it has none), unknown (what could not be compared, such as changed files that a
+/// patch does not hold), and pairs: for each run but the first its code,
 /// data (the cells as `tlc table diff --json` has them) and streams.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -116,9 +122,30 @@ async fn to_text(found: &Compared) -> Result<String> {
     for pair in &comparison.pairs {
         text += &pair_text(found, names.first().copied().unwrap_or_default(), pair).await?;
     }
-    match text.is_empty() {
-        true => Ok("nothing is known to differ\n".to_owned()),
-        false => Ok(text),
+    let unknown = unknown(&comparison.unknown);
+    Ok(match (text.is_empty(), unknown.is_empty()) {
+        (true, true) => "nothing is known to differ\n".to_owned(),
+        (true, false) => format!("nothing is known to differ\n\n{unknown}"),
+        (false, _) => text + &unknown,
+    })
+}
+
+/// What was not compared, as far as it is shown.
+fn unknown(unknown: &[Unknown]) -> String {
+    if unknown.is_empty() {
+        return String::new();
+    }
+    let mut table = TextTable::new([("run", Align::Left), ("not compared", Align::Left)]);
+    let shown = unknown.iter().take(UNKNOWN_MAX);
+    shown.for_each(|unknown| table.row([unknown.run.to_string(), unknown.what.clone()]));
+    table.to_text() + &more_rows(unknown.len().saturating_sub(UNKNOWN_MAX))
+}
+
+/// How many rows are not shown.
+fn more_rows(n: usize) -> String {
+    match n {
+        0 => String::new(),
+        n => format!("(and {})\n", count_text(n as u64, "more row")),
     }
 }
 
@@ -272,10 +299,7 @@ fn stream_text(first: &str, pair: &Pair, stream: &StreamComparison) -> Result<St
 fn classes_text(classes: &RecordBatch) -> Result<String> {
     let n_shown = classes.num_rows().min(CLASSES_MAX);
     let text = rows_table(&classes.slice(0, n_shown))?;
-    Ok(match classes.num_rows() - n_shown {
-        0 => text,
-        more => format!("{text}(and {})\n", count_text(more as u64, "more row")),
-    })
+    Ok(text + &more_rows(classes.num_rows() - n_shown))
 }
 
 /// Written in pieces: rows are JSON already.
@@ -296,6 +320,10 @@ async fn to_json(found: &Compared) -> Result<String> {
             values: difference.values.clone(),
             changes: changes(difference).collect(),
         });
+    let unknown = comparison.unknown.iter().map(|unknown| UnknownView {
+        run: unknown.run.to_string(),
+        what: unknown.what.clone(),
+    });
     let view = ComparisonView {
         runs: comparison
             .runs
@@ -305,6 +333,7 @@ async fn to_json(found: &Compared) -> Result<String> {
         params: texts(&comparison.params),
         environment: texts(&comparison.environment),
         scalars: scalars.collect(),
+        unknown: unknown.collect(),
     };
     let view = view_json(&view)?;
     let head = view.strip_suffix('}').unwrap_or(&view);
