@@ -6,10 +6,16 @@ guess the hash that it has then.
 
 import hashlib
 import json
+import math
+import re
+import struct
 from pathlib import Path
 
 FUZZ = Path(__file__).parent
+ARTIFACT = FUZZ.parent / "tlc-core/tests/formats/v4/zoo/artifacts/model"
 GOLDEN = FUZZ.parent / "tlc-core/tests/formats/v2/zoo"
+
+SUM = re.compile(rb'"[0-9a-f]{64}"}$')
 
 
 def main():
@@ -24,6 +30,11 @@ def main():
     write("checkpoint", [tokens(path.read_bytes(), hashes) for path in checkpoints])
     write("edit_file", edits(entries, train))
     write("row_ids", [rows(path.read_bytes()) for path in sorted(train.glob("deletes/*.bin"))])
+    versions = [entry.read_bytes() for entry in ARTIFACT.glob("log/*.json")]
+    write("artifact_log", [SUM.sub(b'"$s"}', version) for version in versions] + [text.encode() for text in ARTIFACT_LOGS])
+    write("manifest", [text.encode() for text in manifests()])
+    write("reduction", list(reductions()))
+    write("redacted", [text.encode() for text in TEXTS])
     write("names", [text.encode() for text in NAMES])
 
 
@@ -63,6 +74,35 @@ def rows(bitmap):
     return n_ids.to_bytes(8, "little") + bitmap
 
 
+def manifests():
+    """A file, a folder of two that begin in the middle of chunks, and an empty one."""
+    head = '{"format":4,"is_file":%s,"cut":{"algorithm":"fastcdc-2020-level-1","bytes_min":1,"bytes_average":2,"bytes_max":3},"files":['
+    file = '{"path":"%s","offset":%d,"bytes":%d,"blake3":"$%d"}'
+    chunk = '{"blake3":"$%d","bytes":%d}'
+    yield head % "true" + file % ("a", 0, 3, 3) + '],"chunks":[' + chunk % (3, 3) + "]}"
+    files = ",".join([file % ("a/b", 0, 3, 3), file % ("c", 3, 4, 4)])
+    yield head % "false" + files + '],"empty_folders":["d/e"],"chunks":[' + ",".join(chunk % (n, n) for n in (2, 5)) + "]}"
+    yield head % "false" + '],"chunks":[]}'
+
+
+def reductions():
+    """The smallest models of both methods: a safetensors header after its length, and the numbers."""
+    methods = {
+        "pca": {"mean": (1, 3), "components": (2, 3)},
+        "umap": {"vectors": (4, 3), "places": (4, 2)},
+    }
+    for method, shapes in methods.items():
+        facts = {"method": method, "seed": "7", "column": "embedding", "neighbours": "2"}
+        header, offset = {"__metadata__": {"tlc": json.dumps(facts)}}, 0
+        for name, shape in shapes.items():
+            end = offset + 4 * math.prod(shape)
+            header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [offset, end]}
+            offset = end
+        text = json.dumps(header).encode()
+        numbers = struct.pack(f"<{offset // 4}f", *range(offset // 4))
+        yield len(text).to_bytes(8, "little") + text + numbers
+
+
 def write(target, seeds):
     folder = FUZZ / "corpus" / target
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,6 +116,18 @@ NAMES = [
     "/data/photos", "/data/photos\n/data/photos/1.jpg", "s3://zoo/photos\ns3://zoo/photos/a%20b.jpg", "file:///data",
     "memory:///", "file:///a/../b", "<PHOTOS>/1.jpg", "/data\n<PHOTOS>/../x", "/data\n<PHOTOS>/%2e%2e/x", "C:\\data",
     "PHOTOS: s3://zoo/photos\nCATS: <PHOTOS>/cats\n", "A: &a [x]\nB: *a\n", "{A: /a, B: <A>/b}", "r18446744073709551615",
+]
+
+ARTIFACT_LOGS = [
+    '{"format":4,"stamp":"s","author":"a","time":"2026-11-01T12:00:00.000000Z","event":{"kind":"version","version":1,'
+    '"manifest":"manifests/$0.json","files":1,"bytes":1,"bytes_stored":1,"aliases":["best"]},"sum":"$s"}\n'
+    '{"format":4,"stamp":"t","author":"a","time":"2026-11-01T12:00:00.000000Z","event":{"kind":"alias","alias":"best"},"sum":"$s"}',
+]
+
+TEXTS = [
+    "API_KEY=abcdefghijkl python train.py --password hunter2hunter2", "https://ada:secret@host/x?sig=abcdefgh", "password: |\n  two words\n",
+    '{"token": "a\\"b", "n": [1, 2]}', "-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----", "export A=$(cat <<EOF\nx\nEOF\n)",
+    "AKIAIOSFODNN7EXAMPLE wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "-u ada:pw Authorization: Bearer abcdefghijklmnopqrst", "a,password\n1,x\n",
 ]
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@
 //! hang, an abort and a memory that grows without end are found by the fuzzer. Panics of decoders
 //! that the library catches are none, so the fuzzer's hook, which would end the process, is replaced.
 
+pub mod artifact;
+
 use std::fs;
 use std::io::Write as _;
 use std::path::Path as FilePath;
