@@ -11,7 +11,7 @@ use tlc_core::{Result as CoreResult, Sql as Engine, block_on};
 use super::session::{Session, view_json};
 use super::sql::{given, one_line, with_names_hint};
 use crate::error::{Failure, Result};
-use crate::output::{count_text, rows_json, rows_table};
+use crate::output::{count_text, more_text, rows_json, rows_table};
 use crate::view::CheckView;
 
 /// The most characters of a query that are shown.
@@ -121,10 +121,8 @@ fn to_text(checked: &Checked) -> CoreResult<String> {
     if *rows == 0 {
         return Ok(format!("ok      {query}\n"));
     }
-    let more = match rows.saturating_sub(checked.first.num_rows() as u64) {
-        0 => String::new(),
-        more => format!("(and {})\n", count_text(more, "more row")),
-    };
+    let n_more = rows.saturating_sub(checked.first.num_rows() as u64);
+    let more = more_text(n_more, "more row");
     let (rows, first) = (count_text(*rows, "row"), rows_table(&checked.first)?);
     Ok(format!("FAILED  {query}: {rows}\n\n{first}{more}\n"))
 }

@@ -9,7 +9,7 @@ use tlc_core::{Difference, Error, Pair, ProjectName, RunName, RunRecord, Unknown
 use super::run::{Compared, change_text, changes, revision_text};
 use super::session::{Session, listed};
 use crate::error::{Failure, Result};
-use crate::output::{Cells, count_text, number_text};
+use crate::output::{Cells, count_text, more_text, number_text};
 use crate::view::ReportView;
 
 /// How many lines of a patch or of cells are shown.
@@ -272,11 +272,11 @@ fn unknown(unknown: &[Unknown]) -> String {
     table(&["run", "what"].map(str::to_owned), rows) + &more_rows(unknown.len() - n_shown)
 }
 
-/// How many rows a table does not show.
+/// How many rows a table does not show, under an empty line: it would be a row else.
 fn more_rows(n: usize) -> String {
     match n {
         0 => String::new(),
-        n => format!("\n(and {})\n", count_text(n as u64, "more row")),
+        n => format!("\n{}", more_text(n as u64, "more row")),
     }
 }
 

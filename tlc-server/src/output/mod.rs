@@ -29,7 +29,8 @@ pub use json::{json_texts, rows_json};
 pub use table::{Align, ROWS_SHOWN_MAX, TextTable, rows_table};
 pub use target::{Out, Target};
 pub use text::{
-    Cells, bytes_text, count_text, escaped, exact_text, number_text, shortened, timestamp_text,
+    Cells, bytes_text, count_text, escaped, exact_text, more_text, number_text, shortened,
+    timestamp_text,
 };
 
 /// A format of rows.

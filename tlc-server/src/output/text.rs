@@ -268,6 +268,15 @@ pub fn count_text(n: u64, thing: &str) -> String {
     format!("{text} {thing}{plural}")
 }
 
+/// The line below a list that leaves out `n` things; nothing if it leaves out none.
+#[must_use]
+pub fn more_text(n: u64, thing: &str) -> String {
+    match n {
+        0 => String::new(),
+        n => format!("(and {})\n", count_text(n, thing)),
+    }
+}
+
 /// One line, free of control characters, as wide as a cell of a table may be.
 #[must_use]
 pub fn shortened(text: String) -> String {

@@ -12,7 +12,9 @@ use crate::command::session::{Session, view_json};
 use crate::command::spec::RunSpec;
 use crate::command::table::Between;
 use crate::error::{Failure, Result};
-use crate::output::{Align, TextTable, count_text, exact_text, number_text, rows_json, rows_table};
+use crate::output::{
+    Align, TextTable, count_text, exact_text, more_text, number_text, rows_json, rows_table,
+};
 use crate::view::{
     ComparedFileView, ComparisonView, DifferenceView, ScalarDifferenceView, UnknownView,
 };
@@ -138,15 +140,8 @@ fn unknown(unknown: &[Unknown]) -> String {
     let mut table = TextTable::new([("run", Align::Left), ("not compared", Align::Left)]);
     let shown = unknown.iter().take(UNKNOWN_MAX);
     shown.for_each(|unknown| table.row([unknown.run.to_string(), unknown.what.clone()]));
-    table.to_text() + &more_rows(unknown.len().saturating_sub(UNKNOWN_MAX))
-}
-
-/// How many rows are not shown.
-fn more_rows(n: usize) -> String {
-    match n {
-        0 => String::new(),
-        n => format!("(and {})\n", count_text(n as u64, "more row")),
-    }
+    let n_more = unknown.len().saturating_sub(UNKNOWN_MAX) as u64;
+    table.to_text() + &more_text(n_more, "more row")
 }
 
 fn differences<T>(
@@ -299,7 +294,8 @@ fn stream_text(first: &str, pair: &Pair, stream: &StreamComparison) -> Result<St
 fn classes_text(classes: &RecordBatch) -> Result<String> {
     let n_shown = classes.num_rows().min(CLASSES_MAX);
     let text = rows_table(&classes.slice(0, n_shown))?;
-    Ok(text + &more_rows(classes.num_rows() - n_shown))
+    let n_more = (classes.num_rows() - n_shown) as u64;
+    Ok(text + &more_text(n_more, "more row"))
 }
 
 /// Written in pieces: rows are JSON already.

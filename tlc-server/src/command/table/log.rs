@@ -8,7 +8,7 @@ use super::refs::{Names, first_line, names_text};
 use crate::command::TableSpec;
 use crate::command::session::{Session, with_log_hint};
 use crate::error::Result;
-use crate::output::{Align, TextTable, bytes_text, count_text};
+use crate::output::{Align, TextTable, bytes_text, more_text};
 use crate::view::RevisionView;
 
 /// List a table's revisions, newest first, as a graph of who followed whom
@@ -92,11 +92,8 @@ fn log_text(revisions: &[RevisionView], shown: usize) -> String {
             table.row([line]);
         }
     }
-    let more = match revisions.len() - shown {
-        0 => String::new(),
-        more => format!("(and {})\n", count_text(more as u64, "earlier revision")),
-    };
-    table.to_text() + &more
+    let n_more = (revisions.len() - shown) as u64;
+    table.to_text() + &more_text(n_more, "earlier revision")
 }
 
 /// `+4 -1`.

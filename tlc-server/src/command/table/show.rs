@@ -8,7 +8,7 @@ use super::refs::{Names, in_brackets};
 use crate::command::TableSpec;
 use crate::command::session::{Session, view_json};
 use crate::error::{Failure, Result};
-use crate::output::{Align, TextTable, bytes_text, count_text, rows_json, rows_table};
+use crate::output::{Align, TextTable, bytes_text, count_text, more_text, rows_json, rows_table};
 use crate::view::{ColumnView, TableView};
 
 /// How many rows are shown.
@@ -99,12 +99,8 @@ fn show_text(view: &TableView, first: &RecordBatch) -> CoreResult<String> {
         ]);
     }
     let rows = rows_table(first)?;
-    let more = view.rows.saturating_sub(first.num_rows() as u64);
-    let more = if more > 0 {
-        format!("(and {})\n", count_text(more, "more row"))
-    } else {
-        String::new()
-    };
+    let n_more = view.rows.saturating_sub(first.num_rows() as u64);
+    let more = more_text(n_more, "more row");
     Ok(format!("{title}\n{}\n{rows}{more}", columns.to_text()))
 }
 
