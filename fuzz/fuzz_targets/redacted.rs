@@ -1,4 +1,4 @@
-//! Any text without its secrets: what is taken out is not there any more, and nothing else is said instead.
+//! Any text without its secrets: a secret that is known by its value is not there any more, whatever stands around it.
 
 #![no_main]
 

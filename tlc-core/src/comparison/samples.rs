@@ -152,11 +152,9 @@ impl Project {
         };
         let mut measure = None;
         for (column, is_more_better) in MEASURES {
-            if measure.is_none()
-                && is_measure(first, column).await?
-                && is_measure(other, column).await?
-            {
+            if is_measure(first, column).await? && is_measure(other, column).await? {
                 measure = Some((column, is_more_better));
+                break;
             }
         }
         let Some((measure, is_more_better)) = measure else {

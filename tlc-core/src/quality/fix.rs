@@ -7,6 +7,7 @@ use arrow::array::{Array as _, ArrayRef, AsArray as _, Float64Array, RecordBatch
 use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, UInt64Type};
 
+use super::{margin, trend};
 use crate::error::{Error, Result};
 use crate::id::ROWID;
 use crate::patch::{Patch, Value};
@@ -18,7 +19,7 @@ use crate::table::Snapshot;
 const TABLE: &str = "table";
 
 /// Issues whose scores are no shares.
-const UNBOUNDED: [&str; 2] = ["margin", "loss_trend"];
+const UNBOUNDED: [&str; 2] = [margin::ISSUE, trend::ISSUE];
 
 /// What is done to the samples of an answer, in a column of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]

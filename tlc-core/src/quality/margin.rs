@@ -20,6 +20,9 @@ use crate::project::Project;
 use crate::questions::{Labels, best, classes, found, is_text, numbers};
 use crate::run::Epochs;
 
+/// What it is called that a sample's area is low.
+pub(super) const ISSUE: &str = "margin";
+
 /// The columns that are looked for, the first that is there.
 const COLUMNS: [&str; 4] = ["logit_margin", "logits", PROBABILITIES, "margin"];
 
@@ -89,7 +92,7 @@ impl Project {
         metadata.extend(threshold.map(|threshold| ("threshold", threshold.to_string())));
         metadata.extend(read.table.map(|table| ("table", table)));
         let rows: Vec<Found> = areas.iter().map(as_found).collect();
-        issues("margin", &rows, &read.field, metadata)
+        issues(ISSUE, &rows, &read.field, metadata)
     }
 }
 
@@ -176,10 +179,11 @@ async fn of_numbers(
     let mut all = epochs.all(&columns);
     while let Some((_, read)) = all.try_next().await? {
         let margins = numbers(column, read.column(0)?)?;
-        labels.check(&read)?;
-        let values = match is_labelled {
-            true => may_be_missing(labels.of(&read).await, options)?,
-            false => None,
+        let values = if is_labelled {
+            may_be_missing(labels.of(&read).await, options)?
+        } else {
+            labels.check(&read)?;
+            None
         };
         is_labelled = values.is_some();
         let given = given(&options.label, &read.row_ids, values.as_ref())?;
@@ -204,7 +208,8 @@ async fn of_numbers(
 
 /// Labels, or none: a margin says by itself how good a label is. One that was asked for must be there.
 fn may_be_missing(labels: Result<ArrayRef>, options: &AreaOptions) -> Result<Option<ArrayRef>> {
-    let is_asked_for = options.label != LABEL || options.at.is_some();
+    let is_of_class = matches!(options.judges, Some(Judges::Class(_)));
+    let is_asked_for = options.label != LABEL || options.at.is_some() || is_of_class;
     match labels {
         Err(err) if err.kind() == ErrorKind::NotFound && !is_asked_for => Ok(None),
         labels => labels.map(Some),

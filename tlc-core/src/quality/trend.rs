@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 use crate::project::Project;
 use crate::questions::{OneTable, best, found, numbers};
 
+/// What it is called that a loss does not fall.
+pub(super) const ISSUE: &str = "loss_trend";
+
 impl Project {
     /// The samples that a model does not learn: their loss does not fall from epoch to epoch, and is high. `_rowid`, `issue`
     /// (text: `loss_trend`), `score` (Float64: by how much the loss falls with each epoch, so that what rises is below 0),
@@ -80,11 +83,5 @@ fn answer(stuck: &[Trend], metadata: Vec<(&'static str, String)>) -> Result<Reco
         numbers("mean", |trend| trend.mean),
         numbers("last", |trend| trend.last),
     ];
-    rows(
-        named("loss_trend", ids.len()),
-        &ids,
-        &scores,
-        more,
-        metadata,
-    )
+    rows(named(ISSUE, ids.len()), &ids, &scores, more, metadata)
 }

@@ -105,7 +105,7 @@ impl Reduce {
         let reduced = project.reduce(self.run.run.as_str(), &fitted, self.options(bar));
         let reduced = reduced.map_err(|err| match err.kind() {
             ErrorKind::Conflict => taken(err),
-            ErrorKind::Invalid if source.streams.len() > 1 => {
+            ErrorKind::Invalid if self.streams.is_empty() && source.streams.len() > 1 => {
                 Failure::from(err).hint("--stream reduces only the streams that it names")
             }
             _ => err.into(),

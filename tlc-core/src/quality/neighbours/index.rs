@@ -127,10 +127,9 @@ impl Copies {
         let order = |a: &usize, b: &usize| {
             let values = list(*a).iter().zip(list(*b));
             // There is one zero.
-            let by_values = values.map(|(a, b)| (a + 0.0).total_cmp(&(b + 0.0)));
-            by_values
-                .fold(Ordering::Equal, Ordering::then)
-                .then(a.cmp(b))
+            let mut by_values = values.map(|(a, b)| (a + 0.0).total_cmp(&(b + 0.0)));
+            let first = by_values.find(|order| order.is_ne());
+            first.unwrap_or(Ordering::Equal).then(a.cmp(b))
         };
         let mut positions: Vec<usize> = (0..lists.len()).collect();
         positions.sort_unstable_by(order);

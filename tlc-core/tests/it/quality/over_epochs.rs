@@ -486,10 +486,12 @@ fn margins_that_were_logged_need_no_label() {
         scores(&area(&project, "bare", below)),
         [(3, -3.0), (1, 0.5)]
     );
-    // A label that was asked for must be there.
-    let asked = AreaOptions::new().label("animal");
-    let err = block_on(project.area_under_margin("lenet", "bare", asked)).unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::NotFound, "{err:?}");
+    // A label that was asked for must be there, also if samples of its class are the threshold.
+    let by_class = AreaOptions::new().threshold_class(1);
+    for asked in [AreaOptions::new().label("animal"), by_class] {
+        let err = block_on(project.area_under_margin("lenet", "bare", asked)).unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::NotFound, "{err:?}");
+    }
 }
 
 #[test]

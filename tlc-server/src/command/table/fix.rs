@@ -57,7 +57,7 @@ struct Action {
     /// Set this column to `suggested`
     #[arg(long, value_name = "COLUMN")]
     relabel: Option<String>,
-    /// Set this column to `score`, which must be from 0 to 1: what is worst weighs least
+    /// Set this column to `score`, or to its rank where that has no bounds: what is worst weighs least; it is added if there is none of that name
     #[arg(long, value_name = "COLUMN")]
     weigh: Option<String>,
     /// Set this column of text to `issue`; it is added if there is none of that name
@@ -120,7 +120,7 @@ impl Fix {
 fn tell(session: &Session, view: &FixedView, n_issues: usize) -> Result<()> {
     if view.left_out > 0 {
         session.note(&format!(
-            "{} left out: the label was changed after it was judged\nhint: ask for the issues again by the labels of the newest revision: label_issues('PROJECT/RUN', 'STREAM', EPOCH, 'all', 'label', 'probabilities', 'main')",
+            "{} left out: the label was changed after it was judged\nhint: ask for the issues again by the labels of the newest revision, such as label_issues('PROJECT/RUN', 'STREAM', EPOCH, 'all', 'label', 'probabilities', 'main')",
             count_text(view.left_out, "row")
         ));
     }
