@@ -5,6 +5,7 @@ use std::path::Path;
 use gix::Repository;
 use gix::bstr::{BStr, ByteSlice as _};
 
+use super::changes::listed;
 use super::repository::{stranger, told};
 use super::versions::is_behind_link;
 use crate::format::provenance::{Change, ChangeKind};
@@ -54,7 +55,7 @@ fn commit(folder: &Path) -> Result<gix::ObjectId, gix::Error> {
 
 fn moved(path: &BStr, commit: gix::ObjectId) -> Change {
     Change {
-        path: told(&path),
+        path: listed(&path.to_str_lossy()),
         kind: ChangeKind::Modified,
         left_out: Some(format!("it is a submodule, and on commit {commit}")),
     }

@@ -112,6 +112,8 @@ fn forms(value: &str) -> Vec<String> {
     for before in 0..3 {
         forms.extend(in_base64(value, before));
     }
+    forms.sort_unstable();
+    forms.dedup();
     forms
 }
 

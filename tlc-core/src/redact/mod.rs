@@ -41,7 +41,7 @@ pub const REDACTED: &str = "[redacted]";
 const NAMED: &str = r#"(?:(?:^|[ \t\r\n])--?(?<option>[A-Za-z][\w.-]*)[ \t\r\n]+|(?<name>[A-Za-z_][\w.-]*)["']?[ \t]*(?:=>|:=|=|:)[ \t\r\n]*)"#;
 
 /// What follows.
-const VALUE: &str = r#"^(?:(?i:bearer|basic|token)\s+[^\s"',;]+|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|\[[^\]\n]*\]|\{[^}\n]*\}|["']?[^\s;&"']*[^\s,;&"'])"#;
+const VALUE: &str = r#"^(?:(?i:bearer|basic|token)\s+[^\s"',;]+|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|\[[^\]\n]*\]?|\{[^}\n]*\}?|["']?[^\s;&"']*[^\s,;&"'])"#;
 
 struct Patterns {
     named: Option<Regex>,
@@ -359,6 +359,16 @@ mod tests {
             .collect();
         let expected = "CI=true CUDA_VISIBLE_DEVICES=0,1 MASTER_ADDR=https://*@host RANK=3 RUSTFLAGS=-C target-cpu=native";
         assert_eq!(kept.join(" "), expected.replace('*', REDACTED));
+    }
+
+    #[test]
+    fn a_list_that_is_never_closed_is_read_once() {
+        assert_eq!(redacted("password=[a, b\nn=1"), "password=[redacted]\nn=1");
+        for part in ["password=[ ", "password={ "] {
+            // Were its end looked for from every name, it would take minutes.
+            let found = redacted(&part.repeat(1 << 18)).into_owned();
+            assert_eq!(found, "password=[redacted]", "{part:?}");
+        }
     }
 
     proptest! {

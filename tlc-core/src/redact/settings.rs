@@ -307,12 +307,14 @@ mod tests {
     use super::*;
     use crate::redact::REDACTED;
 
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let expected = expected.replace('*', REDACTED);
+        assert_eq!(redacted_settings(text), expected, "{text}");
+    }
+
     #[test]
     fn secrets_in_settings_are_the_rest_of_the_line() {
-        let check = |text: &str, expected: &str| {
-            let expected = expected.replace('*', REDACTED);
-            assert_eq!(redacted_settings(text), expected, "{text}");
-        };
         for (text, expected) in [
             (
                 "lr = 1\npassword = a,b; c\nn = 2\n",
@@ -348,10 +350,6 @@ mod tests {
 
     #[test]
     fn a_secret_may_be_named_elsewhere() {
-        let check = |text: &str, expected: &str| {
-            let expected = expected.replace('*', REDACTED);
-            assert_eq!(redacted_settings(text), expected, "{text}");
-        };
         for (text, expected) in [
             (
                 "- name: DB_PASSWORD\n  value: x\n- name: LR\n  n: 1\n",
@@ -394,10 +392,6 @@ mod tests {
 
     #[test]
     fn a_secret_may_have_many_lines() {
-        let check = |text: &str, expected: &str| {
-            let expected = expected.replace('*', REDACTED);
-            assert_eq!(redacted_settings(text), expected, "{text}");
-        };
         for (text, expected) in [
             ("password = [\n\"x\"\n]\nn = 1", "password = *\n*\n*\nn = 1"),
             (

@@ -269,12 +269,13 @@ fn beside_aws_ids(text: &str) -> Vec<Range<usize>> {
     if !text.contains("AKIA") && !text.contains("ASIA") {
         return Vec::new();
     }
-    let (mut keys, mut looked) = (Vec::new(), 0);
+    let (mut keys, mut looked, mut line_end) = (Vec::new(), 0, 0);
     for id in PATTERNS.aws_id.iter().flat_map(|id| id.find_iter(text)) {
         let (before, after) = (text.get(..id.start()), text.get(id.end()..));
-        let (Some(before), Some(after), true) = (before, after, id.end() > looked) else {
+        let (Some(before), Some(after), true) = (before, after, id.start() >= line_end) else {
             continue;
         };
+        line_end = after.find('\n').map_or(text.len(), |at| id.end() + at);
         let from = before
             .rmatch_indices('\n')
             .nth(1)
@@ -390,6 +391,10 @@ mod tests {
             "client('*', '*')",
         );
         check(&format!("AKIAIOSFODNN7EXAMPLE\n{key}\n"), "*\n*\n");
+        check(
+            &format!("AKIAIOSFODNN7EXAMPLE\nAKIAIOSFODNN7EXAMPL2\n{key}\n"),
+            "*\n*\n*\n",
+        );
         check(
             &format!("AKIAIOSFODNN7EXAMPLE\n\n\n{key}\n"),
             &format!("*\n\n\n{key}\n"),

@@ -78,19 +78,31 @@ impl<'a> Source<'a> {
                 Some(b'"' | b'\'' | b'`') => {
                     self.literal(token.start).map(|(literal, _end)| literal)
                 }
-                Some(b'#') if token.len() > 1 => self.define(token.start).and(None),
+                Some(b'#') if token.len() > 1 && self.begins_line(token.start) => {
+                    self.define(token.start);
+                    None
+                }
                 Some(b'/' | b'#') => self.comment(token.start),
                 _ => None,
             };
             from = inside.as_ref().map_or(token.end, |inside| inside.end + 1);
             if let Some(inside) = inside {
-                let found = named(self.part(inside.clone()));
-                let moved = found
-                    .into_iter()
-                    .map(|found| inside.start + found.start..inside.start + found.end);
-                self.secrets.extend(moved);
+                self.read_named(&inside);
             }
         }
+    }
+
+    /// Takes out what a part names itself.
+    fn read_named(&mut self, inside: &Range<usize>) {
+        let found = named(self.part(inside.clone())).into_iter();
+        let moved = found.map(|found| inside.start + found.start..inside.start + found.end);
+        self.secrets.extend(moved);
+    }
+
+    fn begins_line(&self, at: usize) -> bool {
+        let before = self.text.get(..at).unwrap_or_default();
+        let before = before.trim_end_matches([' ', '\t']);
+        before.is_empty() || before.ends_with('\n')
     }
 
     fn token(&self, from: usize) -> Option<Range<usize>> {
@@ -121,21 +133,23 @@ impl<'a> Source<'a> {
         (!is_directive && !is_glued).then(|| at..at + line_end(rest))
     }
 
-    /// Takes out the value of the macro that is defined at `at`, if its name tells of a secret.
-    fn define(&mut self, at: usize) -> Option<()> {
-        let before = self.text.get(..at)?.trim_end_matches([' ', '\t']);
-        if !before.is_empty() && !before.ends_with('\n') {
-            return None;
+    /// Takes out the value of the macro that is defined at `at`, if its name tells of a secret; or what else the line names, which may be a
+    /// comment of another language: `# define the password: x`.
+    fn define(&mut self, at: usize) {
+        let line = at..at + line_end(self.text.get(at..).unwrap_or_default());
+        match self.macro_at(line.clone()) {
+            Some(value) => self.secrets.push(value),
+            None => self.read_named(&line),
         }
-        let rest = self.text.get(at..)?;
-        let line = rest.get(..line_end(rest))?;
+    }
+
+    /// The value of the macro that a line defines, if its name tells of a secret.
+    fn macro_at(&self, line: Range<usize>) -> Option<Range<usize>> {
+        let (at, line) = (line.start, self.part(line));
         let defined = line.split_once("define")?.1.trim_start();
         let (name, value) = defined.split_once([' ', '\t'])?;
         let value = value.trim();
-        if is_secret(name, value) {
-            self.secrets.push(unquoted(value, at + line.rfind(value)?));
-        }
-        Some(())
+        is_secret(name, value).then_some(unquoted(value, at + line.rfind(value)?))
     }
 
     /// Whether the default stands in an attribute of the name.
@@ -324,46 +338,48 @@ mod tests {
     use super::*;
     use crate::redact::REDACTED;
 
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let expected = expected.replace('§', REDACTED);
+        assert_eq!(redacted_source(text), expected, "{text}");
+    }
+
     #[test]
     fn secrets_in_source_are_texts_in_quotes() {
-        let check = |text: &str, expected: &str| {
-            let expected = expected.replace('*', REDACTED);
-            assert_eq!(redacted_source(text), expected, "{text}");
-        };
         for (text, expected) in [
-            ("let password = \"x\";", "let password = \"*\";"),
+            ("let password = \"x\";", "let password = \"§\";"),
             (
                 "const PASSWORD: &'static str = \"x\";",
-                "const PASSWORD: &'static str = \"*\";",
+                "const PASSWORD: &'static str = \"§\";",
             ),
             (
                 "API_KEY: Option<&'static str> = Some(\"x\");",
-                "API_KEY: Option<&'static str> = Some(\"*\");",
+                "API_KEY: Option<&'static str> = Some(\"§\");",
             ),
             (
                 "let password = String::from(\"x\");",
-                "let password = String::from(\"*\");",
+                "let password = String::from(\"§\");",
             ),
-            ("let password = r#\"x\"y\"#;", "let password = r#\"*\"#;"),
+            ("let password = r#\"x\"y\"#;", "let password = r#\"§\"#;"),
             (
                 "password = \"\"\"x\ny\"\"\"\nz = \"1\"",
-                "password = \"\"\"*\"\"\"\nz = \"1\"",
+                "password = \"\"\"§\"\"\"\nz = \"1\"",
             ),
             (
                 "password = (\n  'x'\n  \"y\")",
-                "password = (\n  '*'\n  \"*\")",
+                "password = (\n  '§'\n  \"§\")",
             ),
-            ("password = \"a\" \"x\\\"y\"", "password = \"*\" \"*\""),
-            ("#define PASSWORD \"x\"", "#define PASSWORD \"*\""),
-            ("char password[] = \"x\";", "char password[] = \"*\";"),
-            ("password := `x\ny`", "password := `*`"),
+            ("password = \"a\" \"x\\\"y\"", "password = \"§\" \"§\""),
+            ("#define PASSWORD \"x\"", "#define PASSWORD \"§\""),
+            ("char password[] = \"x\";", "char password[] = \"§\";"),
+            ("password := `x\ny`", "password := `§`"),
             (
                 "os.environ[\"API_KEY\"] = \"x\"",
-                "os.environ[\"API_KEY\"] = \"*\"",
+                "os.environ[\"API_KEY\"] = \"§\"",
             ),
             (
                 "client(api_key=\"x\", n=\"1\")",
-                "client(api_key=\"*\", n=\"*\")",
+                "client(api_key=\"§\", n=\"§\")",
             ),
             (
                 "let token = lexer.next();\nlet name = \"x\";",
@@ -385,11 +401,9 @@ mod tests {
 
     #[test]
     fn texts_and_comments_may_name_secrets() {
-        let check = |text: &str, expected: &str| {
-            let expected = expected.replace('§', REDACTED);
-            assert_eq!(redacted_source(text), expected, "{text}");
-        };
         for (text, expected) in [
+            ("# define the password: abc\n", "# define the password: §\n"),
+            ("x = 1  # define API_KEY=abc", "x = 1  # define API_KEY=§"),
             (
                 "connect(\"host=h password=abc dbname=d\")",
                 "connect(\"host=h password=§ dbname=d\")",
