@@ -87,7 +87,9 @@ async fn delete<'a>(project: &Place, files: Vec<&'a ObjectMeta>) -> Result<Vec<&
     let deletes = files.into_iter().map(|file| async move {
         match project.store.head(&file.location).await {
             Ok(found) if found.last_modified != file.last_modified => return Ok(None),
-            Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+            Ok(_) => {}
+            // Whatever comes there now is new.
+            Err(object_store::Error::NotFound { .. }) => return Ok(Some(file)),
             Err(err) => {
                 let message = format!("cannot look at {}", file.location);
                 return Err(Error::from(err).context(message));

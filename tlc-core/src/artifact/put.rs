@@ -58,12 +58,11 @@ pub(crate) async fn put(
     let known = known(&artifact, &history).await?;
     let stored = Stored::new(project, known.chunks.clone());
     let sent = send(&stored, &walked, &options).await?;
-    let (_, again) = look(source.clone()).await?;
-    if again != walked {
-        return Err(match &source {
-            Source::Disk(path) => changed(path),
-            Source::Memory { name, .. } => changed(name.as_ref()),
-        });
+    if let Source::Disk(path) = &source {
+        let (_, again) = look(source.clone()).await?;
+        if again != walked {
+            return Err(changed(path));
+        }
     }
     let manifest = Manifest {
         format: VERSION,

@@ -170,7 +170,7 @@ async fn versions(
             }
             Err(err) => {
                 let (what, lost) = (told(err)?, versions.lost());
-                let way_out = "put the same files again, which writes it anew";
+                let way_out = "restore it from a copy of the root, or put the same files again, which as a rule writes it anew";
                 found(&file, format!("{what}; {way_out}; {lost}"));
             }
         }

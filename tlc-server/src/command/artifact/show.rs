@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use clap::Args;
+use tlc_core::artifact::ArtifactFile;
 use tlc_core::{ArtifactVersion, ErrorKind, Result as CoreResult, block_on};
 
 use super::version;
@@ -33,7 +34,8 @@ impl Show {
             let version = version(session, &self.artifact).await?;
             let record = version.artifact().record().await?;
             let name = format!("{}/{}", self.artifact.project, self.artifact.artifact);
-            let (files, tensors) = (version.files().await?, tensors(&version).await?);
+            let files = version.files().await?;
+            let tensors = tensors(&version, &files).await?;
             let view = ArtifactView::new(&name, &record, version.number(), &files, tensors);
             Ok::<_, Failure>(view)
         })?;
@@ -42,9 +44,12 @@ impl Show {
 }
 
 /// The tensors of the version's files that have some. Of a file that has only the name of one it is said why it has none.
-async fn tensors(version: &ArtifactVersion) -> CoreResult<Vec<TensorsView>> {
+async fn tensors(
+    version: &ArtifactVersion,
+    files: &[ArtifactFile],
+) -> CoreResult<Vec<TensorsView>> {
     let mut views = Vec::new();
-    for file in version.files().await? {
+    for file in files {
         let ending = Path::new(&file.path).extension();
         if !ending.is_some_and(|ending| ending.eq_ignore_ascii_case("safetensors")) {
             continue;
